@@ -1,0 +1,70 @@
+-- What was known of a client at an origin: the latest value measured on or before that day, never a later one.
+with known as (
+    -- one origin to the values measured by then; the latest of each source is kept
+    select
+        origin.client_id,
+        origin.origin,
+        covariate.name,
+        covariate.source,
+        max(covariate.measured_on) as measured_on,
+        arg_max(covariate.value, covariate.measured_on) as value,
+    from {{ ref("int_origin") }} as origin
+    inner join {{ ref("int_covariate") }} as covariate
+        on
+            origin.client_id = covariate.client_id
+            and origin.origin_on >= covariate.measured_on
+    where covariate.value is not null
+    group by all
+),
+
+latest as (
+    select
+        client_id,
+        origin,
+        name,
+        arg_max(value, row(measured_on, source)) as value,
+    from known
+    group by all
+),
+
+-- an addiction problem that any source reports, RISc from the score on which its scale is a problem
+addiction as (
+    select
+        known.client_id,
+        known.origin,
+        max(cast(known.value >= coalesce(risc_scale.problem_from, 1) as integer)) as addiction,
+    from known
+    -- many to one
+    left join {{ ref("risc_scale") }} as risc_scale on known.name = risc_scale.name
+    where known.name = 'addiction' or risc_scale.name is not null
+    group by all
+),
+
+wide as (
+    select
+        client_id,
+        origin,
+        max(value) filter (where name = 'employment') as employment,
+        max(value) filter (where name = 'partner') as partner,
+        max(value) filter (where name = 'motivation') as motivation,
+        max(value) filter (where name = 'risc_total') as risc_total,
+        max(value) filter (where name = 'risc_level') as risc_level,
+        max(value) filter (where name = 'supervision_level') as supervision_level,
+    from latest
+    group by all
+)
+
+-- one to one
+select
+    origin.client_id,
+    origin.origin,
+    wide.employment,
+    wide.partner,
+    addiction.addiction,
+    wide.motivation,
+    wide.risc_total,
+    wide.risc_level,
+    wide.supervision_level,
+from {{ ref("int_origin") }} as origin
+left join wide on origin.client_id = wide.client_id and origin.origin = wide.origin
+left join addiction on origin.client_id = addiction.client_id and origin.origin = addiction.origin

@@ -1,0 +1,131 @@
+-- The pair of scores that a change is read from: T1 and T2, or T1 and the last wave that gave a score.
+with wave_plan as (
+    select
+        wave,
+        nominal_month,
+    from {{ ref("wave_plan") }}
+),
+
+span as (
+    select
+        'T1-T2' as span,
+        wave,
+        nominal_month,
+    from wave_plan
+    where wave in ('T1', 'T2')
+    union all
+    select
+        'T1-last' as span,
+        wave,
+        nominal_month,
+    from wave_plan
+),
+
+spans as (
+    select distinct span,
+    from span
+),
+
+scale as (
+    select distinct
+        rater,
+        scale,
+    from {{ ref("instrument_scale") }}
+),
+
+score as (
+    select
+        supervision_id,
+        client_id,
+        wave,
+        rater,
+        scale,
+        form,
+        score,
+        measured_on,
+        rated_officer_id,
+    from {{ ref("int_scale_score") }}
+    where score is not null
+),
+
+grid as (
+    -- every index supervision × rater × scale × span
+    select
+        index_supervision.supervision_id,
+        index_supervision.client_id,
+        scale.rater,
+        scale.scale,
+        spans.span,
+    from {{ ref("int_index_supervision") }} as index_supervision
+    cross join scale
+    cross join spans
+),
+
+pair as (
+    -- one score to the spans of its wave
+    select
+        score.supervision_id,
+        score.rater,
+        score.scale,
+        span.span,
+        max(score.score) filter (where score.wave = 'T1') as baseline,
+        max(score.form) filter (where score.wave = 'T1') as baseline_form,
+        max(score.measured_on) filter (where score.wave = 'T1') as baseline_on,
+        max(score.rated_officer_id) filter (where score.wave = 'T1') as baseline_officer_id,
+        arg_max(score.score, span.nominal_month) filter (where score.wave <> 'T1') as last,
+        arg_max(score.measured_on, span.nominal_month) filter (where score.wave <> 'T1') as last_on,
+        arg_max(score.rated_officer_id, span.nominal_month) filter (where score.wave <> 'T1') as last_officer_id,
+        cast(sum({{ in_millionths("score.score") }}) as double) / count(*) / 1000000 as person_mean,
+    from score
+    inner join span on score.wave = span.wave
+    group by all
+),
+
+-- officers who took over between the two ratings, also one who came and went
+takeover as (
+    select distinct
+        pair.supervision_id,
+        pair.rater,
+        pair.scale,
+        pair.span,
+    from pair
+    -- one pair to several dyads; distinct
+    inner join {{ ref("int_dyad") }} as dyad
+        on
+            pair.supervision_id = dyad.supervision_id
+            and pair.baseline_on < dyad.start_on
+            and pair.last_on >= dyad.start_on
+            and pair.baseline_officer_id <> dyad.officer_id
+)
+
+-- one to one
+select
+    grid.supervision_id,
+    grid.client_id,
+    grid.rater,
+    grid.scale,
+    grid.span,
+    pair.baseline,
+    pair.baseline_form,
+    pair.last,
+    pair.last - pair.baseline as difference,
+    case
+        when pair.baseline is null or pair.last is null then null
+        when takeover.supervision_id is not null then true
+        else pair.baseline_officer_id <> pair.last_officer_id
+    end as officer_changed,
+    pair.person_mean,
+    pair.last - pair.person_mean as person_deviation,
+from grid
+left join pair
+    on
+        grid.supervision_id = pair.supervision_id
+        and grid.rater = pair.rater
+        and grid.scale = pair.scale
+        and grid.span = pair.span
+left join takeover
+    on
+        grid.supervision_id = takeover.supervision_id
+        and grid.rater = takeover.rater
+        and grid.scale = takeover.scale
+        and grid.span = takeover.span

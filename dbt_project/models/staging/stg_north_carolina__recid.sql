@@ -1,0 +1,1 @@
+{{ staged("recid", kind="benchmark") }}

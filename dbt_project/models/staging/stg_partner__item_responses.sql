@@ -1,0 +1,4 @@
+-- A view: the largest table is read once, on its way to the scores.
+{{ config(materialized="view") }}
+
+{{ staged("item_responses") }}

@@ -1,0 +1,1 @@
+{{ staged("departures", kind="registry") }}

@@ -1,0 +1,1 @@
+{{ staged("detentions", kind="registry") }}

@@ -1,0 +1,1 @@
+{{ staged("disposals", kind="registry") }}

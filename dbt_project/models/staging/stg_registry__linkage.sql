@@ -1,0 +1,1 @@
+{{ staged("linkage", kind="registry") }}

@@ -1,0 +1,223 @@
+"""A fit: everything that is estimated from one version, and how it is kept. A pure function of inputs, models, seed and code.
+
+Nothing here knows where versions lie or what a version is; the caller names both in the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orchestration.analysis import benchmark, recidivism
+from orchestration.analysis.determinants import determinants
+from orchestration.analysis.development import change_patterns, wave_means
+from orchestration.analysis.inputs import Inputs
+from orchestration.analysis.specification import Specification
+from orchestration.files import write_json
+from orchestration.hashing import code_hash, combined_hash, content_hash, sha256_file
+
+ROOM = Path(__file__).parent
+MANIFEST = "manifest.json"
+PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "statsmodels", "lifelines", "matplotlib")
+ZONE_TABLES = ("imputed",)  # hold a row per person; everything else is estimates and counts
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """One frame for each table of a fit. `imputed` has a row per person and stays inside the zone."""
+
+    estimates: pd.DataFrame
+    wave_means: pd.DataFrame
+    change_patterns: pd.DataFrame
+    determinants: pd.DataFrame
+    survival_curves: pd.DataFrame
+    log_rank: pd.DataFrame
+    absolute_risk: pd.DataFrame
+    benchmark: pd.DataFrame
+    engine_agreement: pd.DataFrame
+    cohort_flow: pd.DataFrame
+    imputed: pd.DataFrame
+    seed: int
+    imputations: int
+
+    @property
+    def tables(self) -> Mapping[str, pd.DataFrame]:
+        return {
+            field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), pd.DataFrame)
+        }
+
+    @property
+    def engines_agree(self) -> bool:
+        """Whether the second engine found the same coefficients and errors in every model that it could fit."""
+        return bool(self.engine_agreement["agrees"].astype("boolean").fillna(True).all())
+
+    @property
+    def benchmark_agrees(self) -> bool:
+        """Whether every published number was found again; True where there is no benchmark cohort yet."""
+        return bool(self.benchmark["agrees"].all())
+
+    @property
+    def not_estimable(self) -> int:
+        """Models of Q3 with at least one term that could not be estimated."""
+        return int(self.estimates.loc[self.estimates["note"].notna(), "model_id"].nunique())
+
+
+def run_fit(
+    inputs: Inputs, spec: Specification, seed: int | None = None, progress: Progress | None = None
+) -> FitResult:
+    """Estimate everything in `spec` from `inputs`; the same arguments give the same bits on one machine.
+
+    `seed` (default that of the models) feeds the imputation of each outcome by its own stream, so that an outcome's
+    numbers do not depend on which others there are. `progress(what, done, total)` is called after each model.
+    An outcome without eligible clients, or an empty benchmark, gives no rows; nothing is invented for it.
+    """
+    root = spec.seed if seed is None else seed
+    inputs = inputs.in_order()
+    outcomes = recidivism.modelled_outcomes(inputs.outcome_definition, spec)
+    cohorts = [recidivism.outcome_cohort(inputs.analysis_cohort, outcome, spec) for outcome in outcomes]
+    cohorts = [cohort for cohort in cohorts if cohort.n]
+    q3_models = len(spec.recidivism.scales) * len(spec.recidivism.adjustments)
+    total = 3 + len(spec.determinants.rules) * len(spec.determinants.scales) * 2 + len(cohorts) * (q3_models + 3)
+    tell = _Counter(progress, total)
+
+    means = wave_means(inputs.alliance_score, inputs.dyad, spec.confidence)
+    tell("wave means")
+    patterns = change_patterns(inputs.alliance_change)
+    tell("change patterns")
+    q2 = determinants(inputs, spec.determinants, lambda: tell("determinants"))
+    published = benchmark.read_published()
+    compared = (
+        benchmark.compare_with_published(inputs.benchmark_recid, published)
+        if len(inputs.benchmark_recid)
+        else _no_benchmark()
+    )
+    tell("benchmark")
+    parts: dict[str, list[pd.DataFrame]] = {
+        name: [] for name in ("estimates", "curves", "log_rank", "risks", "agreement", "imputed")
+    }
+    for cohort in cohorts:
+        imputed = recidivism.impute_cohort(cohort, spec, np.random.SeedSequence([root, *cohort.outcome_id.encode()]))
+        tell(f"imputation {cohort.outcome_id}")
+        parts["estimates"].append(recidivism.estimates_of(cohort, imputed, spec, lambda: tell("Cox models")))
+        parts["agreement"].append(recidivism.second_engine(cohort, imputed, spec))
+        tell(f"second engine {cohort.outcome_id}")
+        parts["curves"].append(recidivism.survival_curves(cohort, spec))
+        parts["log_rank"].append(recidivism.log_rank(cohort, spec))
+        parts["risks"].append(recidivism.absolute_risks(cohort, spec))
+        parts["imputed"].append(_kept(cohort, imputed))
+        tell(f"survival curves {cohort.outcome_id}")
+    return FitResult(
+        estimates=_stacked(parts["estimates"], recidivism.ESTIMATE_COLUMNS),
+        wave_means=means,
+        change_patterns=patterns,
+        determinants=q2,
+        survival_curves=_stacked(parts["curves"], recidivism.CURVE_COLUMNS),
+        log_rank=_stacked(parts["log_rank"], recidivism.LOG_RANK_COLUMNS),
+        absolute_risk=_stacked(parts["risks"], recidivism.RISK_COLUMNS),
+        benchmark=compared,
+        engine_agreement=_stacked(parts["agreement"], recidivism.AGREEMENT_COLUMNS),
+        cohort_flow=inputs.cohort_flow.sort_values(["outcome_id", "step"], kind="stable").reset_index(drop=True),
+        imputed=_stacked(parts["imputed"], ("outcome_id", "imputation", "client_id")),
+        seed=root,
+        imputations=spec.imputer.m,
+    )
+
+
+def fit_id(fingerprint: str, spec: Specification, seed: int | None = None) -> str:
+    """The name of a fit before it is run: 16 hex digits over the rows that it reads, models, seed, m, code and packages."""
+    parts = {
+        "fingerprint": fingerprint, "seed": str(spec.seed if seed is None else seed), "m": str(spec.imputer.m),
+        "code": room_hash(), **_packages(),
+    }  # fmt: skip
+    return combined_hash(parts)[:16]
+
+
+def room_hash() -> str:
+    """SHA-256 over everything in this room that can change a number: code, models, published numbers, the report's template."""
+    files = sorted(
+        path for path in ROOM.rglob("*") if path.suffix in {".py", ".yml", ".j2"} and path.name != "assets.py"
+    )
+    return code_hash(files, ROOM)
+
+
+def write_fit(result: FitResult, folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Write one Parquet file per table and `manifest.json` (last) into `folder`; returns the manifest.
+
+    `manifest` is what the caller knows (version_id, fit_id, fingerprint, simulated ...); added here: seed, imputations,
+    packages, code hash, and rows and hashes of each table. Give a folder that is renamed when this returns.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    entries: dict[str, Any] = {}
+    for name, frame in result.tables.items():
+        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        path = folder / f"{name}.parquet"
+        pq.write_table(table, path, compression="zstd")
+        entries[name] = {
+            "rows": table.num_rows,
+            "content_hash": content_hash(table),
+            "sha256": sha256_file(path),
+            "zone_only": name in ZONE_TABLES,
+        }
+    whole = {
+        **manifest, "seed": result.seed, "imputations": result.imputations, "packages": _packages(), "code_hash": room_hash(),
+        "tables": entries, "engines_agree": result.engines_agree, "benchmark_agrees": result.benchmark_agrees,
+        "models_not_estimable": result.not_estimable,
+    }  # fmt: skip
+    write_json(folder / MANIFEST, whole)
+    return whole
+
+
+def read_fit(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+    """The tables of a written fit and its manifest."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return {name: pd.read_parquet(folder / f"{name}.parquet") for name in manifest["tables"]}, manifest
+
+
+class _Counter:
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def __call__(self, what: str) -> None:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(what, self._done, self._total)
+
+
+def _kept(cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame) -> pd.DataFrame:
+    """What is needed to do a fit again elsewhere: client, times, event, cluster and the imputed covariates."""
+    rows = imputed.index.to_numpy()
+    person = pd.DataFrame(
+        {
+            "outcome_id": cohort.outcome_id, "imputation": imputed["imputation"].to_numpy(), "client_id": cohort.client[rows],
+            "cluster": cohort.cluster[rows], "entry_days": cohort.entry[rows], "duration_days": cohort.duration[rows],
+            "event": cohort.event[rows],
+        }
+    )  # fmt: skip
+    return pd.concat([person, imputed.drop(columns="imputation").reset_index(drop=True)], axis=1)
+
+
+def _stacked(parts: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))
+
+
+def _no_benchmark() -> pd.DataFrame:
+    return pd.DataFrame({field.name: pd.Series(dtype=object) for field in fields(benchmark.Comparison)}).astype(
+        {"agrees": bool}
+    )
+
+
+def _packages() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: package_version(name) for name in PACKAGES}

@@ -1,0 +1,54 @@
+"""The published tables that models read, as frames. Which version is read, and where it lies, is the caller's business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+
+DAYS_PER_MONTH = 30.4375
+
+
+class InputError(ValueError):
+    """A published table that models need is not there, or has no rows; names the table."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One frame for each published table that a model reads, named as the table is."""
+
+    alliance_change: pd.DataFrame
+    alliance_score: pd.DataFrame
+    analysis_cohort: pd.DataFrame
+    benchmark_recid: pd.DataFrame
+    cohort_flow: pd.DataFrame
+    covariate: pd.DataFrame
+    dyad: pd.DataFrame
+    officer: pd.DataFrame
+    outcome_definition: pd.DataFrame
+
+    def in_order(self) -> Inputs:
+        """The same rows sorted by all columns, so that sums of floating-point numbers do not depend on how they were stored."""
+        return Inputs(
+            **{
+                name: frame.sort_values(list(frame.columns), kind="stable", ignore_index=True) if len(frame) else frame
+                for name, frame in self.tables.items()
+            }
+        )
+
+    @property
+    def tables(self) -> Mapping[str, pd.DataFrame]:
+        return {name: getattr(self, name) for name in MODEL_TABLES}
+
+
+MODEL_TABLES: tuple[str, ...] = tuple(field.name for field in fields(Inputs))
+
+
+def read_inputs(version_dir: Path) -> Inputs:
+    """Read `<version_dir>/<table>.parquet` for every table of `MODEL_TABLES`. Raises `InputError` when one is missing."""
+    absent = [name for name in MODEL_TABLES if not (version_dir / f"{name}.parquet").is_file()]
+    if absent:
+        raise InputError(f"the version lacks {', '.join(absent)}; expected {len(MODEL_TABLES)} tables that models read")
+    return Inputs(**{name: pd.read_parquet(version_dir / f"{name}.parquet") for name in MODEL_TABLES})

@@ -1,0 +1,180 @@
+"""Reads `models.yml` into frozen dataclasses, and makes the columns that it asks for. No model is named here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from orchestration.analysis.imputation import Imputer, Method
+
+MODELS = Path(__file__).with_name("models.yml")
+_TRANSFORMS = ("identity", "log1p", "positive", "divide", "equals")
+
+
+class SpecificationError(ValueError):
+    """`models.yml` says something that cannot be; names the entry."""
+
+
+@dataclass(frozen=True)
+class Covariate:
+    """A term of a model: a column of `analysis_cohort`, its transform (and the transform's argument), how it is imputed."""
+
+    name: str
+    column: str
+    label: str
+    transform: str = "identity"
+    argument: Any = None
+    method: Method | None = None
+
+    def of(self, frame: pd.DataFrame) -> pd.Series:
+        """(n,) float values, NaN where not known. Raises `SpecificationError` when the frame lacks the column."""
+        if self.column not in frame:
+            raise SpecificationError(f"covariate {self.name}: analysis_cohort has no column {self.column}")
+        raw = frame[self.column]
+        if self.transform == "equals":
+            return (raw == self.argument).astype(float).where(raw.notna())
+        values = pd.to_numeric(raw.astype(object).where(raw.notna(), np.nan), errors="raise").astype(float)
+        if self.transform == "log1p":
+            return cast(pd.Series, np.log1p(values))
+        if self.transform == "positive":
+            return (values > 0).astype(float).where(values.notna())
+        return values / float(self.argument) if self.transform == "divide" else values
+
+
+@dataclass(frozen=True)
+class Recidivism:
+    """Q3: which Cox models there are."""
+
+    outcome_roles: tuple[str, ...]
+    rater: str
+    wave: str
+    scales: tuple[str, ...]
+    cluster: str
+    ties: Literal["efron", "breslow"]
+    min_events: int
+    adjustments: Mapping[str, tuple[str, ...]]
+    grouped_scale: str
+    groups: tuple[str, ...]
+    risk_months: tuple[int, ...]
+
+    def score(self, scale: str) -> str:
+        return f"{self.rater}_{scale}_{self.wave}"
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A term of the Q2 models: the table that it is in, its column or covariate name, and how sources are combined."""
+
+    name: str
+    table: str
+    column: str
+    label: str
+    combine: str = "latest"
+
+
+@dataclass(frozen=True)
+class Determinants:
+    """Q2: which multinomial models there are."""
+
+    rater: str
+    span: str
+    rules: tuple[str, ...]
+    scales: tuple[str, ...]
+    reference: str
+    min_class: int
+    baseline_months: float
+    cluster: str
+    predictors: tuple[Predictor, ...]
+
+
+@dataclass(frozen=True)
+class Specification:
+    """Everything that `models.yml` says."""
+
+    seed: int
+    covariates: Mapping[str, Covariate]
+    imputer: Imputer
+    score_columns: tuple[str, ...]
+    auxiliary: tuple[str, ...]
+    recidivism: Recidivism
+    confidence: float
+    determinants: Determinants
+
+    def with_imputations(self, m: int) -> Specification:
+        return replace(self, imputer=replace(self.imputer, m=m))
+
+    @property
+    def imputed_covariates(self) -> tuple[str, ...]:
+        """Terms of any adjustment and the auxiliary ones, in the order of `models.yml`."""
+        used = {name for names in self.recidivism.adjustments.values() for name in names} | set(self.auxiliary)
+        return tuple(name for name in self.covariates if name in used)
+
+    def label(self, term: str) -> str:
+        """What a term is called in a report."""
+        if term in self.covariates:
+            return self.covariates[term].label
+        for predictor in self.determinants.predictors:
+            if predictor.name == term:
+                return predictor.label
+        return term.replace("_", " ")
+
+
+def read_specification(path: Path = MODELS) -> Specification:
+    """Read and check a model file. Raises `SpecificationError`."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    covariates = {name: _covariate(name, entry) for name, entry in content["covariates"].items()}
+    q3, q2, imputation = content["recidivism"], content["determinants"], content["imputation"]
+    recidivism = Recidivism(
+        outcome_roles=tuple(q3["outcome_roles"]), rater=q3["rater"], wave=q3["wave"], scales=tuple(q3["scales"]),
+        cluster=q3["cluster"], ties=q3["ties"], min_events=int(q3["min_events"]),
+        adjustments={name: tuple(terms) for name, terms in q3["adjustments"].items()},
+        grouped_scale=q3["grouped_scale"], groups=tuple(q3["groups"]), risk_months=tuple(q3["risk_months"]),
+    )  # fmt: skip
+    scores = tuple(f"{part['rater']}_{scale}_{part['wave']}" for part in imputation["scores"] for scale in q3["scales"])
+    named = {f"adjustment {name}": terms for name, terms in recidivism.adjustments.items()} | {
+        "auxiliary": imputation["auxiliary"]
+    }
+    for where, terms in named.items():
+        unknown = [term for term in terms if term not in covariates]
+        if unknown:
+            raise SpecificationError(f"{path.name}: {where} names {', '.join(unknown)}, which is no covariate")
+    missing = [recidivism.score(scale) for scale in recidivism.scales if recidivism.score(scale) not in scores]
+    if missing:
+        raise SpecificationError(
+            f"{path.name}: {', '.join(missing)} stand in a model, but not among the imputed scores"
+        )
+    methods: dict[str, Method] = dict.fromkeys(scores, imputation["score_method"])
+    methods |= {name: covariate.method for name, covariate in covariates.items() if covariate.method is not None}
+    return Specification(
+        seed=int(content["seed"]),
+        covariates=covariates,
+        imputer=Imputer(methods, m=imputation["m"], iterations=imputation["iterations"], donors=imputation["donors"]),
+        score_columns=scores,
+        auxiliary=tuple(imputation["auxiliary"]),
+        recidivism=recidivism,
+        confidence=float(content["development"]["confidence"]),
+        determinants=Determinants(
+            rater=q2["rater"], span=q2["span"], rules=tuple(q2["rules"]), scales=tuple(q2["scales"]), reference=q2["reference"],
+            min_class=int(q2["min_class"]), baseline_months=float(q2["baseline_months"]), cluster=q2["cluster"],
+            predictors=tuple(
+                Predictor(name, entry["from"], entry.get("column", name), entry["label"], entry.get("combine", "latest"))
+                for name, entry in q2["predictors"].items()
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _covariate(name: str, entry: Mapping[str, Any]) -> Covariate:
+    transform, argument = entry.get("transform", "identity"), None
+    if isinstance(transform, dict):
+        ((transform, argument),) = transform.items()
+    method = None if entry["impute"] == "never" else entry["impute"]
+    if transform not in _TRANSFORMS or method not in (None, "normal", "logistic", "pmm"):
+        raise SpecificationError(f"covariate {name}: transform {transform} or method {method} is not known")
+    return Covariate(name, entry["column"], entry["label"], transform, argument, method)

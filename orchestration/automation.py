@@ -1,0 +1,132 @@
+"""What starts by itself: the inbox sensor, the yearly follow-up schedule, and the conditions for building and refitting.
+
+A build is asked for when the content of a delivery or the code has changed, a refit when the rows that models read
+have. Both conditions were tried against real runs (`tests/test_automation.py`); each term is there for a reason.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from orchestration.deliveries.assets import job_name, partition_of
+from orchestration.deliveries.contracts import Organisation
+from orchestration.deliveries.inbox import Waiting, waiting
+from orchestration.hashing import combined_hash
+from orchestration.ledger import Ledger
+from orchestration.settings import Settings
+
+_C = dg.AutomationCondition
+
+
+def _is_quiet() -> dg.AutomationCondition:
+    """Nothing is running here or upstream, and no blocking check upstream has failed."""
+    return ~_C.in_progress() & ~_C.any_deps_in_progress() & _C.all_deps_blocking_checks_passed()
+
+
+def _content_changed() -> dg.AutomationCondition:
+    """The content of a dependency changed since this was last asked for; `initial_evaluation` sets the baseline."""
+    return _C.any_deps_match(_C.data_version_changed()).since(_C.newly_requested() | _C.initial_evaluation())
+
+
+def _never_made() -> dg.AutomationCondition:
+    """Not made yet and not asked for yet, while there is something to make it from; a failed attempt is not repeated."""
+    return _C.missing().newly_true().since(_C.newly_requested()) & _C.any_deps_match(~_C.missing())
+
+
+def build_condition() -> dg.AutomationCondition:
+    """Build when the content of a delivery or the code has changed.
+
+    A rejected delivery leaves the content as it was, so a failing gate of one partition does not stop the others:
+    blocking checks of the partitioned exports are therefore not asked for here.
+    """
+    code_changed = _C.code_version_changed().since(_C.newly_requested() | _C.initial_evaluation())
+    return (
+        (_content_changed() | code_changed | _never_made()) & ~_C.in_progress() & ~_C.any_deps_in_progress()
+    ).with_label("a delivery or the code has changed")
+
+
+def chain_condition() -> dg.AutomationCondition:
+    """Run together with what comes before, in the same run."""
+    return _C.any_deps_match(_C.will_be_requested()).with_label("runs with the build")
+
+
+def refit_condition() -> dg.AutomationCondition:
+    """Refit when the fingerprint of the rows that models read, or the code of the models, has changed.
+
+    `any_deps_updated` would also count a fingerprint that is computed again and stays the same.
+    """
+    code_changed = _C.code_version_changed().since(_C.newly_requested() | _C.initial_evaluation())
+    return ((_content_changed() | code_changed | _never_made()) & _is_quiet()).with_label(
+        "the rows that models read have changed"
+    )
+
+
+def deliveries_by_partition(
+    items: list[Waiting], contracts: Mapping[str, Organisation]
+) -> dict[tuple[str, str | None], list[Waiting]]:
+    """Waiting deliveries by organisation and partition; one that is no period of its organisation is left out."""
+    grouped: dict[tuple[str, str | None], list[Waiting]] = defaultdict(list)
+    for item in items:
+        try:
+            grouped[item.organisation, partition_of(contracts[item.organisation], item.period)].append(item)
+        except ValueError:
+            continue
+    return dict(grouped)
+
+
+def inbox_sensor(
+    settings: Settings, contracts: Mapping[str, Organisation], jobs: Mapping[str, Any]
+) -> dg.SensorDefinition:
+    """Look into the inbox and ask for one run for each partition with complete deliveries; the run key is their hash."""
+
+    @dg.sensor(
+        name="inbox",
+        jobs=list(jobs.values()),
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Finds complete deliveries (manifest present) in the inbox and has them taken in.",
+    )
+    def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        ledger = Ledger(settings.ledger_location)
+        grouped = deliveries_by_partition(waiting(settings, ledger, contracts), contracts)
+        requests = [
+            dg.RunRequest(
+                run_key=combined_hash({item.path.name: item.sha256 for item in items}),
+                job_name=job_name(organisation),
+                partition_key=partition,
+            )
+            for (organisation, partition), items in grouped.items()
+        ]
+        return dg.SensorResult(run_requests=requests)
+
+    return look
+
+
+def yearly_schedule(
+    settings: Settings, contracts: Mapping[str, Organisation], jobs: Mapping[str, Any]
+) -> dg.ScheduleDefinition:
+    """On 1 March take in the registry extract of the year before; build and refit follow by their conditions."""
+    registries = [organisation.name for organisation in contracts.values() if organisation.kind == "registry"]
+
+    @dg.schedule(
+        name="yearly_follow_up",
+        target=jobs[registries[0]],
+        cron_schedule="0 6 1 3 *",
+        execution_timezone="Europe/Amsterdam",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="The yearly follow-up: takes in the registry extract of the year before.",
+    )
+    def follow_up(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        year = str(context.scheduled_execution_time.year - 1)
+        waits = [
+            item
+            for item in waiting(settings, Ledger(settings.ledger_location), contracts)
+            if item.organisation in registries and item.period == year
+        ]
+        if not waits:
+            return dg.SkipReason(f"no registry extract for {year} waits in the inbox")
+        return dg.RunRequest(run_key=f"follow-up {year}", partition_key=year)
+
+    return follow_up

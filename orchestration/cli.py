@@ -1,0 +1,265 @@
+"""The commands that people type. Each is thin: it opens the home, calls one function, and says what came of it.
+
+Heavy libraries are imported where they are used, so that `--help`, `status` and `versions` answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from orchestration.settings import Settings
+
+DEMO_HOME_MARK = "made-by-demo"
+
+
+class _Trouble(click.ClickException):
+    """Something that a person can do something about: said in one line, without a traceback."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"delictvrij: {self.format_message()}", err=True)
+
+
+def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the errors that people can mend into one line and exit code 1."""
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from orchestration.deliveries.contracts import ContractError
+        from orchestration.deliveries.keys import PseudonymKeyError
+        from orchestration.home import NoHome
+        from orchestration.warehouse.versions import VersionDamaged
+
+        try:
+            return function(*args, **kwargs)
+        except (NoHome, PseudonymKeyError, ContractError, VersionDamaged, FileExistsError, PermissionError) as error:
+            raise _Trouble(str(error)) from None
+
+    return wrapped
+
+
+def _json(content: Any) -> None:
+    click.echo(json.dumps(content, indent=1, sort_keys=True, default=str, ensure_ascii=False))
+
+
+def _leave(code: int) -> NoReturn:
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="delictvrij")
+def main() -> None:
+    """The working alliance and recidivism: deliveries in, versions and refitted models out."""
+
+
+@main.command()
+@_plainly
+def init() -> None:
+    """Make the home, its pseudonym key and its ledger."""
+    from orchestration.home import initialise
+
+    settings = Settings()
+    made = initialise(settings)
+    click.echo(f"home {made.home}")
+    click.echo(f"key {made.key_id} at {settings.key_path} ({'new; keep it safe and apart' if made.is_new_key else 'known'})")
+
+
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--clients", default=200, show_default=True, type=click.IntRange(10, 10_000_000), help="Number of clients.")
+@click.option("--seed", default=20260101, show_default=True, type=click.IntRange(0), help="The same seed gives the same bytes.")
+@click.option("--form", type=click.Choice(["csv"]), help="Let every source deliver CSV instead of its own form.")
+@click.option("--periods", type=click.Choice(["all", "last"]), default="all", show_default=True, help="The whole backlog or the last snapshots.")
+@click.option("--mutate", metavar="NAME", help="Spoil the last delivery of rn in a named way.")
+@_plainly
+def simulate(out: Path, clients: int, seed: int, form: str | None, periods: str, mutate: str | None) -> None:
+    """Write the deliveries of a simulated cohort and what is true of it (truth.json) to OUT."""
+    from orchestration.simulation import simulate as run
+    from orchestration.simulation.mutations import MUTATIONS, mutate as spoil
+
+    if mutate is not None and mutate not in MUTATIONS:
+        raise click.BadParameter(f"choose from {', '.join(sorted(MUTATIONS))}", param_hint="--mutate")
+    truth = run(out, clients, seed, form, periods)
+    click.echo(f"{truth['deliveries']} simulated deliveries of {clients} clients in {out}")
+    if mutate is not None:
+        delivery = max(path for path in out.glob("rn/*/*") if path.is_dir())
+        spoil(delivery, mutate)
+        click.echo(f"spoiled ({mutate}; the gate should say {MUTATIONS[mutate].rule}): {delivery}")
+
+
+@main.command()
+@click.argument("delivery", type=click.Path(path_type=Path))
+@click.option("--lang", type=click.Choice(["nl", "en"]), default="en", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="The verdict as JSON.")
+@_plainly
+def check(delivery: Path, lang: str, as_json: bool) -> None:
+    """Judge a delivery without taking it in: 0 accepted, 1 rejected, 2 not a delivery."""
+    from orchestration.deliveries.contracts import read_contracts
+    from orchestration.deliveries.ingest import Receipt, check_delivery, report
+    from orchestration.deliveries.letter import letter
+    from orchestration.deliveries.manifest import NotADelivery
+    from orchestration.home import opened
+
+    settings = Settings()
+    try:
+        receipt: Receipt = check_delivery(delivery, settings, opened(settings))
+    except NotADelivery as error:
+        click.echo(f"delictvrij: {error}", err=True)
+        _leave(2)
+    if as_json:
+        _json(report(receipt))
+    else:
+        click.echo(letter(receipt, read_contracts(settings.expectations)[receipt.organisation], lang))
+    _leave(0 if receipt.status != "rejected" else 1)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="What was done, as JSON.")
+@_plainly
+def refresh(as_json: bool) -> None:
+    """Take in what waits, build, publish, and refit what has changed."""
+    from orchestration.home import opened
+
+    settings = Settings()
+    opened(settings)
+    _leave(_refresh(settings, as_json))
+
+
+def _refresh(settings: Settings, as_json: bool) -> int:
+    from orchestration.definitions import launch
+    from orchestration.ledger import Ledger, now
+    from orchestration.terminal import progress_on_terminal
+    from orchestration.warehouse.versions import current_id
+
+    ledger = Ledger(settings.ledger_location)
+    before, began = current_id(settings), now()
+    with progress_on_terminal(is_quiet=as_json) as progress:
+        done = launch(settings, progress)
+    deliveries = [record for record in ledger.deliveries() if record.decided_at and record.decided_at >= began]
+    rejected = [record for record in deliveries if record.status == "rejected"]
+    after, fits = current_id(settings), ledger.fits()
+    if as_json:
+        _json(
+            {
+                "is_success": done.is_success,
+                "deliveries": [
+                    {"organisation": record.organisation, "period": record.period, "delivery_id": record.delivery_id, "status": record.status}
+                    for record in deliveries
+                ],
+                "unplaced": list(done.unplaced),
+                "rebuilt": list(done.requested),
+                "version": after,
+                "is_new_version": after != before,
+                "fit": fits[-1]["fit_id"] if fits else None,
+                "failed_runs": [run.run_id for run in done.runs if not run.is_success],
+            }
+        )  # fmt: skip
+        return 0 if done.is_success else 1
+    click.echo(f"deliveries: {len(deliveries) - len(rejected)} taken in, {len(rejected)} rejected")
+    for record in rejected:
+        folder = settings.letters / record.organisation / record.period / f"{record.delivery_id}-{record.manifest_sha256[:8]}"
+        rules = sorted({item["rule"] for item in ledger.judgements(record.manifest_sha256) if item["status"] in ("failed", "error")})
+        click.echo(f"  rejected {record.organisation} {record.period} {record.delivery_id}: {', '.join(rules)}; letter in {folder}")
+    for place in done.unplaced:
+        click.echo(f"  not taken in {place}: its period is not one that this organisation delivers")
+    if done.requested:
+        click.echo(f"rebuilt: {len(done.requested)} assets")
+    click.echo(f"version: {after or 'none yet'} ({'new' if after != before else 'unchanged'})")
+    for run in done.runs:
+        if not run.is_success and run.name == "__ASSET_JOB":
+            click.echo(f"  run {run.run_id[:8]} failed; the published version is as it was; see `delictvrij ui`")
+    return 0 if done.is_success else 1
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def status(as_json: bool) -> None:
+    """Show each organisation and period: oldest problem first."""
+    from dataclasses import asdict
+    from datetime import date
+
+    from orchestration.deliveries.contracts import read_contracts
+    from orchestration.home import opened
+    from orchestration.status import lines
+
+    settings = Settings()
+    found = lines(settings, opened(settings), read_contracts(settings.expectations), date.today())
+    if as_json:
+        _json([asdict(line) for line in found])
+        return
+    click.echo(f"{'organisation':16}{'period':10}{'state':11}{'rows':>9}  due         why")
+    for line in found:
+        click.echo(f"{line.organisation:16}{line.period:10}{line.state:11}{line.rows:>9}  {line.due_on}  {line.reason}".rstrip())
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def versions(as_json: bool) -> None:
+    """List the published versions; the current one is marked."""
+    from orchestration.home import opened
+    from orchestration.status import listed_versions
+
+    settings = Settings()
+    found = listed_versions(settings, opened(settings))
+    if as_json:
+        _json(found)
+        return
+    for entry in found:
+        mark = "*" if entry["is_current"] else " "
+        label = " SIMULATED" if entry["simulated"] else ""
+        click.echo(
+            f"{mark} {entry['version_id']}  {entry['first_built_at']}  {entry['rows']:>8} rows  "
+            f"{entry['builds']} build(s)  {entry['fits']} fit(s){label}"
+        )
+    if not found:
+        click.echo("nothing has been published yet")
+
+
+@main.command()
+@click.option("--clients", default=200, show_default=True, type=click.IntRange(50, 100_000))
+@click.option("--seed", default=20260101, show_default=True, type=click.IntRange(0))
+@_plainly
+def demo(clients: int, seed: int) -> None:
+    """Simulate four years of deliveries beside the real North Carolina cohort and take them all the way."""
+    from orchestration import home
+    from orchestration.simulation import simulate as run
+
+    settings = Settings(admit_test_numbers=True)
+    mark = settings.home_path / DEMO_HOME_MARK
+    if settings.home_path.exists() and any(settings.home_path.iterdir()) and not mark.exists():
+        raise _Trouble(f"{settings.home_path} holds a home that is no demo; set DELICTVRIJ_HOME to another folder")
+    home.forget(settings)
+    home.initialise(settings)
+    mark.touch()
+    truth = run(settings.inbox_path, clients, seed)
+    click.echo(f"{truth['deliveries']} deliveries written: {clients} simulated clients, and the real North Carolina cohort")
+    code = _refresh(settings, as_json=False)
+    if code == 0:
+        click.echo(f"report: {settings.home_path / 'report.html'}")
+        click.echo("next: `delictvrij status`, `delictvrij versions`, `delictvrij ui`")
+    _leave(code)
+
+
+@main.command()
+@click.option("--port", type=int, help="Port on the loopback address.")
+@_plainly
+def ui(port: int | None) -> None:
+    """Open Dagster over the home, on 127.0.0.1, with its sensors and schedules."""
+    from orchestration.home import opened
+    from orchestration.terminal import serve
+
+    settings = Settings()
+    opened(settings)
+    _leave(serve(settings, port or settings.ui_port))
+
+
+if __name__ == "__main__":
+    main()

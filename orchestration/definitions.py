@@ -1,0 +1,171 @@
+"""The only place where things are put together: `build_defs` for Dagster and tests, `launch` for the command line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+from dagster._serdes import deserialize_value, serialize_value
+
+from orchestration.analysis.assets import analysis_assets
+from orchestration.automation import (
+    build_condition,
+    chain_condition,
+    deliveries_by_partition,
+    inbox_sensor,
+    refit_condition,
+    yearly_schedule,
+)
+from orchestration.deliveries.assets import delivery_assets, job_name
+from orchestration.deliveries.contracts import read_contracts
+from orchestration.deliveries.inbox import waiting
+from orchestration.files import write_atomically
+from orchestration.ledger import Ledger
+from orchestration.settings import Settings
+from orchestration.warehouse import dbt
+from orchestration.warehouse.assets import build_inputs_asset, version_asset, warehouse_models
+from orchestration.warehouse.build import one_writer
+
+MAX_TICKS = 12
+
+
+def build_defs(settings: Settings | None = None) -> dg.Definitions:
+    """All assets, jobs, sensors and schedules over one home."""
+    settings = settings or Settings()
+    contracts = read_contracts(settings.expectations)
+    manifest = dbt.manifest_path(settings)
+    landing = delivery_assets(settings, contracts)
+    jobs = {
+        name: dg.define_asset_job(job_name(name), selection=[dg.AssetKey(["deliveries", name])]) for name in contracts
+    }
+    return dg.Definitions(
+        assets=[
+            *landing,
+            build_inputs_asset(settings, contracts, build_condition()),
+            warehouse_models(settings, manifest, chain_condition()),
+            version_asset(settings, manifest, chain_condition()),
+            *analysis_assets(settings, chain_condition(), refit_condition()),
+        ],
+        jobs=list(jobs.values()),
+        sensors=[
+            inbox_sensor(settings, contracts, jobs),
+            dg.AutomationConditionSensorDefinition(
+                "refresh",
+                target=dg.AssetSelection.all(),
+                default_status=dg.DefaultSensorStatus.RUNNING,
+                minimum_interval_seconds=30,
+                description="Builds when a delivery or the code has changed; refits when the rows that models read have.",
+            ),
+        ],
+        schedules=[yearly_schedule(settings, contracts, jobs)],
+        executor=dg.in_process_executor,
+    )
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What one run did: its job, partition, id, whether it succeeded, and the steps that failed."""
+
+    name: str
+    partition: str | None
+    run_id: str
+    is_success: bool
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did: the runs, the assets that were requested by condition, and what could not be placed."""
+
+    runs: tuple[Launched, ...]
+    requested: tuple[str, ...]
+    unplaced: tuple[str, ...]
+
+    @property
+    def is_success(self) -> bool:
+        return all(run.is_success for run in self.runs) and not self.unplaced
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def launch(settings: Settings, progress: Progress = lambda what, done, total: None) -> Refreshed:
+    """Take in what waits, then build and refit as the conditions ask, until nothing is asked for any more.
+
+    The same assets, conditions and instance as under the daemon; runs are in this process and appear in the UI.
+    """
+    contracts = read_contracts(settings.expectations)
+    ledger = Ledger(settings.ledger_location)
+    defs = build_defs(settings)
+    runs: list[Launched] = []
+    requested: list[str] = []
+    with one_writer(settings), instance_of(settings) as instance:
+        ticker = Ticker(defs, instance, settings.dagster_home / "automation.json")
+        if not ticker.has_baseline:
+            ticker.tick()
+        items = waiting(settings, ledger, contracts)
+        grouped = deliveries_by_partition(items, contracts)
+        placed = {item.path for group in grouped.values() for item in group}
+        unplaced = tuple(f"{item.organisation}/{item.period}/{item.path.name}" for item in items if item.path not in placed)
+        for position, ((organisation, partition), _) in enumerate(grouped.items()):
+            progress(f"gate {organisation} {partition or ''}".strip(), position, len(grouped))
+            job = defs.resolve_job_def(job_name(organisation))
+            runs.append(_run(job, instance, partition, None))
+        progress("gate", len(grouped), len(grouped))
+        for _ in range(MAX_TICKS):
+            keys = ticker.tick()
+            if not keys:
+                break
+            requested.extend(key.to_user_string() for key in keys)
+            progress(", ".join(sorted({key.path[0] for key in keys})), 0, 1)
+            runs.append(_run(defs.resolve_implicit_global_asset_job_def(), instance, None, keys))
+    return Refreshed(tuple(runs), tuple(requested), unplaced)
+
+
+def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, partition: str | None, keys: list[dg.AssetKey] | None) -> Launched:
+    result = job.execute_in_process(
+        instance=instance,
+        partition_key=partition,
+        asset_selection=keys,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    return Launched(job.name, partition, result.run_id, result.success)
+
+
+class Ticker:
+    """Evaluates the automation conditions as the daemon's sensor does, and remembers where it was."""
+
+    def __init__(self, defs: dg.Definitions, instance: dg.DagsterInstance, memory: Path) -> None:
+        self._defs, self._instance, self._memory = defs, instance, memory
+
+    @property
+    def has_baseline(self) -> bool:
+        return self._memory.is_file()
+
+    def tick(self) -> list[dg.AssetKey]:
+        """Evaluate once; gives the assets that are asked for, in a stable order."""
+        cursor = deserialize_value(self._memory.read_text()) if self.has_baseline else None
+        result = dg.evaluate_automation_conditions(
+            defs=self._defs,
+            instance=self._instance,
+            cursor=cursor,  # type: ignore[arg-type]
+        )
+        write_atomically(self._memory, serialize_value(result.cursor).encode())
+        keys = {key for key in self._defs.resolve_asset_graph().materializable_asset_keys if result.get_num_requested(key)}
+        return sorted(keys, key=lambda key: key.path)
+
+
+@contextlib.contextmanager
+def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of the home."""
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        yield instance
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads: everything over the home of the settings."""
+    return build_defs()

@@ -1,0 +1,229 @@
+"""The gate of a delivery: Great Expectations suites derived from the contracts, evaluated on pseudonymised frames.
+
+Only counts come back (`COUNTS_ONLY`): Great Expectations is asked for no value, and what it answers is copied by an
+allow-list. What a single table cannot state (relations, shrinkage) is prepared here as a column or counted directly.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from orchestration.deliveries.contracts import Column, Table
+from orchestration.deliveries.judgement import Judgement, Status
+
+if TYPE_CHECKING:
+    from great_expectations.expectations import Expectation
+
+COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
+_KNOWN = "known in "
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a suite needs to know beside the contract: the last day that a row may speak of, and the seeds' values."""
+
+    last_day: date
+    seeds: Mapping[str, frozenset[str]]
+
+
+@functools.cache
+def _batch_definition() -> Any:
+    """A batch definition on a throw-away Great Expectations context, without analytics or progress bars."""
+    import os
+
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)  # type: ignore[assignment]
+    return context.data_sources.add_pandas("delivery").add_dataframe_asset("table").add_batch_definition_whole_dataframe("all")
+
+
+def _bound(limit: float | str | None, column: Column, limits: Limits) -> Any:
+    if limit is None:
+        return None
+    if column.type == "date":
+        day = limits.last_day if limit in ("period_end", "cutoff") else date.fromisoformat(str(limit))
+        return day.year if column.reduce == "year" else pd.Timestamp(day)
+    return limit
+
+
+def suite_of(table: Table, limits: Limits, rows: int) -> list[tuple[str, tuple[str, ...], float, Expectation]]:
+    """The expectations of one table: rule code, headers, tolerated share of failures, expectation.
+
+    An empty table is judged by its row count alone, so that no rule passes on nothing.
+    """
+    from great_expectations import expectations as gxe
+
+    suite: list[tuple[str, tuple[str, ...], float, Expectation]] = [
+        ("table.empty", (), 0.0, gxe.ExpectTableRowCountToBeBetween(min_value=0 if table.may_be_empty else 1)),
+    ]
+    if rows == 0:
+        return suite
+    source = {column.name: column.source for column in table.columns}
+    key = tuple(source[name] for name in table.key)
+    suite.append(("key.unique", key, 0.0, _unique(key)))
+    for column in table.kept:
+        name = column.source
+        low, high = _bound(column.minimum, column, limits), _bound(column.maximum, column, limits)
+        if low is not None or high is not None:
+            suite.append(
+                ("value.range", (name,), 0.0, gxe.ExpectColumnValuesToBeBetween(column=_judged(column), min_value=low, max_value=high))
+            )  # fmt: skip
+        if column.seed:
+            values = sorted(limits.seeds[column.seed])
+            suite.append(("value.seed", (name,), 0.0, gxe.ExpectColumnValuesToBeInSet(column=name, value_set=values)))
+        if column.references:
+            suite.append(
+                ("relation.unknown", (name,), 0.0, gxe.ExpectColumnValuesToBeInSet(column=_KNOWN + name, value_set=[True]))
+            )  # fmt: skip
+    for rule in table.rules:
+        headers = tuple(source[name] for name in rule.columns)
+        if rule.kind == "unique":
+            suite.append(("rule.unique", headers, 0.0, _unique(headers)))
+        elif rule.kind == "order":
+            first, second = headers
+            pair = gxe.ExpectColumnPairValuesAToBeGreaterThanB(
+                column_A=second, column_B=first, or_equal=True, ignore_row_if="either_value_is_missing"
+            )
+            suite.append(("rule.order", headers, 0.0, pair))
+        elif rule.kind in ("required_when", "missing_share"):
+            flag = _flag(rule.kind, headers[0])
+            suite.append(
+                (f"rule.{rule.kind}", headers, rule.threshold, gxe.ExpectColumnValuesToBeInSet(column=flag, value_set=[True]))
+            )  # fmt: skip
+    return suite
+
+
+def _unique(headers: tuple[str, ...]) -> Expectation:
+    from great_expectations import expectations as gxe
+
+    if len(headers) == 1:
+        return gxe.ExpectColumnValuesToBeUnique(column=headers[0])
+    return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(headers))
+
+
+def _flag(kind: str, header: str) -> str:
+    return f"{kind} {header}"
+
+
+def _judged(column: Column) -> str:
+    """The column that a range is held against: numbers without their missing codes."""
+    return f"value of {column.source}" if column.missing else column.source
+
+
+def prepare(table: Table, frame: pd.DataFrame, frames: Mapping[str, pd.DataFrame], tables: Mapping[str, Table]) -> pd.DataFrame:
+    """The frame with a column for each fact that a suite asks and the delivery does not state itself."""
+    added: dict[str, Any] = {}
+    for column in table.kept:
+        series = frame[column.source]
+        if column.missing and column.type in ("integer", "decimal"):
+            codes = [float(code) for code in column.missing]
+            added[_judged(column)] = series.astype("Float64").where(~series.isin(codes)).astype(float)
+        elif column.missing and column.minimum is not None:
+            added[_judged(column)] = series
+        if column.references:
+            other, name = column.references.split(".")
+            known = frames[other][tables[other].column(name).source]
+            added[_KNOWN + column.source] = (series.isin(known) | series.isna()).to_numpy()
+    for rule in table.rules:
+        if rule.kind == "required_when":
+            column = table.column(rule.columns[0])
+            due = pd.Series(True, index=frame.index)
+            for name, term in rule.when.items():
+                condition = table.column(name)
+                spellings = [code.source for code in condition.codes if code.term == term]
+                due &= frame[condition.source].isin(spellings)
+            judged = frame[column.source].notna().astype(object).where(due, None)
+            added[_flag(rule.kind, column.source)] = judged
+        elif rule.kind == "missing_share":
+            column = table.column(rule.columns[0])
+            series = frame[column.source]
+            codes = [float(code) for code in column.missing]
+            added[_flag(rule.kind, column.source)] = (series.notna() & ~series.isin(codes)).to_numpy(dtype=bool)
+    return frame.assign(**added)
+
+
+def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Judgement]:
+    """Evaluate one table's suite. A rule that cannot be evaluated is an error, never a pass."""
+    import great_expectations as gx
+
+    suite = suite_of(table, limits, len(prepared))
+    batch = _batch_definition().get_batch(batch_parameters={"dataframe": prepared})
+    # One entry for each expectation, in order: the position travels in `meta`, since the suite may reorder.
+    for position, (_, _, _, expectation) in enumerate(suite):
+        expectation.meta = {"position": position}
+    result = batch.validate(
+        gx.ExpectationSuite(name=table.name, expectations=[expectation for *_, expectation in suite]),
+        result_format=COUNTS_ONLY,
+    )
+    outcomes = {outcome.expectation_config.meta["position"]: outcome for outcome in result.results}
+    return [
+        _judgement(table, rule, headers, share, outcomes.get(position), len(prepared))
+        for position, (rule, headers, share, _) in enumerate(suite)
+    ]
+
+
+def _judgement(table: Table, rule: str, headers: tuple[str, ...], share: float, outcome: Any, rows: int) -> Judgement:
+    where: dict[str, Any] = {"table": table.name, "column": ", ".join(headers), "threshold": share}
+    if outcome is None or outcome.exception_info.get("raised_exception") or "exception_info" in (outcome.result or {}):
+        return Judgement("platform.error", Status.ERROR, expected=rule, **where)
+    if rule == "table.empty":
+        status = Status.PASSED if outcome.success else Status.FAILED
+        return Judgement(rule, status, evaluated=rows, failed=int(not outcome.success), expected="at least 1 row", **where)
+    evaluated = int(outcome.result["element_count"]) - int(outcome.result.get("missing_count") or 0)
+    count = int(outcome.result["unexpected_count"])
+    if evaluated == 0:
+        return Judgement(rule, Status.NOT_APPLICABLE, evaluated=0, failed=0, **where)
+    status = Status.FAILED if count > share * evaluated else Status.PASSED
+    return Judgement(rule, status, evaluated=evaluated, failed=count, **where)
+
+
+def judge_evaluated(table: Table, frame: pd.DataFrame) -> list[Judgement]:
+    """That each required column of a table with rows holds at least one value: no rule may pass on nothing."""
+    if frame.empty:
+        return []
+    return [
+        Judgement("table.evaluated", Status.FAILED, table=table.name, column=column.source, evaluated=0)
+        for column in table.kept
+        if column.is_required and not frame[column.source].notna().any()
+    ]
+
+
+def judge_shrinkage(
+    table: Table, frame: pd.DataFrame, before: pd.DataFrame | None, deleted: Sequence[tuple[str, ...]], tolerance: float
+) -> Judgement:
+    """That not more than `tolerance` of the rows of the snapshot before are missing without being declared deleted."""
+    if before is None or before.empty:
+        return Judgement("rows.shrunk", Status.NOT_APPLICABLE, table=table.name, evaluated=0, failed=0, threshold=tolerance)
+    gone = missing_keys(table, frame, before, deleted)
+    status = Status.FAILED if len(gone) > tolerance * len(before) else Status.PASSED
+    return Judgement(
+        "rows.shrunk", status, table=table.name, evaluated=len(before), failed=len(gone), threshold=tolerance,
+        expected=f"at most {tolerance:.0%} of {len(before)} rows",
+    )  # fmt: skip
+
+
+def missing_keys(
+    table: Table, frame: pd.DataFrame, before: pd.DataFrame, deleted: Sequence[tuple[str, ...]] = ()
+) -> pd.MultiIndex:
+    """Keys of `before` that `frame` no longer has and nobody declared deleted."""
+    headers = [table.column(name).source for name in table.key]
+    gone = keys_of(before, headers).difference(keys_of(frame, headers))
+    if deleted:
+        gone = gone.difference(pd.MultiIndex.from_tuples(list(deleted), names=headers))
+    return gone
+
+
+def keys_of(frame: pd.DataFrame, headers: Sequence[str]) -> pd.MultiIndex:
+    """The key columns as an index of texts, comparable across snapshots."""
+    return pd.MultiIndex.from_arrays([frame[name].astype(str) for name in headers], names=list(headers))
+
+

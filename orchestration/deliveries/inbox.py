@@ -1,0 +1,44 @@
+"""The inbox: which complete deliveries wait there without a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.deliveries.contracts import Organisation
+from orchestration.deliveries.manifest import MANIFEST, manifest_hash
+from orchestration.hashing import combined_hash
+from orchestration.ledger import Ledger
+from orchestration.settings import Settings
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A delivery in the inbox without a verdict."""
+
+    path: Path
+    sha256: str
+    organisation: str
+    period: str
+
+
+def signature(delivery: Path) -> str:
+    """What a delivery's files look like from outside: names, sizes and times of change, as a hash."""
+    seen = {path.name: path.lstat() for path in delivery.iterdir()}
+    return combined_hash({name: f"{stat.st_size} {stat.st_mtime_ns}" for name, stat in seen.items()})
+
+
+def waiting(settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisation]) -> list[Waiting]:
+    """Complete deliveries (manifest present) in the inbox that have no verdict yet, oldest period first."""
+    decided = ledger.decided()
+    found = []
+    for path in sorted(settings.inbox_path.glob(f"*/*/*/{MANIFEST}")):
+        delivery = path.parent
+        organisation, period = delivery.parts[-3:-1]
+        if organisation not in contracts:
+            continue
+        digest = manifest_hash(delivery)
+        if digest not in decided or decided[digest] not in (None, signature(delivery)):
+            found.append(Waiting(delivery, digest, organisation, period))
+    return sorted(found, key=lambda item: (item.period, item.organisation, item.path.name))

@@ -1,0 +1,308 @@
+"""The way in: fetch → verify → read as declared → pseudonymise → gate → raw store, or quarantine and a letter.
+
+`examine` judges a delivery without changing anything (the dry run); `ingest` does the same and acts on the verdict.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from orchestration.deliveries import raw
+from orchestration.deliveries.contracts import Organisation, Table, read_contracts
+from orchestration.deliveries.inbox import signature
+from orchestration.deliveries.judgement import Judgement, Refused, Status, blocking
+from orchestration.deliveries.keys import PseudonymKey, PseudonymKeyError, read_key
+from orchestration.deliveries.letter import letter
+from orchestration.deliveries.manifest import MANIFEST, Manifest, NotADelivery, manifest_hash, read_manifest, verify
+from orchestration.deliveries.periods import last_day
+from orchestration.deliveries.readers import Reading, read_delivery
+from orchestration.files import folder_by_rename, write_atomically, write_json
+from orchestration.hashing import combined_hash
+from orchestration.ledger import DeliveryRecord, Ledger
+from orchestration.settings import Settings
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What a delivery holds and what every rule found; `tables` is empty when it was refused before it was read."""
+
+    manifest: Manifest | None
+    judgements: tuple[Judgement, ...]
+    tables: Mapping[str, pa.Table]
+    deletions: Mapping[str, list[tuple[str, ...]]]
+    has_test_numbers: bool
+    content_hash: str | None
+
+    @property
+    def is_accepted(self) -> bool:
+        return not blocking(self.judgements) and bool(self.tables)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The verdict on one delivery: accepted, rejected or duplicate, with counts."""
+
+    organisation: str
+    period: str
+    delivery_id: str
+    sha256: str
+    status: str
+    content_hash: str | None
+    row_counts: Mapping[str, int]
+    judgements: tuple[Judgement, ...]
+
+    @property
+    def reasons(self) -> list[Judgement]:
+        return blocking(self.judgements)
+
+
+@cache
+def _seed_column(seeds: Path, name: str) -> frozenset[str]:
+    table, column = name.split(".")
+    with (seeds / f"{table}.csv").open(encoding="utf-8", newline="") as stream:
+        return frozenset(row[column] for row in csv.DictReader(stream))
+
+
+def seed_values(settings: Settings, organisation: Organisation) -> dict[str, frozenset[str]]:
+    """The values of the seeds that an organisation's contract refers to."""
+    names = {column.seed for table in organisation.tables for column in table.columns if column.seed}
+    return {name: _seed_column(settings.dbt_project / "seeds", name) for name in sorted(names)}
+
+
+def known_key(settings: Settings, ledger: Ledger) -> PseudonymKey:
+    """The pseudonym key, if the ledger knows it. Raises PseudonymKeyError; never makes a key."""
+    key = read_key(settings.key_path, settings.project)
+    if not ledger.knows_key(key.key_id):
+        raise PseudonymKeyError(
+            f"the key at {settings.key_path} (id {key.key_id}) is not the one that this home was made with; put that one back"
+        )
+    return key
+
+
+def snapshot_before(ledger: Ledger, organisation: str, period: str) -> DeliveryRecord | None:
+    """The accepted snapshot that a delivery for `period` is held against: the newest one up to that period."""
+    accepted = [
+        record for record in ledger.deliveries(status="accepted", organisation=organisation) if record.period <= period
+    ]
+    return accepted[-1] if accepted else None
+
+
+def examine(
+    delivery: Path, organisation: Organisation, settings: Settings, ledger: Ledger, key: PseudonymKey
+) -> Examination:
+    """Judge a delivery without changing anything. Raises NotADelivery when there is no manifest."""
+    manifest_hash(delivery)
+    manifest: Manifest | None = None
+    try:
+        manifest = read_manifest(delivery)
+        verify(delivery, manifest, organisation)
+        readings = read_delivery(delivery, manifest, organisation.tables, settings.admit_test_numbers)
+    except Refused as refusal:
+        return Examination(manifest, refusal.judgements, {}, {}, has_test_numbers=False, content_hash=None)
+    found = [judgement for reading in readings for judgement in reading.judgements]
+    has_test_numbers = any(reading.has_test_numbers for reading in readings)
+    if blocking(found):
+        return Examination(manifest, tuple(found), {}, {}, has_test_numbers, content_hash=None)
+    tables = {
+        reading.table.name: raw.to_raw(reading.table, raw.pseudonymise(reading.table, reading.frame, key))
+        for reading in readings
+    }
+    deletions = raw.pseudonymised_deletions(manifest, organisation, key)
+    digest = raw.content_hash_of(tables, deletions)
+    before = snapshot_before(ledger, organisation.name, manifest.period)
+    if before is None or before.content_hash != digest:
+        found.extend(_gate(manifest, organisation, settings, readings, tables, deletions, before))
+    return Examination(manifest, tuple(found), tables, deletions, has_test_numbers, digest)
+
+
+def _gate(
+    manifest: Manifest,
+    organisation: Organisation,
+    settings: Settings,
+    readings: list[Reading],
+    tables: Mapping[str, pa.Table],
+    deletions: Mapping[str, list[tuple[str, ...]]],
+    before: DeliveryRecord | None,
+) -> Iterator[Judgement]:
+    from orchestration.deliveries import gate
+
+    limits = gate.Limits(manifest.cutoff_on or last_day(manifest.period), seed_values(settings, organisation))
+    by_name = {table.name: table for table in organisation.tables}
+    frames = {name: _judged_frame(by_name[name], tables[name]) for name in tables}
+    for reading in readings:
+        table, frame = reading.table, frames[reading.table.name]
+        yield from gate.judge_table(table, gate.prepare(table, frame, frames, by_name), limits)
+        yield from gate.judge_evaluated(table, frame)
+        earlier = None
+        if before is not None and before.content_hash:
+            earlier = raw.read_raw(settings.raw, organisation.name, before.content_hash, table).to_pandas()
+        yield gate.judge_shrinkage(
+            table, frames[table.name], earlier, deletions.get(table.name, []), organisation.shrink_tolerance
+        )
+
+
+def _judged_frame(table: Table, raw_table: pa.Table) -> pd.DataFrame:
+    frame = raw_table.to_pandas()
+    for column in table.kept:
+        if column.staged_type == "date":
+            frame[column.source] = pd.to_datetime(frame[column.source])
+    return frame
+
+
+def ingest(delivery: Path, settings: Settings, ledger: Ledger) -> Receipt:
+    """Take one delivery in and act on the verdict: raw store and ledger, or quarantine and a letter.
+
+    The delivery is copied into landing first and only the copy is read. Killed at any moment, it is simply done again:
+    nothing counts until the ledger says so. Raises NotADelivery, PseudonymKeyError and OSError; never for bad content.
+    """
+    contracts = read_contracts(settings.expectations)
+    name, period = delivery.parts[-3:-1]
+    if name not in contracts:
+        raise NotADelivery(f"{delivery.name}: no contract for the organisation that this folder is under")
+    organisation = contracts[name]
+    digest = manifest_hash(delivery)
+    seen = signature(delivery)
+    decided = ledger.delivery(digest)
+    if decided and decided.status != "received" and (decided.status != "rejected" or decided.signature == seen):
+        return _again(decided)
+    key = known_key(settings, ledger)
+    landed = settings.landing / name / period / f"{delivery.name}-{digest[:8]}"
+    shutil.rmtree(landed, ignore_errors=True)
+    with folder_by_rename(landed) as folder:
+        shutil.copytree(delivery, folder, symlinks=True, dirs_exist_ok=True)
+    ledger.receive(digest, name, period, delivery.name, seen)
+    found = examine(landed, organisation, settings, ledger, key)
+    if found.manifest and (found.manifest.period != period or found.manifest.delivery_id != delivery.name):
+        found = _misplaced(found)
+    if not found.is_accepted:
+        return _reject(landed, digest, organisation, period, found, settings, ledger)
+    return _accept(digest, organisation, found, settings, ledger)
+
+
+def check_delivery(delivery: Path, settings: Settings, ledger: Ledger) -> Receipt:
+    """The verdict that `ingest` would give, changing nothing. Raises NotADelivery and PseudonymKeyError."""
+    delivery = delivery.resolve()
+    digest = manifest_hash(delivery)
+    contracts = read_contracts(settings.expectations)
+    name, period = _place(delivery, contracts)
+    organisation = contracts[name]
+    found = examine(delivery, organisation, settings, ledger, known_key(settings, ledger))
+    if found.manifest and (found.manifest.period != period or found.manifest.delivery_id != delivery.name):
+        found = _misplaced(found)
+    status = "rejected"
+    if found.is_accepted:
+        status = "duplicate" if _is_known(found, organisation, ledger) else "accepted"
+    counts = {table: rows.num_rows for table, rows in found.tables.items()} if found.is_accepted else {}
+    return Receipt(name, period, delivery.name, digest, status, found.content_hash, counts, found.judgements)
+
+
+def _place(delivery: Path, contracts: Mapping[str, Organisation]) -> tuple[str, str]:
+    """Organisation and period by the folders that a delivery lies in, else by its manifest. Raises NotADelivery."""
+    name, period = delivery.parts[-3:-1] if len(delivery.parts) >= 3 else ("", "")
+    if name not in contracts:
+        try:
+            manifest = read_manifest(delivery)
+        except Refused:
+            raise NotADelivery(f"{delivery.name}: neither its folder nor its manifest names an organisation") from None
+        name, period = manifest.organisation, manifest.period
+    if name not in contracts:
+        raise NotADelivery(f"{delivery.name}: there is no contract for its organisation")
+    return name, period
+
+
+def _is_known(found: Examination, organisation: Organisation, ledger: Ledger) -> bool:
+    """Whether the same content was accepted before for the same period."""
+    assert found.manifest is not None  # an accepted examination has one
+    accepted = ledger.deliveries(status="accepted", organisation=organisation.name)
+    return any(
+        record.content_hash == found.content_hash and record.period == found.manifest.period for record in accepted
+    )
+
+
+def _again(record: DeliveryRecord) -> Receipt:
+    return Receipt(
+        record.organisation, record.period, record.delivery_id, record.manifest_sha256, record.status,
+        record.content_hash, record.row_counts, (),
+    )  # fmt: skip
+
+
+def _misplaced(found: Examination) -> Examination:
+    misplaced = Judgement("manifest.place", Status.FAILED, place=MANIFEST)
+    return Examination(found.manifest, (misplaced, *found.judgements), {}, {}, found.has_test_numbers, None)
+
+
+def _accept(
+    digest: str, organisation: Organisation, found: Examination, settings: Settings, ledger: Ledger
+) -> Receipt:
+    manifest = found.manifest
+    assert manifest is not None and found.content_hash is not None  # an accepted examination has both
+    stored = raw.store(settings.raw, organisation, found.tables, found.deletions)
+    status = "duplicate" if _is_known(found, organisation, ledger) else "accepted"
+    counts = {name: table.num_rows for name, table in found.tables.items()}
+    ledger.decide(
+        digest, status, [judgement.for_ledger() for judgement in found.judgements],
+        sequence=manifest.sequence, content_hash=stored, cutoff_on=manifest.cutoff_on,
+        is_simulated=found.has_test_numbers, row_counts=counts,
+    )  # fmt: skip
+    receipt = Receipt(
+        organisation.name, manifest.period, manifest.delivery_id, digest, status, stored, counts, found.judgements
+    )
+    _write_letters(receipt, organisation, settings)
+    return receipt
+
+
+def _reject(
+    landed: Path,
+    digest: str,
+    organisation: Organisation,
+    period: str,
+    found: Examination,
+    settings: Settings,
+    ledger: Ledger,
+) -> Receipt:
+    delivery_id = landed.name.rpartition("-")[0]
+    receipt = Receipt(organisation.name, period, delivery_id, digest, "rejected", None, {}, found.judgements)
+    quarantined = settings.quarantine / organisation.name / period / landed.name
+    quarantined.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(quarantined, ignore_errors=True)
+    landed.rename(quarantined)
+    _write_letters(receipt, organisation, settings)
+    ledger.decide(digest, "rejected", [judgement.for_ledger() for judgement in found.judgements])
+    return receipt
+
+
+def _write_letters(receipt: Receipt, organisation: Organisation, settings: Settings) -> None:
+    folder = settings.letters / receipt.organisation / receipt.period / f"{receipt.delivery_id}-{receipt.sha256[:8]}"
+    write_json(folder / "judgement.json", report(receipt))
+    for language in ("nl", "en"):
+        text = letter(receipt, organisation, language)
+        write_atomically(folder / f"letter.{language}.txt", text.encode())
+
+
+def report(receipt: Receipt) -> dict[str, object]:
+    """The verdict as plain data: counts, codes and row numbers only."""
+    return {
+        "organisation": receipt.organisation,
+        "period": receipt.period,
+        "delivery_id": receipt.delivery_id,
+        "status": receipt.status,
+        "content_hash": receipt.content_hash,
+        "rows": dict(receipt.row_counts),
+        "findings": [judgement.as_dict() for judgement in receipt.reasons],
+        "rules_applied": len(receipt.judgements),
+    }
+
+
+def accepted_state(ledger: Ledger) -> str:
+    """One hash of everything that is accepted: what a build is a function of."""
+    return combined_hash(
+        {record.manifest_sha256: str(record.content_hash) for record in ledger.deliveries(status="accepted")}
+    )

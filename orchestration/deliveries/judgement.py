@@ -1,0 +1,92 @@
+"""What a rule found: status, counts, codes and row numbers, and never a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_ROW_NUMBERS = 10
+
+
+class Status(StrEnum):
+    """The four outcomes of a rule."""
+
+    ERROR = "error"
+    NOT_APPLICABLE = "not_applicable"
+    FAILED = "failed"
+    PASSED = "passed"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One rule applied to one place.
+
+    `rule` is a stable code with a text in `messages.yml`; `place` a file, or empty. `column` is the partner's header.
+    `rows` are the first row numbers (1 = first row under the header) where the rule failed.
+    """
+
+    rule: str
+    status: Status
+    table: str = ""
+    column: str = ""
+    place: str = ""
+    severity: str = "error"
+    evaluated: int | None = None
+    failed: int | None = None
+    threshold: float | None = None
+    rows: tuple[int, ...] = ()
+    expected: str = ""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether this finding keeps the delivery out."""
+        return self.severity == "error" and self.status in (Status.FAILED, Status.ERROR)
+
+    def for_ledger(self) -> dict[str, Any]:
+        """The fields that the ledger keeps."""
+        return {
+            "table_name": self.table or None,
+            "column_name": self.column or self.place or None,
+            "rule": self.rule,
+            "status": self.status.value,
+            "severity": self.severity,
+            "evaluated": self.evaluated,
+            "failed": self.failed,
+            "threshold": self.threshold,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON reports."""
+        return {**self.for_ledger(), "rows": list(self.rows), "expected": self.expected}
+
+
+class Refused(Exception):
+    """A delivery that cannot be read any further; carries what was found."""
+
+    def __init__(self, *judgements: Judgement) -> None:
+        self.judgements = judgements
+        super().__init__(", ".join(sorted({judgement.rule for judgement in judgements})))
+
+
+def failed(rule: str, **where: Any) -> Judgement:
+    """A blocking finding of `rule`."""
+    return Judgement(rule=rule, status=Status.FAILED, **where)
+
+
+def blocking(judgements: Iterable[Judgement]) -> list[Judgement]:
+    return [judgement for judgement in judgements if judgement.blocks]
+
+
+@cache
+def messages() -> dict[str, dict[str, dict[str, str]]]:
+    """The texts of all rules: code → language → what, do."""
+    loaded: dict[str, dict[str, dict[str, str]]] = yaml.safe_load(
+        (Path(__file__).parent / "messages.yml").read_text(encoding="utf-8")
+    )
+    return loaded

@@ -1,0 +1,101 @@
+"""The raw store: accepted deliveries, pseudonymised, as Parquet under the hash of their content, read-only.
+
+`raw/<organisation>/<content hash>/<table>.parquet` holds the kept columns under the partner's headers with declared
+types; `deletions.json` the pseudonymised keys that the source says it deleted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestration.deliveries.contracts import Column, Organisation, Table
+from orchestration.deliveries.keys import PseudonymKey
+from orchestration.deliveries.manifest import Manifest
+from orchestration.deliveries.pseudonyms import pseudonyms
+from orchestration.files import folder_by_rename, write_json
+from orchestration.hashing import combined_hash, content_hash
+
+ARROW_TYPES = {"text": pa.string(), "code": pa.string(), "integer": pa.int64(), "decimal": pa.float64(), "date": pa.date32()}
+# The same person has one pseudonym in every source; officers, supervisions and the like are numbered by organisation.
+_GLOBAL_PURPOSES = frozenset({"client", "case", "offence", "detention"})
+
+Deletions = Mapping[str, Sequence[tuple[str, ...]]]
+
+
+def raw_schema(table: Table) -> pa.Schema:
+    """The schema of a raw table: kept columns under the partner's headers."""
+    return pa.schema([(column.raw_name, ARROW_TYPES[column.staged_type]) for column in table.kept])
+
+
+def pseudonymise(table: Table, frame: pd.DataFrame, key: PseudonymKey) -> pd.DataFrame:
+    """Keep the kept columns of a read frame; replace identifiers by pseudonyms and dates that are reduced by years."""
+    kept: dict[str, pd.Series] = {}
+    for column in table.kept:
+        series = frame[column.source]
+        if column.pseudonym:
+            series = pseudonyms(key, column.pseudonym, series, _scope(table.organisation, column))
+        elif column.reduce == "year":
+            series = series.dt.year.astype("Int64")
+        kept[column.source] = series
+    return pd.DataFrame(kept)
+
+
+def _scope(organisation: str, column: Column) -> str:
+    return "" if column.pseudonym in _GLOBAL_PURPOSES else f"{organisation}/"
+
+
+def to_raw(table: Table, frame: pd.DataFrame) -> pa.Table:
+    """A pseudonymised frame as an Arrow table of exactly the raw schema."""
+    return pa.Table.from_pandas(frame, schema=raw_schema(table), preserve_index=False).replace_schema_metadata(None)
+
+
+def pseudonymised_deletions(manifest: Manifest, organisation: Organisation, key: PseudonymKey) -> dict[str, list[tuple[str, ...]]]:
+    """Keys that the source says it deleted, as they stand in the raw store, by table."""
+    deletions: dict[str, list[tuple[str, ...]]] = {}
+    for entry in manifest.deletions:
+        table = organisation.table(entry.table)
+        for given in entry.keys:
+            parts = []
+            for name in table.key:
+                column = table.column(name)
+                value = given.get(column.source, given.get(name, ""))
+                parts.append(
+                    key.pseudonym(column.pseudonym, _scope(organisation.name, column) + value) if column.pseudonym else value
+                )  # fmt: skip
+            deletions.setdefault(entry.table, []).append(tuple(parts))
+    return deletions
+
+
+def store(root: Path, organisation: Organisation, tables: Mapping[str, pa.Table], deletions: Deletions) -> str:
+    """Write accepted tables into the raw store and return their content hash. The same content twice is one folder."""
+    digest = content_hash_of(tables, deletions)
+    with folder_by_rename(root / organisation.name / digest) as folder:
+        for name, table in tables.items():
+            pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+            (folder / f"{name}.parquet").chmod(0o440)
+        write_json(folder / "deletions.json", {name: [list(key) for key in keys] for name, keys in deletions.items()})
+    return digest
+
+
+def content_hash_of(tables: Mapping[str, pa.Table], deletions: Deletions) -> str:
+    """The content hash of a delivery: tables and declared deletions, whatever order rows and tables come in."""
+    parts = {name: content_hash(table) for name, table in tables.items()}
+    parts["deletions"] = json.dumps({name: sorted(map(list, keys)) for name, keys in deletions.items()}, sort_keys=True)
+    return combined_hash(parts)
+
+
+def read_raw(root: Path, organisation: str, digest: str, table: Table) -> pa.Table:
+    """One raw table of an accepted delivery."""
+    return pq.read_table(root / organisation / digest / f"{table.name}.parquet", schema=raw_schema(table))
+
+
+def read_deletions(root: Path, organisation: str, digest: str) -> dict[str, list[tuple[str, ...]]]:
+    """The declared deletions of an accepted delivery, by table."""
+    content = json.loads((root / organisation / digest / "deletions.json").read_text())
+    return {name: [tuple(key) for key in keys] for name, keys in content.items()}

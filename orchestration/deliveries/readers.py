@@ -1,0 +1,311 @@
+"""Reading delivered files exactly as declared: CSV, XLSX and SPSS, nothing inferred, every row counted.
+
+A reader gives each column as text; `typed` turns text into the declared type and finds what does not fit. What is wrong
+comes out as judgements with counts and row numbers; no value leaves this module in a message.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from orchestration.deliveries.contracts import Column, Table
+from orchestration.deliveries.judgement import MAX_ROW_NUMBERS, Judgement, Refused, Status, failed
+from orchestration.deliveries.manifest import Manifest, ManifestFile
+from orchestration.deliveries.pseudonyms import is_eleven_proof, is_test_number
+
+_WIDTHS = {"%d-%m-%Y": r"\d{2}-\d{2}-\d{4}", "%Y-%m-%d": r"\d{4}-\d{2}-\d{2}"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One table as read: a frame with the partner's headers and declared types, and what was found on the way."""
+
+    table: Table
+    frame: pd.DataFrame
+    judgements: tuple[Judgement, ...]
+    has_test_numbers: bool
+
+
+def read_delivery(delivery: Path, manifest: Manifest, tables: Sequence[Table], admit_test_numbers: bool) -> list[Reading]:
+    """Read every table of a verified delivery. Raises Refused when a file cannot be read or its columns differ."""
+    readings = []
+    refused: list[Judgement] = []
+    workbooks: dict[str, Any] = {}
+    for table in tables:
+        entry = manifest.table(table.name)
+        file = manifest.file(entry.file)
+        try:
+            cells = _cells(delivery / entry.file, file, table, entry.sheet, workbooks)
+            if cells.rows != entry.rows:
+                raise Refused(
+                    failed("table.rows", table=table.name, place=entry.file, evaluated=cells.rows, expected=f"{entry.rows} rows")
+                )  # fmt: skip
+            readings.append(typed(table, cells, file, admit_test_numbers))
+        except Refused as refusal:
+            refused.extend(refusal.judgements)
+    if refused:
+        raise Refused(*refused, *(judgement for reading in readings for judgement in reading.judgements))
+    return readings
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A table as a form gives it: one series for each declared header, and the number of rows."""
+
+    columns: Mapping[str, pd.Series]
+    rows: int
+    is_text: bool
+
+
+def _cells(path: Path, file: ManifestFile, table: Table, sheet: str | None, workbooks: dict[str, Any]) -> Cells:
+    form = file.name.rpartition(".")[2].lower()
+    if form == "csv":
+        return _read_csv(path, file, table)
+    if form == "xlsx":
+        return _read_sheet(path, table, sheet, workbooks)
+    return _read_sav(path, table)
+
+
+def check_headers(headers: Sequence[str], table: Table, place: str) -> None:
+    """Hold a header against the contract: order is free, everything else must fit. Raises Refused.
+
+    An undeclared header is partner-made text and is never repeated; its position is.
+    """
+    declared = [column.source for column in table.columns]
+    missing = [name for name in declared if name not in headers]
+    extra = [position for position, name in enumerate(headers, start=1) if name not in declared]
+    found = []
+    if len(set(headers)) != len(headers):
+        found.append(failed("column.duplicate", table=table.name, place=place))
+    renamed = set()
+    for name in missing:
+        position = declared.index(name) + 1
+        if position in extra and len(headers) == len(declared):
+            renamed.add(position)
+            found.append(
+                failed("column.renamed", table=table.name, column=name, place=place, expected=f"column {position}")
+            )
+        else:
+            found.append(failed("column.missing", table=table.name, column=name, place=place))
+    undeclared = [position for position in extra if position not in renamed]
+    if undeclared:
+        positions = ", ".join(str(position) for position in undeclared[:MAX_ROW_NUMBERS])
+        found.append(
+            failed(
+                "column.undeclared", table=table.name, place=place, failed=len(undeclared), expected=f"at {positions}"
+            )
+        )
+    if found:
+        raise Refused(*found)
+
+
+# CSV ----------------------------------------------------------------------------------------------------------------
+def _csv_rows(path: Path, file: ManifestFile) -> Iterator[list[str]]:
+    with path.open(encoding=file.encoding, newline="") as stream:
+        yield from csv.reader(stream, delimiter=file.delimiter or ",", strict=True)
+
+
+def _read_csv(path: Path, file: ManifestFile, table: Table) -> Cells:
+    where = {"table": table.name, "place": file.name}
+    try:
+        rows = _csv_rows(path, file)
+        headers = next(rows, [])
+        headers = [headers[0].removeprefix("\ufeff"), *headers[1:]] if headers else []
+        check_headers(headers, table, file.name)
+        ragged: list[int] = []
+        counted = 0
+        for counted, row in enumerate(rows, start=1):
+            if len(row) != len(headers):
+                ragged.append(counted)
+    except UnicodeDecodeError:
+        raise Refused(failed("file.encoding", **where, expected=file.encoding or "")) from None
+    except csv.Error:
+        raise Refused(failed("file.unreadable", **where)) from None
+    if ragged:
+        raise Refused(failed("file.unreadable", **where, failed=len(ragged), rows=tuple(ragged[:MAX_ROW_NUMBERS])))
+    try:
+        read = pacsv.read_csv(
+            path,
+            read_options=pacsv.ReadOptions(encoding=file.encoding, use_threads=True),
+            parse_options=pacsv.ParseOptions(
+                delimiter=file.delimiter, newlines_in_values=True, ignore_empty_lines=False
+            ),
+            convert_options=pacsv.ConvertOptions(
+                column_types={name: pa.string() for name in headers},
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=True,
+                check_utf8=True,
+            ),
+        )
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        raise Refused(failed("file.unreadable", **where)) from None
+    if read.num_rows != counted:
+        raise Refused(failed("table.rows", **where, evaluated=read.num_rows, expected=f"{counted} rows"))
+    names = [name.removeprefix("\ufeff") for name in read.column_names]
+    columns = {name: read.column(index).to_pandas() for index, name in enumerate(names)}
+    return Cells(columns, counted, is_text=True)
+
+
+# XLSX ---------------------------------------------------------------------------------------------------------------
+def _read_sheet(path: Path, table: Table, sheet: str | None, workbooks: dict[str, Any]) -> Cells:
+    from python_calamine import CalamineError, CalamineWorkbook
+
+    where = {"table": table.name, "place": path.name}
+    try:
+        if path.name not in workbooks:
+            workbooks[path.name] = CalamineWorkbook.from_path(str(path))
+        rows = workbooks[path.name].get_sheet_by_name(sheet or table.name).to_python(skip_empty_area=False)
+    except (CalamineError, OSError, ValueError):
+        raise Refused(failed("file.unreadable", **where, expected="a sheet for each table")) from None
+    headers = [str(cell) for cell in rows[0]] if rows else []
+    check_headers(headers, table, path.name)
+    body = rows[1:]
+    columns = {
+        name: pd.Series([None if row[index] == "" else row[index] for row in body], dtype=object)
+        for index, name in enumerate(headers)
+    }
+    return Cells(columns, len(body), is_text=False)
+
+
+# SPSS ---------------------------------------------------------------------------------------------------------------
+def _read_sav(path: Path, table: Table) -> Cells:
+    import pyreadstat
+
+    where = {"table": table.name, "place": path.name}
+    try:
+        frame, metadata = pyreadstat.read_sav(str(path), user_missing=True)
+    except (pyreadstat.ReadstatError, ValueError, OSError):
+        raise Refused(failed("file.unreadable", **where)) from None
+    check_headers(list(metadata.column_names), table, path.name)
+    columns = {}
+    for name in frame.columns:
+        series = frame[name].astype(object)
+        columns[str(name)] = series.where(series.notna() & (series != ""), None)
+    return Cells(columns, len(frame), is_text=False)
+
+
+# types --------------------------------------------------------------------------------------------------------------
+def _rows_where(mask: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(row) + 1 for row in np.flatnonzero(mask)[:MAX_ROW_NUMBERS])
+
+
+def _as_text(cells: pd.Series, column: Column) -> tuple[pd.Series, np.ndarray]:
+    """Cells of a workbook or SPSS file as text: identifiers must be text already, codes may be whole numbers."""
+
+    def one(cell: Any) -> Any:
+        if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+            return None
+        if isinstance(cell, str):
+            return cell.strip() or None
+        if column.type == "code" and isinstance(cell, int | float) and not isinstance(cell, bool) and cell == int(cell):
+            return str(int(cell))
+        return NotImplemented
+
+    converted = cells.map(one)
+    wrong = (converted == NotImplemented).to_numpy(dtype=bool)
+    return converted.where(~wrong, None).astype(object), wrong
+
+
+def _as_number(cells: pd.Series, column: Column, file: ManifestFile, is_text: bool) -> tuple[pd.Series, np.ndarray]:
+    present = cells.notna().to_numpy()
+    if is_text:
+        text = cells.astype("string")
+        shape = r"[+-]?\d{1,15}" if column.type == "integer" else rf"[+-]?\d{{1,15}}(?:\{file.decimal or '.'}\d{{1,15}})?"
+        fits = text.str.fullmatch(shape).fillna(False).to_numpy(dtype=bool)
+        numbers = pd.to_numeric(text.where(fits).str.replace(file.decimal or ".", ".", regex=False), errors="coerce")
+    else:
+        plain = cells.map(lambda cell: isinstance(cell, int | float) and not isinstance(cell, bool)).to_numpy(dtype=bool)
+        numbers = pd.to_numeric(cells.where(plain), errors="coerce")
+        fits = plain & np.isfinite(numbers.to_numpy(dtype=float, na_value=np.nan))
+        if column.type == "integer":
+            fits &= (numbers.astype(float) % 1 == 0).to_numpy(dtype=bool)
+    numbers = numbers.where(fits)
+    target = "Int64" if column.type == "integer" else "float64"
+    return numbers.astype(target), present & ~fits
+
+
+def _as_date(cells: pd.Series, file: ManifestFile, is_text: bool) -> tuple[pd.Series, np.ndarray]:
+    present = cells.notna().to_numpy()
+    if is_text:
+        style = file.date_format or "%Y-%m-%d"
+        text = cells.astype("string")
+        shaped = text.str.fullmatch(_WIDTHS[style]).fillna(False)
+        days = pd.to_datetime(text.where(shaped), format=style, errors="coerce")
+    else:
+        plain = cells.map(
+            lambda cell: isinstance(cell, date) and not (isinstance(cell, datetime) and cell.time() != cell.time().min)
+        ).to_numpy(dtype=bool)
+        days = pd.to_datetime(cells.where(plain), errors="coerce")
+    return days, present & days.isna().to_numpy()
+
+
+def typed(table: Table, cells: Cells, file: ManifestFile, admit_test_numbers: bool) -> Reading:
+    """Turn a table's cells into the declared types and judge each column: type, code list, pattern, presence."""
+    frame: dict[str, pd.Series] = {}
+    judgements: list[Judgement] = []
+    has_test_numbers = False
+    for column in table.columns:
+        given = cells.columns[column.source].reset_index(drop=True)
+        wrong = np.zeros(cells.rows, dtype=bool)
+        if column.type in ("text", "code"):
+            series = given.astype(object)
+            series = series.where(series.notna(), None)
+            if not cells.is_text:
+                series, wrong = _as_text(series, column)
+        elif column.type == "date":
+            series, wrong = _as_date(given, file, cells.is_text)
+        else:
+            series, wrong = _as_number(given, column, file, cells.is_text)
+        frame[column.source] = series
+
+        def judge(rule: str, mask: np.ndarray, evaluated: int, expected: str = "", column: Column = column) -> None:
+            count = int(mask.sum())
+            judgements.append(
+                Judgement(
+                    rule=rule,
+                    status=Status.FAILED if count else Status.PASSED if evaluated else Status.NOT_APPLICABLE,
+                    table=table.name,
+                    column=column.source,
+                    evaluated=evaluated,
+                    failed=count,
+                    threshold=0.0,
+                    rows=_rows_where(mask),
+                    expected=expected,
+                )
+            )
+
+        present = series.notna().to_numpy()
+        judge("value.type", wrong, int(present.sum() + wrong.sum()), expected=_expected_type(column, file, cells.is_text))
+        if column.is_required:
+            judge("value.missing", ~present & ~wrong, cells.rows)
+        if column.type == "code":
+            known = [code.source for code in column.codes] + list(column.missing)
+            judge("value.code", present & ~series.isin(known).to_numpy(), int(present.sum()), f"{len(known)} agreed codes")
+        if column.pattern:
+            fits = series.astype("string").str.fullmatch(column.pattern).fillna(False).to_numpy(dtype=bool)
+            judge("value.pattern", present & ~fits, int(present.sum()), column.pattern)
+        if column.check == "eleven_proof":
+            judge("value.check", ~is_eleven_proof(series).to_numpy(dtype=bool), int(present.sum()))
+            tests = is_test_number(series).to_numpy(dtype=bool)
+            has_test_numbers |= bool(tests.any())
+            judge("value.test_number", tests & (not admit_test_numbers), int(present.sum()))
+    return Reading(table, pd.DataFrame(frame), tuple(judgements), has_test_numbers)
+
+
+def _expected_type(column: Column, file: ManifestFile, is_text: bool) -> str:
+    if column.type == "date":
+        return f"date {file.date_format}" if is_text else "date cell"
+    if column.type == "decimal" and is_text:
+        return f"decimal number with {file.decimal}"
+    return {"text": "text", "code": "code", "integer": "whole number", "decimal": "number"}[column.type]

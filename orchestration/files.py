@@ -1,0 +1,68 @@
+"""Writing so that a reader never sees half of it: aside, synced, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file by way of a hidden twin in the same folder, so that `path` is always whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with aside.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.replace(path)
+    _sync(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_atomically(path, (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+@contextmanager
+def folder_by_rename(final: Path) -> Iterator[Path]:
+    """Give a hidden folder to fill; on leaving, sync it and rename it to `final`.
+
+    When `final` is there already (content-addressed: the same content), the filled folder is dropped. When the body
+    raises, nothing is left.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    aside = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
+    aside.mkdir()
+    try:
+        yield aside
+        for path in sorted(aside.rglob("*")):
+            if path.is_file():
+                _sync(path)
+        _sync(aside)
+        if final.exists():
+            return
+        aside.rename(final)
+        _sync(final.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def swap_link(link: Path, target: str) -> None:
+    """Point the symbolic link `link` at `target` (relative) in one step."""
+    aside = link.with_name(f".{link.name}.{uuid.uuid4().hex}")
+    aside.symlink_to(target)
+    aside.replace(link)
+    _sync(link.parent)

@@ -1,0 +1,63 @@
+"""Hashes by which content is named: of files, of tables whatever their row order, and of source code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class _Sink:
+    """A writable that only hashes."""
+
+    closed = False
+
+    def __init__(self, digest: hashlib._Hash) -> None:
+        self._digest = digest
+
+    def write(self, data: bytes) -> int:
+        self._digest.update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
+def content_hash(table: pa.Table) -> str:
+    """SHA-256 of a table's canonical content: column names, types and rows sorted by all columns, written as text.
+
+    The order of rows and the way the table is stored do not matter; a changed value, name or type does.
+    """
+    import pyarrow as pa
+    import pyarrow.csv as pacsv
+
+    digest = hashlib.sha256()
+    digest.update(json.dumps([[column.name, str(column.type)] for column in table.schema]).encode())
+    if table.num_rows:
+        ordered = table.sort_by([(name, "ascending") for name in table.column_names])
+        pacsv.write_csv(ordered, pa.PythonFile(_Sink(digest), mode="w"), pacsv.WriteOptions(include_header=False))
+    return digest.hexdigest()
+
+
+def combined_hash(parts: Mapping[str, str]) -> str:
+    """SHA-256 over named hashes, whatever the order in which they are given."""
+    return hashlib.sha256(json.dumps(sorted(parts.items())).encode()).hexdigest()
+
+
+def code_hash(files: Iterable[Path], root: Path) -> str:
+    """SHA-256 over source files and their paths below `root`."""
+    return combined_hash({path.relative_to(root).as_posix(): sha256_file(path) for path in files})

@@ -1,0 +1,62 @@
+"""The home: the folder with everything that the platform makes, its key beside it, its ledger and its Dagster instance."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+from orchestration.deliveries.keys import make_key, read_key
+from orchestration.files import write_atomically
+from orchestration.ledger import Ledger
+from orchestration.settings import CHECKOUT, Settings
+
+DAGSTER_CONFIG = CHECKOUT / "deploy" / "dagster.yaml"
+
+
+class NoHome(RuntimeError):
+    """There is no home yet; says how to make one."""
+
+
+@dataclass(frozen=True)
+class Initialised:
+    """What `init` found and made."""
+
+    home: str
+    key_id: str
+    is_new_key: bool
+
+
+def initialise(settings: Settings) -> Initialised:
+    """Make the home, the key and the ledger where they are not there yet. A key is only made for a new home.
+
+    Raises PseudonymKeyError when a home without its key is found: a new key would make the same person somebody else.
+    """
+    ledger_file = settings.home_path / "ledger.sqlite"
+    is_new_home = not ledger_file.exists() and settings.ledger_url is None
+    for folder in (settings.home_path, settings.inbox_path, settings.raw, settings.builds, settings.versions, settings.fits):
+        folder.mkdir(parents=True, exist_ok=True)
+    settings.home_path.chmod(0o700)
+    is_new_key = is_new_home and not settings.key_path.exists()
+    if is_new_key:
+        make_key(settings.key_path)
+    key = read_key(settings.key_path, settings.project)
+    ledger = Ledger(settings.ledger_location)
+    ledger.create()
+    if is_new_home:
+        ledger.admit_key(key.key_id)
+    settings.dagster_home.mkdir(exist_ok=True)
+    write_atomically(settings.dagster_home / "dagster.yaml", DAGSTER_CONFIG.read_bytes())
+    return Initialised(str(settings.home_path), key.key_id, is_new_key)
+
+
+def opened(settings: Settings) -> Ledger:
+    """The ledger of an initialised home. Raises NoHome."""
+    if not (settings.dagster_home / "dagster.yaml").is_file():
+        raise NoHome(f"there is no home at {settings.home_path}; `delictvrij init` makes one, `delictvrij demo` one with simulated data")
+    return Ledger(settings.ledger_location)
+
+
+def forget(settings: Settings) -> None:
+    """Remove a home and its key: only the demo does this, with its own home, before it starts anew."""
+    shutil.rmtree(settings.home_path, ignore_errors=True)
+    settings.key_path.unlink(missing_ok=True)

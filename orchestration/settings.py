@@ -1,0 +1,98 @@
+"""Every path, key, limit and switch of the platform, read from `DELICTVRIJ_*` variables. No other module reads the environment."""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+class Settings(BaseSettings):
+    """The settings of one home.
+
+    `home` holds everything that the platform makes except the pseudonym key, which lies in `key_file`, by default beside
+    the home and never in it. `admit_test_numbers` lets national numbers from the range that is set aside for tests pass
+    the gate; only the demo switches it on.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", frozen=True, extra="ignore")
+
+    home: Path = CHECKOUT / ".delictvrij"
+    key_file: Path | None = None
+    inbox: Path | None = None
+    ledger_url: str | None = None
+    project: str = "delictvrij"
+    admit_test_numbers: bool = False
+    enrolment_from: date = date(2022, 1, 1)
+    enrolment_to: date = date(2022, 12, 31)
+    first_quarter: str = Field("2022-Q1", pattern=r"^\d{4}-Q[1-4]$")
+    first_registry_year: int = 2022
+    landmark_months: int = Field(9, ge=1, le=48)
+    imputations: int = Field(20, ge=2, le=200)
+    seed: int = 20260101
+    small_cell: int = Field(10, ge=5, le=20)
+    ui_host: str = "127.0.0.1"
+    ui_port: int = Field(3000, ge=1, le=65535)
+
+    @property
+    def expectations(self) -> Path:
+        return CHECKOUT / "expectations"
+
+    @property
+    def dbt_project(self) -> Path:
+        return CHECKOUT / "dbt_project"
+
+    @cached_property
+    def home_path(self) -> Path:
+        return self.home.expanduser().resolve()
+
+    @property
+    def key_path(self) -> Path:
+        """Where the pseudonym key lies: `key_file`, or a file beside the home."""
+        return (self.key_file or self.home_path.with_name(self.home_path.name + ".key")).expanduser()
+
+    @property
+    def landing(self) -> Path:
+        return self.home_path / "landing"
+
+    @property
+    def inbox_path(self) -> Path:
+        """Where deliveries appear: `<organisation>/<period>/<delivery>/`, manifest last."""
+        return (self.inbox or self.landing / "inbox").expanduser()
+
+    @property
+    def quarantine(self) -> Path:
+        return self.landing / "quarantine"
+
+    @property
+    def letters(self) -> Path:
+        return self.home_path / "letters"
+
+    @property
+    def raw(self) -> Path:
+        return self.home_path / "raw"
+
+    @property
+    def builds(self) -> Path:
+        return self.home_path / "builds"
+
+    @property
+    def versions(self) -> Path:
+        return self.home_path / "versions"
+
+    @property
+    def fits(self) -> Path:
+        return self.home_path / "fits"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home_path / "dagster"
+
+    @property
+    def ledger_location(self) -> str:
+        return self.ledger_url or f"sqlite:///{self.home_path / 'ledger.sqlite'}"

@@ -1,0 +1,58 @@
+"""What the terminal shows while a refresh runs, and how the Dagster UI is started over a home."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestration.settings import CHECKOUT, Settings
+
+
+@contextmanager
+def progress_on_terminal(is_quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on a terminal, a line for each stage elsewhere, nothing when quiet; all on standard error."""
+    if is_quiet:
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        stages: set[str] = set()
+
+        def say(what: str, done: int, total: int) -> None:
+            stage = what.split(" ")[0]
+            if stage not in stages:
+                stages.add(stage)
+                console.print(f"{stage} …", highlight=False)
+
+        yield say
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
+
+
+def serve(settings: Settings, port: int) -> int:
+    """Run Dagster's webserver and daemon on the home's instance until stopped; gives its exit code."""
+    dagster = Path(sys.executable).with_name("dagster")
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(settings.dagster_home),
+        "DELICTVRIJ_HOME": str(settings.home_path),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "DELICTVRIJ_ADMIT_TEST_NUMBERS": str(settings.admit_test_numbers),
+        "GX_ANALYTICS_ENABLED": "false",
+    }
+    command = [str(dagster), "dev", "-w", str(CHECKOUT / "workspace.yaml"), "-h", settings.ui_host, "-p", str(port)]
+    print(f"Dagster on http://{settings.ui_host}:{port}", file=sys.stderr)
+    try:
+        return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode  # noqa: S603
+    except KeyboardInterrupt:
+        return 0

@@ -1,0 +1,264 @@
+"""From accepted deliveries to the inputs of a dbt build: for each organisation and table the effective snapshot.
+
+A build is made in `builds/candidate/`, the one folder that dbt sees; once it has passed its gate it is renamed to its
+id. Nothing here publishes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestration.deliveries import raw
+from orchestration.deliveries.contracts import Organisation, Table
+from orchestration.deliveries.keys import PseudonymKey
+from orchestration.hashing import code_hash, combined_hash
+from orchestration.ledger import DeliveryRecord, Ledger
+from orchestration.settings import CHECKOUT, Settings
+
+KEPT_BUILDS = 2
+PACKAGES = ("dbt-core", "dbt-duckdb", "duckdb", "great-expectations", "lifelines", "numpy", "pandas", "pyarrow")
+
+
+class DeliveriesMissing(RuntimeError):
+    """A build lacks the accepted delivery of an expected organisation; names which."""
+
+
+@dataclass(frozen=True)
+class BuildInputs:
+    """What a candidate is built from. `carried` counts, by `organisation.table`, rows kept from earlier deliveries."""
+
+    build_id: str
+    folder: Path
+    deliveries: tuple[DeliveryRecord, ...]
+    carried: Mapping[str, int]
+    rows: Mapping[str, int]
+    registry_cutoff_on: date
+    record: Mapping[str, Any]
+
+    @property
+    def warehouse(self) -> Path:
+        return self.folder / "warehouse.duckdb"
+
+
+def candidate_folder(settings: Settings) -> Path:
+    """The folder in which dbt builds."""
+    return settings.builds / "candidate"
+
+
+@contextmanager
+def one_writer(settings: Settings) -> Iterator[None]:
+    """Hold the home for writing: a second writer waits. The lock goes with its process, however that ends."""
+    settings.home_path.mkdir(parents=True, exist_ok=True)
+    with (settings.home_path / "writer.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def effective(records: Sequence[DeliveryRecord]) -> list[DeliveryRecord]:
+    """The accepted deliveries that count, oldest first: for each period the one of the highest sequence."""
+    latest: dict[str, DeliveryRecord] = {}
+    for record in sorted(records, key=lambda item: (item.period, item.sequence, item.manifest_sha256)):
+        latest[record.period] = record
+    return [latest[period] for period in sorted(latest)]
+
+
+def require_all(contracts: Mapping[str, Organisation], ledger: Ledger) -> dict[str, list[DeliveryRecord]]:
+    """The effective deliveries of every organisation. Raises DeliveriesMissing when one has none."""
+    by_organisation = {
+        name: effective(ledger.deliveries(status="accepted", organisation=name)) for name in contracts
+    }
+    missing = [name for name, records in by_organisation.items() if not records]
+    if missing:
+        raise DeliveriesMissing(
+            f"no accepted delivery of {', '.join(missing)}: nothing is built on a part of the sources; "
+            "see `delictvrij status` for what was received"
+        )
+    return by_organisation
+
+
+def snapshot(root: Path, records: Sequence[DeliveryRecord], table: Table, target: Path) -> tuple[int, int]:
+    """Write the effective snapshot of one table to `target`; gives its rows and how many of them were carried forward.
+
+    The newest delivery counts whole. A row that an earlier one had and later ones lack is carried forward from the
+    delivery that last had it, unless a later delivery declared it deleted. One row per key of the contract.
+    """
+    if not table.key:
+        raise ValueError(f"{table.organisation}.{table.name} has no key")
+    key = ", ".join(_quoted(table.column(name).source) for name in table.key)
+    columns = ", ".join(_quoted(column.source) for column in table.kept)
+    order = pa.table(
+        {
+            "file": [
+                str(root / table.organisation / str(record.content_hash) / f"{table.name}.parquet") for record in records
+            ],
+            "position": list(range(len(records))),
+            "_delivery": [record.manifest_sha256[:16] for record in records],
+            "_received_on": pa.array([record.received_at.date() for record in records], pa.date32()),
+        }
+    )
+    deleted = [
+        (position, *keys)
+        for position, record in enumerate(records)
+        for keys in raw.read_deletions(root, table.organisation, str(record.content_hash)).get(table.name, [])
+    ]
+    with duckdb.connect() as connection:
+        connection.register("delivery_order", order)
+        files = "[" + ", ".join("'" + name.replace("'", "''") + "'" for name in order["file"].to_pylist()) + "]"
+        gone = _deleted_clause(connection, table, deleted)
+        connection.execute(
+            f"""
+            create table snapshot as
+            select {columns}, _delivery, _received_on, position
+            from read_parquet({files}, filename = true) as raw
+            inner join delivery_order on raw.filename = delivery_order.file
+            where true {gone}
+            qualify row_number() over (partition by {key} order by position desc) = 1
+            order by {key}
+            """  # noqa: S608 - identifiers come from the contract, paths from the store
+        )
+        ((rows, carried),) = connection.execute(
+            "select count(*), count(*) filter (where position < ?) from snapshot", [len(records) - 1]
+        ).fetchall()
+        arrow = connection.sql("select * exclude (position) from snapshot").to_arrow_table()
+    pq.write_table(arrow, target)
+    return int(rows), int(carried)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _deleted_clause(connection: duckdb.DuckDBPyConnection, table: Table, deleted: Sequence[tuple[Any, ...]]) -> str:
+    """A condition that leaves out rows which a later delivery declared deleted."""
+    if not deleted:
+        return ""
+    names = ["at_position", *(f"key_{index}" for index in range(len(table.key)))]
+    frame = pa.table({name: [row[index] for row in deleted] for index, name in enumerate(names)})
+    connection.register("deletion", frame)
+    matches = " and ".join(
+        f"raw.{_quoted(table.column(name).source)}::varchar = deletion.key_{index}"
+        for index, name in enumerate(table.key)
+    )
+    return f"and not exists (select 1 from deletion where deletion.at_position > position and {matches})"  # noqa: S608
+
+
+def prepare(
+    settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisation], key: PseudonymKey
+) -> BuildInputs:
+    """Make the candidate folder with the snapshot of every table. Raises DeliveriesMissing."""
+    by_organisation = require_all(contracts, ledger)
+    folder = candidate_folder(settings)
+    shutil.rmtree(folder, ignore_errors=True)
+    sources = folder / "sources"
+    sources.mkdir(parents=True)
+    rows: dict[str, int] = {}
+    carried: dict[str, int] = {}
+    for organisation in contracts.values():
+        records = by_organisation[organisation.name]
+        for table in organisation.tables:
+            place = f"{organisation.name}.{table.name}"
+            target = sources / f"{organisation.name}__{table.name}.parquet"
+            rows[place], carried[place] = snapshot(settings.raw, records, table, target)
+    cutoff_on = registry_cutoff(contracts, by_organisation)
+    write_build_row(sources, cutoff_on, settings)
+    deliveries = tuple(record for records in by_organisation.values() for record in records)
+    record = build_record(settings, key, deliveries, cutoff_on)
+    return BuildInputs(
+        build_id=combined_hash({name: str(value) for name, value in record.items()})[:16],
+        folder=folder,
+        deliveries=deliveries,
+        carried={place: count for place, count in carried.items() if count},
+        rows=rows,
+        registry_cutoff_on=cutoff_on,
+        record=record,
+    )
+
+
+def registry_cutoff(
+    contracts: Mapping[str, Organisation], by_organisation: Mapping[str, Sequence[DeliveryRecord]]
+) -> date:
+    """The cut-off of the newest registry extract. Raises DeliveriesMissing when no registry has delivered."""
+    cutoffs = [
+        records[-1].cutoff_on
+        for name, records in by_organisation.items()
+        if contracts[name].kind == "registry" and records and records[-1].cutoff_on
+    ]
+    if not cutoffs:
+        raise DeliveriesMissing("no registry extract with a cut-off date was accepted: no follow-up can be computed")
+    return min(cutoffs)
+
+
+def write_build_row(sources: Path, cutoff_on: date, settings: Settings) -> None:
+    """Write the one row of settings that the SQL reads, as `_build.parquet`."""
+    row = pa.table(
+        {
+            "registry_cutoff_on": pa.array([cutoff_on], pa.date32()),
+            "enrolment_from": pa.array([settings.enrolment_from], pa.date32()),
+            "enrolment_to": pa.array([settings.enrolment_to], pa.date32()),
+            "landmark_months": pa.array([settings.landmark_months], pa.int32()),
+        }
+    )
+    pq.write_table(row, sources / "_build.parquet")
+
+
+def keep(settings: Settings, build_id: str) -> Path:
+    """Rename the candidate to its build id; an earlier build of the same id gives way. The newest two are kept."""
+    target = settings.builds / build_id
+    shutil.rmtree(target, ignore_errors=True)
+    candidate_folder(settings).rename(target)
+    others = sorted((path for path in settings.builds.iterdir() if path != target), key=lambda path: path.stat().st_mtime)
+    for path in others[: -(KEPT_BUILDS - 1)]:
+        shutil.rmtree(path)
+    return target
+
+
+def warehouse_code(settings: Settings) -> str:
+    """Hash of the code that turns deliveries into tables: the dbt project, the contracts and these rooms."""
+    project = settings.dbt_project
+    files = [
+        *sorted(path for kind in ("models", "macros", "seeds") for path in (project / kind).rglob("*.*") if path.is_file()),
+        *sorted(settings.expectations.rglob("*.yml")),
+        *sorted((CHECKOUT / "orchestration" / "warehouse").glob("*.py")),
+        *sorted((CHECKOUT / "orchestration" / "deliveries").glob("*.py")),
+    ]
+    return code_hash(files, CHECKOUT)
+
+
+def build_record(
+    settings: Settings, key: PseudonymKey, deliveries: Sequence[DeliveryRecord], cutoff_on: date
+) -> dict[str, Any]:
+    """How a build comes about: deliveries, settings, code, packages and the id of the key."""
+    return {
+        "deliveries": [
+            {
+                "organisation": record.organisation,
+                "period": record.period,
+                "delivery_id": record.delivery_id,
+                "manifest_sha256": record.manifest_sha256,
+                "content_hash": record.content_hash,
+            }
+            for record in deliveries
+        ],
+        "registry_cutoff_on": cutoff_on.isoformat(),
+        "settings": {
+            "enrolment_from": settings.enrolment_from.isoformat(),
+            "enrolment_to": settings.enrolment_to.isoformat(),
+            "landmark_months": settings.landmark_months,
+        },
+        "code": warehouse_code(settings),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "key_id": key.key_id,
+        "is_simulated": any(record.is_simulated for record in deliveries),
+    }

@@ -1,0 +1,84 @@
+"""Running the dbt project in this process: parse it, build it into the candidate, and say how each node fared.
+
+In this process because a dbt started anew costs more than the build itself at study size. No row and no statement is
+logged: dbt's log keeps what is said at level `info`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.hashing import code_hash
+from orchestration.settings import Settings
+
+BUILD_VARIABLE = "DELICTVRIJ_BUILD"
+
+
+class DbtFailed(RuntimeError):
+    """dbt could not parse or build; names the nodes, never their rows."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of a build: its unique id, dbt's status (success, pass, fail, error, skipped, warn), failing rows if a test."""
+
+    unique_id: str
+    status: str
+    failures: int | None
+
+    @property
+    def is_good(self) -> bool:
+        return self.status in ("success", "pass", "warn")
+
+
+def project_hash(project: Path) -> str:
+    """Hash of the dbt project as it is now."""
+    kinds = ("models", "macros", "seeds", "tests")
+    files = [path for kind in kinds for path in (project / kind).rglob("*.*") if path.is_file()]
+    return code_hash(sorted([*files, project / "dbt_project.yml", project / "profiles.yml"]), project)
+
+
+def target_folder(settings: Settings) -> Path:
+    """Where dbt keeps what it parsed: one folder for each state of the project."""
+    return settings.dbt_project / "target" / project_hash(settings.dbt_project)[:16]
+
+
+def manifest_path(settings: Settings) -> Path:
+    """The dbt manifest of the project as it is now; parsed once for each state of the project. Raises DbtFailed."""
+    manifest = target_folder(settings) / "manifest.json"
+    if not manifest.is_file():
+        _invoke(settings, ["parse"], settings.builds / "candidate")
+    return manifest
+
+
+def build(settings: Settings, folder: Path) -> list[Node]:
+    """Build seeds, models and tests into `folder`/warehouse.duckdb from `folder`/sources; how each node fared."""
+    return _invoke(settings, ["build", "--exclude-resource-type", "unit_test"], folder)
+
+
+def _invoke(settings: Settings, command: Sequence[str], folder: Path) -> list[Node]:
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+
+    target = target_folder(settings)
+    os.environ[BUILD_VARIABLE] = str(folder)
+    project = str(settings.dbt_project)
+    options = ["--project-dir", project, "--profiles-dir", project, "--target-path", str(target), "--log-path", str(target)]
+    try:
+        result = dbtRunner().invoke(["--quiet", *command, *options])
+    finally:
+        # dbt keeps the database open for the life of the process; others must be able to read it, and to build anew.
+        DuckDBConnectionManager.close_all_connections()
+    if result.exception is not None:
+        raise DbtFailed(f"dbt {command[0]}: {type(result.exception).__name__}")
+    if command[0] == "parse":
+        if not result.success:
+            raise DbtFailed("dbt parse: the project has an error; `make check` shows it")
+        return []
+    nodes = [Node(item.node.unique_id, str(item.status), item.failures) for item in result.result.results]
+    if not nodes:
+        raise DbtFailed(f"dbt {command[0]}: nothing was run")
+    return nodes

@@ -1,0 +1,35 @@
+"""One synthetic cohort, fitted once, for every test that only looks at a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestration.analysis.fit import FitResult, run_fit, write_fit
+from orchestration.analysis.inputs import Inputs
+from orchestration.analysis.specification import Specification, read_specification
+from tests.analysis.synthetic import synthetic_inputs
+
+
+@pytest.fixture(scope="session")
+def inputs() -> Inputs:
+    return synthetic_inputs(200, seed=1)
+
+
+@pytest.fixture(scope="session")
+def spec() -> Specification:
+    """The repository's models with few imputations."""
+    return read_specification().with_imputations(4)
+
+
+@pytest.fixture(scope="session")
+def result(inputs: Inputs, spec: Specification) -> FitResult:
+    return run_fit(inputs, spec)
+
+
+@pytest.fixture(scope="session")
+def fit_folder(result: FitResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fits") / "f00d"
+    write_fit(result, folder, {"fit_id": "f00d", "version_id": "cafe", "fingerprint": "beef", "simulated": True})
+    return folder

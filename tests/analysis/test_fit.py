@@ -1,0 +1,151 @@
+"""A fit as a whole: the same for the same inputs, written so that it can be checked, and compared with the one before."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from orchestration.analysis.comparison import compare_fits
+from orchestration.analysis.fit import FitResult, fit_id, read_fit, run_fit, write_fit
+from orchestration.analysis.inputs import MODEL_TABLES, InputError, Inputs, read_inputs
+from orchestration.analysis.specification import Specification
+from orchestration.hashing import sha256_file
+from tests.analysis.synthetic import without_outcome
+
+
+def quick(spec: Specification) -> Specification:
+    """One scale, one adjustment, two imputations."""
+    small = replace(spec.recidivism, scales=("trust",), adjustments={"unadjusted": ()})
+    return replace(
+        spec, recidivism=small, determinants=replace(spec.determinants, scales=(), rules=())
+    ).with_imputations(2)
+
+
+def test_the_same_inputs_give_the_same_bytes(
+    inputs: Inputs, spec: Specification, result: FitResult, fit_folder: Path, tmp_path: Path
+) -> None:
+    shuffled = replace(inputs, **{name: frame.sample(frac=1, random_state=3) for name, frame in inputs.tables.items()})
+    manifest = write_fit(
+        run_fit(shuffled, spec),
+        tmp_path / "again",
+        {"fit_id": "f00d", "version_id": "cafe", "fingerprint": "beef", "simulated": True},
+    )
+    before = json.loads((fit_folder / "manifest.json").read_text())
+    assert {name: entry["sha256"] for name, entry in manifest["tables"].items()} == {
+        name: entry["sha256"] for name, entry in before["tables"].items()
+    }
+
+
+def test_another_seed_moves_only_what_is_imputed(inputs: Inputs, spec: Specification) -> None:
+    one, other = run_fit(inputs, quick(spec), seed=1), run_fit(inputs, quick(spec), seed=2)
+    assert not one.estimates.equals(other.estimates)
+    assert one.survival_curves.equals(other.survival_curves)
+
+
+def test_an_outcome_does_not_depend_on_which_others_there_are(inputs: Inputs, spec: Specification) -> None:
+    both = run_fit(inputs, quick(spec)).estimates
+    alone = run_fit(without_outcome(inputs, "general_supervision_end"), quick(spec)).estimates
+    pd.testing.assert_frame_equal(both[both["outcome_id"] == "general_landmark"].reset_index(drop=True), alone)
+
+
+def test_the_manifest_says_what_the_fit_was_made_of(result: FitResult, fit_folder: Path) -> None:
+    tables, manifest = read_fit(fit_folder)
+    assert set(tables) == set(result.tables)
+    assert (manifest["seed"], manifest["imputations"], manifest["fingerprint"]) == (result.seed, 4, "beef")
+    assert manifest["engines_agree"] and manifest["benchmark_agrees"]
+    assert {"numpy", "lifelines", "python"} <= set(manifest["packages"]) and len(manifest["code_hash"]) == 64
+    for name, entry in manifest["tables"].items():
+        assert entry["sha256"] == sha256_file(fit_folder / f"{name}.parquet")
+        assert entry["rows"] == len(tables[name])
+    assert [name for name, entry in manifest["tables"].items() if entry["zone_only"]] == ["imputed"]
+
+
+def test_only_the_imputed_data_hold_persons(result: FitResult) -> None:
+    persons = set(result.imputed["client_id"]) | set(result.imputed["cluster"])
+    for name, frame in result.tables.items():
+        if name != "imputed":
+            texts = frame.select_dtypes("object")
+            assert not any(texts[column].isin(persons).any() for column in texts), name
+            assert "client_id" not in frame.columns
+
+
+def test_the_imputed_data_reproduce_an_estimate(result: FitResult) -> None:
+    """What is kept is enough to do a model again elsewhere."""
+    from orchestration.analysis import cox
+
+    kept = result.imputed[result.imputed["outcome_id"] == "general_landmark"]
+    found = [
+        cox.fit_cox(one[["client_trust_t2"]].to_numpy(), one["duration_days"], one["event"]).coefficients[0]
+        for _, one in kept.groupby("imputation")
+    ]
+    row = result.estimates.set_index(["model_id", "term"]).loc[("general_landmark.client.trust.unadjusted", "trust")]
+    assert row["estimate"] == pytest.approx(sum(found) / len(found), rel=1e-12)
+
+
+def test_progress_counts_up_to_its_total(inputs: Inputs, spec: Specification) -> None:
+    calls: list[tuple[str, int, int]] = []
+    run_fit(inputs, quick(spec), progress=lambda what, done, total: calls.append((what, done, total)))
+    assert [done for _, done, _ in calls] == list(range(1, calls[-1][2] + 1))
+
+
+def test_nothing_delivered_yet_gives_an_empty_fit_that_can_be_written(
+    inputs: Inputs, spec: Specification, tmp_path: Path
+) -> None:
+    empty = replace(inputs, **{name: frame.iloc[:0] for name, frame in inputs.tables.items()})
+    empty = replace(empty, outcome_definition=inputs.outcome_definition)
+    manifest = write_fit(
+        run_fit(empty, spec), tmp_path / "empty", {"fit_id": "0", "version_id": "0", "simulated": True}
+    )
+    assert manifest["tables"]["estimates"]["rows"] == 0
+
+
+def test_inputs_are_read_by_name_and_a_missing_table_is_said(inputs: Inputs, tmp_path: Path) -> None:
+    for name, frame in inputs.tables.items():
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+    assert len(read_inputs(tmp_path).analysis_cohort) == len(inputs.analysis_cohort)
+    (tmp_path / "officer.parquet").unlink()
+    with pytest.raises(InputError, match=f"lacks officer; expected {len(MODEL_TABLES)} tables"):
+        read_inputs(tmp_path)
+
+
+def test_the_name_of_a_fit_changes_with_rows_seed_and_m(spec: Specification) -> None:
+    names = {fit_id("a", spec), fit_id("b", spec), fit_id("a", spec, seed=1), fit_id("a", spec.with_imputations(5))}
+    assert len(names) == 4 and fit_id("a", spec) == fit_id("a", spec, seed=spec.seed)
+
+
+def test_a_comparison_counts_people_and_events_and_shows_every_move(
+    inputs: Inputs, spec: Specification, tmp_path: Path
+) -> None:
+    """Two clients fewer and one event fewer in the older fit."""
+    cohort = inputs.analysis_cohort
+    landmark = cohort[(cohort["outcome_id"] == "general_landmark") & cohort["is_eligible"].astype(bool)]
+    gone = landmark.loc[~landmark["event"].astype(bool), "client_id"].iloc[:2]
+    later = landmark.loc[landmark["event"].astype(bool), "client_id"].iloc[0]
+    older = cohort[~cohort["client_id"].isin(gone)].copy()
+    older.loc[older["client_id"] == later, "event"] = False
+    write_fit(
+        run_fit(replace(inputs, analysis_cohort=older), quick(spec)),
+        tmp_path / "old",
+        {"fit_id": "old", "version_id": "1"},
+    )
+    write_fit(run_fit(inputs, quick(spec)), tmp_path / "new", {"fit_id": "new", "version_id": "2"})
+    compared = compare_fits(tmp_path / "old", tmp_path / "new")
+    row = compared.cohorts.set_index("outcome_id").loc["general_landmark"]
+    assert row[["clients_added", "clients_gone", "events_added", "events_gone"]].tolist() == [2, 0, 1, 0]
+    assert compared.moves["move"].abs().max() > 0
+    assert compared.summary()["largest_move_in_std_errors"] == compared.largest_move > 0
+    assert list(compared.causes) == ["version_id"]
+    assert not any(client in json.dumps(compared.summary()) for client in [*gone, later])
+
+
+def test_the_first_fit_compares_with_nothing(fit_folder: Path, result: FitResult) -> None:
+    compared = compare_fits(None, fit_folder)
+    assert compared.old_fit is None and compared.causes == {}
+    assert compared.cohorts["clients_added"].tolist() == compared.cohorts["clients"].tolist()
+    assert compared.largest_move == 0
+    same = compare_fits(fit_folder, fit_folder)
+    assert same.largest_move == 0 and same.cohorts["clients_added"].sum() == 0

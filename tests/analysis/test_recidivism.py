@@ -1,0 +1,186 @@
+"""Q3 on a synthetic cohort: who is in, what is imputed, what is estimated, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from orchestration.analysis import cox, recidivism
+from orchestration.analysis.inputs import Inputs
+from orchestration.analysis.specification import Specification
+from tests.analysis.synthetic import TRUE_ADDICTION, TRUE_TRUST, synthetic_inputs
+
+LANDMARK = "general_landmark"
+
+
+@pytest.fixture(scope="module")
+def cohort(inputs: Inputs, spec: Specification) -> recidivism.OutcomeCohort:
+    return recidivism.outcome_cohort(inputs.analysis_cohort, LANDMARK, spec)
+
+
+@pytest.fixture(scope="module")
+def imputed(cohort: recidivism.OutcomeCohort, spec: Specification) -> pd.DataFrame:
+    return recidivism.impute_cohort(cohort, spec, 1)
+
+
+def three_people(**change: object) -> pd.DataFrame:
+    """Three rows of analysis_cohort: only what matters is given, scores and covariates are the same for all."""
+    base = synthetic_inputs(60, seed=3).analysis_cohort
+    rows = base[base["outcome_id"] == LANDMARK].iloc[1:4].reset_index(drop=True)
+    return rows.assign(client_id=["c", "a", "b"], **change)
+
+
+def test_not_eligible_and_not_linked_people_are_left_out(spec: Specification) -> None:
+    rows = three_people(is_eligible=[True, False, True], event=pd.array([True, False, None], dtype="boolean"))
+    assert recidivism.outcome_cohort(rows, LANDMARK, spec).client.tolist() == ["c"]
+
+
+def test_rows_are_ordered_by_client_whatever_order_they_come_in(inputs: Inputs, spec: Specification) -> None:
+    shuffled = inputs.analysis_cohort.sample(frac=1, random_state=2)
+    one = recidivism.outcome_cohort(inputs.analysis_cohort, LANDMARK, spec)
+    other = recidivism.outcome_cohort(shuffled, LANDMARK, spec)
+    assert one.client.tolist() == other.client.tolist()
+    assert one.covariates.equals(other.covariates)
+
+
+def test_a_client_without_an_officer_is_a_cluster_of_one(spec: Specification) -> None:
+    rows = three_people(
+        officer_id=["o1", None, "o1"], is_eligible=True, event=pd.array([True, False, True], dtype="boolean")
+    )
+    assert recidivism.outcome_cohort(rows, LANDMARK, spec).cluster.tolist() == ["a", "o1", "o1"]
+
+
+def test_nobody_is_dropped_for_a_missing_rating(cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame) -> None:
+    assert cohort.covariates["client_trust_t2"].isna().any()
+    assert len(imputed) == 4 * cohort.n
+    assert imputed.notna().all(axis=None)
+
+
+def test_the_outcome_is_among_the_predictors_of_the_imputation(
+    cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame, spec: Specification
+) -> None:
+    """Other outcomes for the same people give other imputed values; the outcome itself is not handed on."""
+    other = replace(cohort, event=~cohort.event)
+    assert not recidivism.impute_cohort(other, spec, 1).equals(imputed)
+    assert {"event", "nelson_aalen"}.isdisjoint(imputed.columns)
+
+
+def test_estimates_are_tidy_and_complete(
+    cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame, spec: Specification
+) -> None:
+    rows = recidivism.estimates_of(cohort, imputed, spec)
+    assert tuple(rows.columns) == recidivism.ESTIMATE_COLUMNS
+    assert len(rows) == 4 * (1 + 3 + 10)
+    assert rows["note"].isna().all()
+    assert not rows.duplicated(["model_id", "term"]).any()
+    assert ((rows["conf_low"] < rows["estimate"]) & (rows["estimate"] < rows["conf_high"])).all()
+    assert ((rows["estimate_min"] <= rows["estimate"]) & (rows["estimate"] <= rows["estimate_max"])).all()
+    assert set(rows["n"]) == {cohort.n} and set(rows["events"]) == {cohort.events}
+
+
+def test_one_model_is_what_its_parts_give(
+    cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame, spec: Specification
+) -> None:
+    """The unadjusted Trust model by hand: m fits, mean coefficient, within plus between variance, clustered by officer."""
+    row = (
+        recidivism.estimates_of(cohort, imputed, spec).set_index("model_id").loc[f"{LANDMARK}.client.trust.unadjusted"]
+    )
+    fits = [
+        cox.fit_cox(one[["client_trust_t2"]].to_numpy(), cohort.duration, cohort.event, clusters=cohort.cluster)
+        for _, one in imputed.groupby("imputation")
+    ]
+    estimates = np.array([fit.coefficients[0] for fit in fits])
+    within = np.mean([fit.variance[0, 0] for fit in fits])
+    assert row["estimate"] == pytest.approx(estimates.mean(), rel=1e-12)
+    assert row["std_error"] == pytest.approx(np.sqrt(within + (1 + 1 / 4) * estimates.var(ddof=1)), rel=1e-12)
+    assert all(fit.clusters == len(set(cohort.cluster)) for fit in fits)
+
+
+def test_true_effects_are_found_in_a_large_cohort(spec: Specification) -> None:
+    """4,000 clients: Trust -.5, addiction .5, within three standard errors, which are small."""
+    large = recidivism.outcome_cohort(synthetic_inputs(4000, seed=5).analysis_cohort, LANDMARK, spec)
+    few = replace(spec, imputer=replace(spec.imputer, m=3, iterations=3))
+    rows = recidivism.estimates_of(large, recidivism.impute_cohort(large, few, 2), few)
+    full = rows[rows["model_id"] == f"{LANDMARK}.client.trust.full"].set_index("term")
+    for term, truth in (("trust", TRUE_TRUST), ("addiction", TRUE_ADDICTION)):
+        assert full.loc[term, "std_error"] < 0.09
+        assert abs(full.loc[term, "estimate"] - truth) < 3 * full.loc[term, "std_error"]
+
+
+def test_too_few_events_are_said_and_nothing_is_invented(spec: Specification) -> None:
+    cohort = recidivism.outcome_cohort(synthetic_inputs(60, seed=8).analysis_cohort, LANDMARK, spec)
+    few = replace(cohort, event=cohort.event & (np.cumsum(cohort.event) <= 5))
+    imputed = recidivism.impute_cohort(few, spec, 1)
+    rows = recidivism.estimates_of(few, imputed, spec)
+    assert rows["estimate"].isna().all()
+    assert set(rows["note"]) == {"not estimable: 5 events, fewer than 10"}
+    assert recidivism.second_engine(few, imputed, spec)["agrees"].isna().all()
+
+
+def test_a_covariate_that_is_the_same_for_all_is_left_out_and_named(
+    cohort: recidivism.OutcomeCohort, spec: Specification
+) -> None:
+    flat = replace(cohort, covariates=cohort.covariates.assign(is_male=1.0))
+    rows = recidivism.estimates_of(flat, recidivism.impute_cohort(flat, spec, 1), spec)
+    full = rows[rows["model_id"] == f"{LANDMARK}.client.trust.full"].set_index("term")
+    assert "the same for everybody" in full.loc["is_male", "note"]
+    assert np.isnan(full.loc["is_male", "estimate"]) and np.isfinite(full.loc["trust", "estimate"])
+
+
+def test_separation_is_reported_with_its_term(cohort: recidivism.OutcomeCohort, spec: Specification) -> None:
+    perfect = replace(cohort, covariates=cohort.covariates.assign(partner=cohort.event.astype(float)))
+    rows = recidivism.estimates_of(perfect, recidivism.impute_cohort(perfect, spec, 1), spec)
+    full = rows[rows["adjustment"] == "full"]
+    assert full["estimate"].isna().all()
+    assert full["note"].str.contains("quasi-separation").all() and full["note"].str.contains("partner").all()
+    assert rows.loc[rows["adjustment"] == "unadjusted", "estimate"].notna().all()
+
+
+def test_the_second_engine_agrees_and_a_wrong_coefficient_would_be_seen(
+    cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame, spec: Specification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = recidivism.second_engine(cohort, imputed, spec)
+    assert rows["agrees"].all()
+    assert rows[["largest_coefficient_difference", "largest_error_difference"]].max(axis=None) < 1e-8
+    honest = cox.fit_on
+
+    def slightly_off(*args: object, **kwargs: object) -> cox.CoxFit:
+        fit = honest(*args, **kwargs)  # type: ignore[arg-type]
+        return replace(fit, coefficients=fit.coefficients * (1 + 1e-6))
+
+    monkeypatch.setattr(cox, "fit_on", slightly_off)
+    assert not recidivism.second_engine(cohort, imputed, spec)["agrees"].any()
+
+
+def test_survival_by_hand_and_at_months_only(cohort: recidivism.OutcomeCohort, spec: Specification) -> None:
+    """Four people: an event at day 10, one leaves at 40, an event at 50, one stays until 70."""
+    four = replace(
+        cohort, client=cohort.client[:4], entry=np.zeros(4), duration=np.array([10.0, 40.0, 50.0, 70.0]),
+        event=np.array([True, False, True, False]), cluster=cohort.cluster[:4], covariates=cohort.covariates.iloc[:4],
+    )  # fmt: skip
+    curve = recidivism.survival_curves(four, spec)
+    everybody = curve[curve["group"] == "all"]
+    assert everybody["month"].tolist() == [0, 1, 2]
+    assert everybody["survival"].tolist() == pytest.approx([1.0, 0.75, 0.75 * 0.5])
+    assert everybody["events"].tolist() == [0, 1, 2]
+    assert everybody["at_risk"].tolist() == [4, 3, 1]
+
+
+def test_groups_hold_equal_scores_together_and_the_unrated_apart(
+    cohort: recidivism.OutcomeCohort, spec: Specification
+) -> None:
+    groups = recidivism.grouped_by_score(cohort, spec)
+    score = cohort.covariates["client_trust_t2"]
+    assert (groups == "not_rated").tolist() == score.isna().tolist()
+    assert score[groups == "low"].max() < score[groups == "middle"].min()
+    assert score[groups == "middle"].max() < score[groups == "high"].min()
+
+
+def test_a_risk_beyond_follow_up_is_not_made_up(cohort: recidivism.OutcomeCohort, spec: Specification) -> None:
+    short = replace(cohort, duration=np.minimum(cohort.duration, 500.0), event=cohort.event & (cohort.duration <= 500))
+    rows = recidivism.absolute_risks(short, spec).set_index("months")
+    assert 0 < rows.loc[12, "conf_low"] < rows.loc[12, "risk"] < rows.loc[12, "conf_high"] < 1
+    assert np.isnan(rows.loc[24, "risk"]) and "nobody is followed that long" in rows.loc[24, "note"]
