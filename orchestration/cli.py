@@ -16,8 +16,6 @@ import click
 
 from orchestration.settings import Settings
 
-DEMO_HOME_MARK = "made-by-demo"
-
 
 class _Trouble(click.ClickException):
     """Something that a person can do something about: said in one line, without a traceback."""
@@ -62,9 +60,9 @@ def main() -> None:
 @_plainly
 def init() -> None:
     """Make the home, its pseudonym key and its ledger."""
-    from orchestration.home import initialise
+    from orchestration.home import home_settings, initialise
 
-    settings = Settings()
+    settings = home_settings()
     made = initialise(settings)
     click.echo(f"home {made.home}")
     click.echo(f"key {made.key_id} at {settings.key_path} ({'new; keep it safe and apart' if made.is_new_key else 'known'})")
@@ -104,9 +102,9 @@ def check(delivery: Path, lang: str, as_json: bool) -> None:
     from orchestration.deliveries.ingest import Receipt, check_delivery, report
     from orchestration.deliveries.letter import letter
     from orchestration.deliveries.manifest import NotADelivery
-    from orchestration.home import opened
+    from orchestration.home import home_settings, opened
 
-    settings = Settings()
+    settings = home_settings()
     try:
         receipt: Receipt = check_delivery(delivery, settings, opened(settings))
     except NotADelivery as error:
@@ -124,9 +122,9 @@ def check(delivery: Path, lang: str, as_json: bool) -> None:
 @_plainly
 def refresh(as_json: bool) -> None:
     """Take in what waits, build, publish, and refit what has changed."""
-    from orchestration.home import opened
+    from orchestration.home import home_settings, opened
 
-    settings = Settings()
+    settings = home_settings()
     opened(settings)
     _leave(_refresh(settings, as_json))
 
@@ -186,10 +184,10 @@ def status(as_json: bool) -> None:
     from datetime import date
 
     from orchestration.deliveries.contracts import read_contracts
-    from orchestration.home import opened
+    from orchestration.home import home_settings, opened
     from orchestration.status import lines
 
-    settings = Settings()
+    settings = home_settings()
     found = lines(settings, opened(settings), read_contracts(settings.expectations), date.today())
     if as_json:
         _json([asdict(line) for line in found])
@@ -204,10 +202,10 @@ def status(as_json: bool) -> None:
 @_plainly
 def versions(as_json: bool) -> None:
     """List the published versions; the current one is marked."""
-    from orchestration.home import opened
+    from orchestration.home import home_settings, opened
     from orchestration.status import listed_versions
 
-    settings = Settings()
+    settings = home_settings()
     found = listed_versions(settings, opened(settings))
     if as_json:
         _json(found)
@@ -233,12 +231,12 @@ def demo(clients: int, seed: int) -> None:
     from orchestration.simulation import simulate as run
 
     settings = Settings(admit_test_numbers=True)
-    mark = settings.home_path / DEMO_HOME_MARK
-    if settings.home_path.exists() and any(settings.home_path.iterdir()) and not mark.exists():
+    if settings.home_path.exists() and any(settings.home_path.iterdir()) and not home.is_demo(settings):
         raise _Trouble(f"{settings.home_path} holds a home that is no demo; set DELICTVRIJ_HOME to another folder")
     home.forget(settings)
+    settings.home_path.mkdir(parents=True)
+    (settings.home_path / home.DEMO_MARK).touch()
     home.initialise(settings)
-    mark.touch()
     truth = run(settings.inbox_path, clients, seed)
     click.echo(f"{truth['deliveries']} deliveries written: {clients} simulated clients, and the real North Carolina cohort")
     code = _refresh(settings, as_json=False)
@@ -253,10 +251,10 @@ def demo(clients: int, seed: int) -> None:
 @_plainly
 def ui(port: int | None) -> None:
     """Open Dagster over the home, on 127.0.0.1, with its sensors and schedules."""
-    from orchestration.home import opened
+    from orchestration.home import home_settings, opened
     from orchestration.terminal import serve
 
-    settings = Settings()
+    settings = home_settings()
     opened(settings)
     _leave(serve(settings, port or settings.ui_port))
 

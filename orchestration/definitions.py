@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._serdes import deserialize_value, serialize_value
+from dagster._utils.warnings import BetaWarning
 
 from orchestration.analysis.assets import analysis_assets
 from orchestration.automation import (
@@ -23,6 +26,7 @@ from orchestration.deliveries.assets import delivery_assets, job_name
 from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.inbox import waiting
 from orchestration.files import write_atomically
+from orchestration.home import home_settings
 from orchestration.ledger import Ledger
 from orchestration.settings import Settings
 from orchestration.warehouse import dbt
@@ -34,7 +38,7 @@ MAX_TICKS = 12
 
 def build_defs(settings: Settings | None = None) -> dg.Definitions:
     """All assets, jobs, sensors and schedules over one home."""
-    settings = settings or Settings()
+    settings = settings or home_settings()
     contracts = read_contracts(settings.expectations)
     manifest = dbt.manifest_path(settings)
     landing = delivery_assets(settings, contracts)
@@ -91,7 +95,11 @@ class Refreshed:
 Progress = Callable[[str, int, int], None]
 
 
-def launch(settings: Settings, progress: Progress = lambda what, done, total: None) -> Refreshed:
+def launch(
+    settings: Settings,
+    progress: Progress = lambda what, done, total: None,
+    instance: dg.DagsterInstance | None = None,
+) -> Refreshed:
     """Take in what waits, then build and refit as the conditions ask, until nothing is asked for any more.
 
     The same assets, conditions and instance as under the daemon; runs are in this process and appear in the UI.
@@ -101,10 +109,11 @@ def launch(settings: Settings, progress: Progress = lambda what, done, total: No
     defs = build_defs(settings)
     runs: list[Launched] = []
     requested: list[str] = []
-    with one_writer(settings), instance_of(settings) as instance:
+    with one_writer(settings), contextlib.nullcontext(instance) if instance else instance_of(settings) as instance:
         ticker = Ticker(defs, instance, settings.dagster_home / "automation.json")
         if not ticker.has_baseline:
             ticker.tick()
+            ticker.remember()
         items = waiting(settings, ledger, contracts)
         grouped = deliveries_by_partition(items, contracts)
         placed = {item.path for group in grouped.values() for item in group}
@@ -117,10 +126,12 @@ def launch(settings: Settings, progress: Progress = lambda what, done, total: No
         for _ in range(MAX_TICKS):
             keys = ticker.tick()
             if not keys:
+                ticker.remember()
                 break
             requested.extend(key.to_user_string() for key in keys)
             progress(", ".join(sorted({key.path[0] for key in keys})), 0, 1)
             runs.append(_run(defs.resolve_implicit_global_asset_job_def(), instance, None, keys))
+            ticker.remember()
     return Refreshed(tuple(runs), tuple(requested), unplaced)
 
 
@@ -136,10 +147,14 @@ def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, partition: str | N
 
 
 class Ticker:
-    """Evaluates the automation conditions as the daemon's sensor does, and remembers where it was."""
+    """Evaluates the automation conditions as the daemon's sensor does.
+
+    What was asked for is remembered only when it has been run, so that a process that is killed asks again.
+    """
 
     def __init__(self, defs: dg.Definitions, instance: dg.DagsterInstance, memory: Path) -> None:
         self._defs, self._instance, self._memory = defs, instance, memory
+        self._cursor = deserialize_value(memory.read_text(), AssetDaemonCursor) if memory.is_file() else None
 
     @property
     def has_baseline(self) -> bool:
@@ -147,15 +162,17 @@ class Ticker:
 
     def tick(self) -> list[dg.AssetKey]:
         """Evaluate once; gives the assets that are asked for, in a stable order."""
-        cursor = deserialize_value(self._memory.read_text()) if self.has_baseline else None
-        result = dg.evaluate_automation_conditions(
-            defs=self._defs,
-            instance=self._instance,
-            cursor=cursor,  # type: ignore[arg-type]
-        )
-        write_atomically(self._memory, serialize_value(result.cursor).encode())
-        keys = {key for key in self._defs.resolve_asset_graph().materializable_asset_keys if result.get_num_requested(key)}
-        return sorted(keys, key=lambda key: key.path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=BetaWarning)
+            result = dg.evaluate_automation_conditions(defs=self._defs, instance=self._instance, cursor=self._cursor)
+        self._cursor = result.cursor
+        keys = self._defs.resolve_asset_graph().materializable_asset_keys
+        return sorted((key for key in keys if result.get_num_requested(key)), key=lambda key: key.path)
+
+    def remember(self) -> None:
+        """Keep where the evaluation is."""
+        if self._cursor is not None:
+            write_atomically(self._memory, serialize_value(self._cursor).encode())
 
 
 @contextlib.contextmanager

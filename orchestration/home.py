@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
-from orchestration.deliveries.keys import make_key, read_key
+from orchestration.deliveries.keys import PseudonymKeyError, make_key, read_key
 from orchestration.files import write_atomically
 from orchestration.ledger import Ledger
 from orchestration.settings import CHECKOUT, Settings
 
+DEMO_MARK = "made-by-demo"
 DAGSTER_CONFIG = CHECKOUT / "deploy" / "dagster.yaml"
 
 
@@ -29,24 +30,43 @@ class Initialised:
 def initialise(settings: Settings) -> Initialised:
     """Make the home, the key and the ledger where they are not there yet. A key is only made for a new home.
 
-    Raises PseudonymKeyError when a home without its key is found: a new key would make the same person somebody else.
+    Raises PseudonymKeyError when a home without its key is found (a new key would make the same person somebody else),
+    and when the key would lie in the home.
     """
-    ledger_file = settings.home_path / "ledger.sqlite"
-    is_new_home = not ledger_file.exists() and settings.ledger_url is None
+    if settings.key_path.resolve().is_relative_to(settings.home_path):
+        raise PseudonymKeyError(f"the pseudonym key may not lie in the home that it protects: {settings.key_path}")
     for folder in (settings.home_path, settings.inbox_path, settings.raw, settings.builds, settings.versions, settings.fits):
         folder.mkdir(parents=True, exist_ok=True)
     settings.home_path.chmod(0o700)
+    ledger = Ledger(settings.ledger_location)
+    ledger.create()
+    is_new_home = not ledger.has_key() and not any(settings.raw.iterdir())
     is_new_key = is_new_home and not settings.key_path.exists()
     if is_new_key:
         make_key(settings.key_path)
     key = read_key(settings.key_path, settings.project)
-    ledger = Ledger(settings.ledger_location)
-    ledger.create()
     if is_new_home:
         ledger.admit_key(key.key_id)
+    elif not ledger.knows_key(key.key_id):
+        raise PseudonymKeyError(
+            f"the key at {settings.key_path} (id {key.key_id}) is not the one that this home was made with; put that one back"
+        )
     settings.dagster_home.mkdir(exist_ok=True)
     write_atomically(settings.dagster_home / "dagster.yaml", DAGSTER_CONFIG.read_bytes())
     return Initialised(str(settings.home_path), key.key_id, is_new_key)
+
+
+def home_settings() -> Settings:
+    """The settings of this environment; a home that the demo made admits the numbers that are set aside for tests."""
+    settings = Settings()
+    if is_demo(settings):
+        return settings.model_copy(update={"admit_test_numbers": True})
+    return settings
+
+
+def is_demo(settings: Settings) -> bool:
+    """Whether the home was made by the demo."""
+    return (settings.home_path / DEMO_MARK).exists()
 
 
 def opened(settings: Settings) -> Ledger:

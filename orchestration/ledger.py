@@ -145,6 +145,11 @@ class Ledger:
             if known is None:
                 connection.execute(_key.insert().values(key_id=key_id, made_at=now()))
 
+    def has_key(self) -> bool:
+        """Whether any pseudonym key is known: a ledger without one belongs to a home that is still being made."""
+        with self._begin() as connection:
+            return connection.execute(sa.select(_key)).first() is not None
+
     def knows_key(self, key_id: str) -> bool:
         with self._begin() as connection:
             return connection.execute(sa.select(_key).where(_key.c.key_id == key_id)).first() is not None

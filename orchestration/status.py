@@ -50,7 +50,8 @@ def lines(settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisati
     """The state of each organisation and period, oldest problem first, then the rest."""
     built = ledger.builds()
     published = {
-        delivery["manifest_sha256"] for delivery in (built[-1]["record"]["deliveries"] if built else [])
+        (delivery["organisation"], delivery["period"], delivery["content_hash"])
+        for delivery in (built[-1]["record"]["deliveries"] if built else [])
     }
     waits = {(item.organisation, item.period): item for item in waiting(settings, ledger, contracts)}
     found = []
@@ -75,7 +76,7 @@ def _line(
     period: str,
     record: DeliveryRecord | None,
     waits: bool,
-    published: set[str],
+    published: set[tuple[str, str, str]],
     today: date,
 ) -> Line | None:
     due_on = last_day(period) + timedelta(days=GRACE_DAYS) if is_period(period, organisation.cadence) else today
@@ -86,7 +87,8 @@ def _line(
     if record.status == "rejected":
         rules = sorted({item["rule"] for item in ledger.judgements(record.manifest_sha256) if item["status"] in ("failed", "error")})
         return Line(organisation.name, period, "blocked", ", ".join(rules), record.delivery_id, 0, due_on)
-    state = "received" if record.status == "received" else "published" if record.manifest_sha256 in published else "accepted"
+    is_published = (organisation.name, period, record.content_hash) in published
+    state = "received" if record.status == "received" else "published" if is_published else "accepted"
     return Line(organisation.name, period, state, "", record.delivery_id, sum(record.row_counts.values()), due_on)
 
 

@@ -78,6 +78,5 @@ def _compared(name: str, printed: str, computed: float, source: str) -> Comparis
 def round_as_printed(value: float, printed: str) -> str:
     """`value` with as many decimals as `printed` has, written alike (a leading zero only where it has one)."""
     exponent = Decimal(printed).as_tuple().exponent
-    assert isinstance(exponent, int)
-    text = str(Decimal(repr(value)).quantize(Decimal(1).scaleb(exponent), rounding=ROUND_HALF_EVEN))
+    text = str(Decimal(repr(value)).quantize(Decimal(1).scaleb(int(exponent)), rounding=ROUND_HALF_EVEN))
     return text.replace("0.", ".", 1) if printed.lstrip("-").startswith(".") else text

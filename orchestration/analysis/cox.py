@@ -39,6 +39,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -436,7 +437,7 @@ def _newton_step(state: _State, names: tuple[str, ...], spread: Array, is_first:
     if is_first:
         _refuse_singular(state.information, names, spread)
     try:
-        step = np.linalg.solve(state.information, state.score)
+        step = np.linalg.solve(state.information, state.score).astype(np.float64, copy=False)
     except np.linalg.LinAlgError:
         step = np.full(len(names), np.nan)
     if not np.abs(step).max() < 100:
@@ -470,7 +471,7 @@ def _from_the_end(blocks: Array, bounds: IntArray) -> Array:
     if len(bounds) == 2:
         return np.cumsum(blocks[::-1], axis=0)[::-1]
     out = np.empty_like(blocks)
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+    for low, high in pairwise(bounds):
         out[low:high] = np.cumsum(blocks[low:high][::-1], axis=0)[::-1]
     return out
 

@@ -77,12 +77,8 @@ def predictor_frame(inputs: Inputs, spec: Determinants) -> pd.DataFrame:
     baseline = inputs.alliance_score[inputs.alliance_score["wave"] == spec.span.split("-")[0]]
     officer_of = inputs.dyad.set_index("dyad_id")["officer_id"]
     clients = baseline.assign(**{spec.cluster: baseline["dyad_id"].map(officer_of)})
-    clients = (
-        clients.sort_values(["client_id", "dyad_id"], kind="stable")
-        .groupby("client_id", sort=True)[spec.cluster]
-        .first()
-    )
-    frame = clients.reset_index()
+    clients = clients.sort_values(["client_id", "dyad_id"], kind="stable")
+    frame = clients.groupby("client_id", sort=True)[spec.cluster].first().reset_index()
     for predictor in spec.predictors:
         if predictor.table == "officer":
             values = inputs.officer.set_index("officer_id")[predictor.column]

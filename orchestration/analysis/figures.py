@@ -114,7 +114,7 @@ def survival(
                     )
                     x = month + (number - (len(groups) - 1) / 2) * 0.35 * (month > 0)
                     axis.errorbar(x, alive, yerr=[alive - low, high - alive], color=GROUP_COLOURS[group], marker=MARKERS[group], markersize=5,
-                                  linewidth=1.8, capsize=2.5, elinewidth=1, label=group)  # fmt: skip
+                                  linewidth=1.8, capsize=2.5, elinewidth=1, label=group if len(part) > 1 else f"{group} (too few events)")  # fmt: skip
             axis.set_ylim(0, 1.02)
             axis.set_xlim(-1, 49)
             axis.set_xticks(range(0, 49, 12))
@@ -217,10 +217,10 @@ def benchmark(rows: pd.DataFrame, stamp: Stamp) -> bytes:
 
         figure, axis = plt.subplots(figsize=(9.2, 2.7))
         axis.axvline(1, color="#5b6168", linewidth=1)
-        for y, row in enumerate(rows.itertuples()):
-            axis.plot([row.published_low, row.published_high], [y, y], color="#c9ced4", linewidth=9, solid_capstyle="butt",
+        for y, row in enumerate(rows.to_dict("records")):
+            axis.plot([row["published_low"], row["published_high"]], [y, y], color="#c9ced4", linewidth=9, solid_capstyle="butt",
                       label="published" if y == 0 else None)  # fmt: skip
-            axis.errorbar([row.ratio], [y], xerr=[[row.ratio - row.low], [row.high - row.ratio]], color=GREEN, marker="o", markersize=5.5,
+            axis.errorbar([row["ratio"]], [y], xerr=[[row["ratio"] - row["low"]], [row["high"] - row["ratio"]]], color=GREEN, marker="o", markersize=5.5,
                           linewidth=1.6, capsize=3, label="computed here" if y == 0 else None)  # fmt: skip
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(FixedLocator([0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4, 1.5]))

@@ -168,7 +168,7 @@ def _normal_draw(x: Array, y: Array, streams: Streams) -> tuple[Array, Array, Ar
     """Least-squares coefficients, a posterior draw of them, and one of sigma (van Buuren 2018, algorithm 3.1)."""
     transposed = np.swapaxes(x, 1, 2)
     gram = _ridged(transposed @ x)
-    fitted = np.linalg.solve(gram, transposed @ y[:, :, None])[:, :, 0]
+    fitted = np.linalg.solve(gram, transposed @ y[:, :, None])[:, :, 0].astype(np.float64, copy=False)
     residual = y - _times(x, fitted)
     df = max(x.shape[1] - x.shape[2], 1)
     sigma = np.sqrt((residual**2).sum(axis=1) / np.array([rng.chisquare(df) for rng in streams]))

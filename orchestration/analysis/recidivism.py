@@ -144,8 +144,8 @@ def estimates_of(
             if each is not None:
                 each()
     frame = pd.DataFrame(rows).reindex(columns=list(ESTIMATE_COLUMNS))
-    numbers = ["estimate", "std_error", "conf_low", "conf_high", "p_value", "fraction_missing", "degrees_of_freedom", "estimate_min", "estimate_max"]  # fmt: skip
-    return frame.astype(dict.fromkeys(numbers, float)).astype({"note": object})
+    columns = ["estimate", "std_error", "conf_low", "conf_high", "p_value", "fraction_missing", "degrees_of_freedom", "estimate_min", "estimate_max"]  # fmt: skip
+    return frame.astype(dict.fromkeys(columns, float)).astype({"note": object})
 
 
 def _pooled_cox(

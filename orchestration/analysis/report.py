@@ -20,7 +20,7 @@ from orchestration.analysis.benchmark import read_published
 from orchestration.analysis.development import ALL_PAIRS, PATTERNS
 from orchestration.analysis.figures import Stamp
 from orchestration.analysis.fit import read_fit
-from orchestration.analysis.small_cells import coarse_curve, rounded, suppress
+from orchestration.analysis.small_cells import STEP_EVENTS, coarse_curve, rounded, suppress
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.files import write_atomically
 
@@ -43,6 +43,19 @@ STEP_LABELS = {
 }
 RULE_LABELS = {"half_sd": "half a standard deviation", "rci": "reliable change index"}
 HIDDEN = "·"
+
+
+Record = dict[str, Any]
+
+
+def records(frame: pd.DataFrame) -> list[Record]:
+    """The rows of a frame, each as a dictionary by column."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def is_missing(value: Any) -> bool:
+    """None or NaN."""
+    return value is None or bool(value != value)
 
 
 @dataclass(frozen=True)
@@ -154,20 +167,20 @@ def headlines(tables: Mapping[str, pd.DataFrame], source: Source) -> list[dict[s
     cards = []
     estimates = tables["estimates"]
     if len(estimates):
-        first = estimates.iloc[0]
+        first = records(estimates)[0]
         cards.append({"value": source.count(int(first["n"])), "label": "clients followed up",
                       "detail": f"{source.count(int(first['events']))} with recidivism; {first['outcome_id'].replace('_', ' ')}"})  # fmt: skip
         trust = estimates[
             (estimates["scale"] == "trust") & (estimates["term"] == "trust") & (estimates["adjustment"] == "full")
         ]
-        if len(trust) and may_show_model(trust.iloc[0], estimates, source):
-            row = trust.iloc[0]
+        row = records(trust)[0] if len(trust) else None
+        if row is not None and may_show_model(row, estimates, source):
             cards.append({"value": f"{np.exp(row['estimate']):.2f}", "label": "hazard ratio of Trust, all covariates",
                           "detail": f"95 % interval {ratio_interval(row)}, for one point more"})  # fmt: skip
     risks = tables["absolute_risk"]
     risks = risks[(risks["months"] == 12) & risks["risk"].notna()]
-    if len(risks) and not is_small_risk(risks.iloc[0], source):
-        row = risks.iloc[0]
+    row = records(risks)[0] if len(risks) else None
+    if row is not None and not is_small_risk(row, source):
         cards.append({"value": percent(row["risk"]), "label": "recidivism within a year at risk",
                       "detail": f"95 % interval {percent(row['conf_low'])} to {percent(row['conf_high'])}"})  # fmt: skip
     benchmark = tables["benchmark"]
@@ -192,13 +205,13 @@ def flow_tables(flow: pd.DataFrame, outcomes: Mapping[str, str], source: Source)
         begin = f"about {rounded(start):,}" if is_start_rounded else f"{start:,}"
         rows = [["Known to an organisation", "", begin]]
         is_open = not is_start_rounded  # while nothing was hidden, what remains can be shown
-        for number, (row, visible) in enumerate(zip(steps.itertuples(), shown, strict=True), start=1):
+        for number, (row, visible) in enumerate(zip(records(steps), shown, strict=True), start=1):
             is_open = is_open and visible is not None
             is_last = number == len(steps)
-            remaining = f"{int(row.n_remaining):,}" if (is_open or is_last) and end >= source.threshold else HIDDEN
+            remaining = f"{int(row['n_remaining']):,}" if (is_open or is_last) and end >= source.threshold else HIDDEN
             rows.append(
                 [
-                    STEP_LABELS.get(row.step_name, row.step_name.replace("_", " ")),
+                    STEP_LABELS.get(row["step_name"], row["step_name"].replace("_", " ")),
                     "few" if visible is None else f"{visible:,}",
                     remaining,
                 ]
@@ -215,6 +228,7 @@ def flow_tables(flow: pd.DataFrame, outcomes: Mapping[str, str], source: Source)
 
 
 def wave_picture(means: pd.DataFrame, source: Source) -> Picture | None:
+    """Mean scores of both raters by wave; points of enough ratings only."""
     shown = means[(means["n"] >= source.threshold) & means["conf_low"].notna()]
     shown = _in_order(shown, "scale", list(SCALE_LABELS))
     if not len(shown):
@@ -231,6 +245,7 @@ def wave_picture(means: pd.DataFrame, source: Source) -> Picture | None:
 
 
 def wave_table(means: pd.DataFrame, source: Source) -> Table:
+    """The same means as numbers, with how many were rated."""
     waves = sorted(means["wave"].unique())
     rows = []
     for scale in [name for name in SCALE_LABELS if name in set(means["scale"])]:
@@ -238,13 +253,13 @@ def wave_table(means: pd.DataFrame, source: Source) -> Table:
             cells = []
             for wave in waves:
                 part = means[(means["scale"] == scale) & (means["rater"] == rater) & (means["wave"] == wave)]
-                cells.append(_mean_cell(part.iloc[0], source) if len(part) else "")
+                cells.append(_mean_cell(records(part)[0], source) if len(part) else "")
             rows.append([f"{SCALE_LABELS[scale]}, {rater}", *cells])
     return Table("Mean score [95 % interval] and number rated, by wave", ["Scale, rater", *waves], rows)
 
 
-def _mean_cell(row: pd.Series, source: Source) -> str:
-    if row["n"] < source.threshold or pd.isna(row["conf_low"]):
+def _mean_cell(row: Record, source: Source) -> str:
+    if row["n"] < source.threshold or is_missing(row["conf_low"]):
         return f"n {source.less()}"
     return f"{row['mean']:.2f} [{row['conf_low']:.2f}, {row['conf_high']:.2f}]\nn = {int(row['n'])}"
 
@@ -262,7 +277,7 @@ def pattern_table(patterns: pd.DataFrame, spec: Specification, source: Source) -
             cells = part[(part["scale"] == scale) & (part["rule"] == rule)].set_index("pattern")
             if not len(cells):
                 continue
-            counts = [int(cells.loc[name, "count"]) for name in PATTERNS]
+            counts = [int(count) for count in cells["count"].loc[list(PATTERNS)]]
             n, alpha = int(cells["n"].iloc[0]), float(cells["reliability"].iloc[0])
             shown = suppress(counts, source.threshold)
             rows.append(
@@ -293,21 +308,21 @@ def determinant_table(rows: pd.DataFrame, spec: Specification, source: Source) -
     lines = []
     for scale in [name for name in SCALE_LABELS if name in set(part["scale"])]:
         for pattern in ("improving", "deteriorating"):
-            model = part[(part["scale"] == scale) & (part["pattern"] == pattern)].set_index("term")
-            if not len(model):
+            model = {row["term"]: row for row in records(part[(part["scale"] == scale) & (part["pattern"] == pattern)])}
+            if not model:
                 continue
-            class_count, n = int(model["class_count"].iloc[0]), int(model["n"].iloc[0])
+            first = next(iter(model.values()))
             cells = []
             for term in terms:
-                row = model.loc[term] if term in model.index else None
+                row = model.get(term)
                 cells.append(
                     "–"
-                    if row is None or pd.isna(row["estimate"])
+                    if row is None or is_missing(row["estimate"])
                     else f"{np.exp(row['estimate']):.2f}\n[{ratio_interval(row)}]"
                 )
-            is_missing = all(cell == "–" for cell in cells)
-            note = str(model["note"].dropna().iloc[0]) if is_missing and model["note"].notna().any() else ""
-            sizes = [source.less() if count < source.threshold else f"{rounded(count)}" for count in (n, class_count)]
+            note = str(first["note"]) if all(cell == "–" for cell in cells) else ""
+            counts = (int(first["n"]), int(first["class_count"]))
+            sizes = [source.less() if count < source.threshold else f"{rounded(count)}" for count in counts]
             lines.append([f"{SCALE_LABELS[scale]}, {pattern}", *sizes, *cells, note])
     return Table(
         caption=f"What goes with change ({spec.determinants.span}, rule: {RULE_LABELS.get(rule, rule)}): odds ratios [95 % interval] against stable",
@@ -321,6 +336,7 @@ def determinant_table(rows: pd.DataFrame, spec: Specification, source: Source) -
 def survival_picture(
     curves: pd.DataFrame, tests: pd.DataFrame, outcomes: Mapping[str, str], source: Source
 ) -> Picture | None:
+    """Kaplan-Meier by group of the score, drawn as coarsely as `coarse_curve` asks."""
     groups = ["low", "middle", "high"]
     part = curves[curves["grouping"].str.endswith("_group")]
     coarse = [coarse_curve(group, source.threshold) for _, group in part.groupby(["outcome_id", "group"], sort=False)]
@@ -332,11 +348,9 @@ def survival_picture(
     at_risk = grid.assign(
         shown=[source.less() if count < source.threshold else str(rounded(int(count))) for count in grid["at_risk"]]
     )
-    sizes = tests.set_index("outcome_id")
     what = "; ".join(
-        f"{label}: n = {source.count(int(sizes.loc[outcome, 'n']))}, {source.count(int(sizes.loc[outcome, 'events']))} events"
-        for outcome, label in outcomes.items()
-        if outcome in sizes.index
+        f"{outcomes[row['outcome_id']]}: n = {source.count(int(row['n']))}, {source.count(int(row['events']))} events"
+        for row in records(tests)
     )
     png = figures.survival(points, at_risk, dict(outcomes), groups, source.stamp(what))
     return Picture(
@@ -344,41 +358,43 @@ def survival_picture(
         alternative="Kaplan–Meier curves of staying without recidivism for clients with low, middle and high Trust at T2, one panel "
         "per outcome definition, with numbers at risk. The tests are in the table below.",
         caption="Kaplan–Meier by tertile of client-rated Trust at T2, as observed (clients without a rating are left out). Drawn coarsely: "
-        f"each point comes after at least {source.threshold} further events, with at least {source.threshold} people still at risk.",
+        f"each point comes after at least {STEP_EVENTS} further events, with at least {source.threshold} people still at risk.",
     )
 
 
 def log_rank_table(tests: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Table:
+    """The test of those groups, one row per outcome."""
     rows = [
-        [outcomes.get(row.outcome_id, row.outcome_id), source.count(int(row.n)), source.count(int(row.events)),
-         "–" if pd.isna(row.p_value) else f"{row.statistic:.2f}", "–" if pd.isna(row.p_value) else p_text(row.p_value)]
-        for row in tests.itertuples()
+        [outcomes.get(row["outcome_id"], row["outcome_id"]), source.count(int(row["n"])), source.count(int(row["events"])),
+         "–" if is_missing(row["p_value"]) else f"{row['statistic']:.2f}", "–" if is_missing(row["p_value"]) else p_text(row["p_value"])]
+        for row in records(tests)
     ]  # fmt: skip
     return Table("Log-rank test of the Trust tertiles", ["Outcome", "n", "events", "chi-square", "p"], rows)
 
 
-def may_show_model(row: pd.Series, estimates: pd.DataFrame, source: Source) -> bool:
+def may_show_model(row: Record, estimates: pd.DataFrame, source: Source) -> bool:
     """A model is shown when it was estimated and its events exceed its terms by the threshold."""
     terms = int((estimates["model_id"] == row["model_id"]).sum())
-    return bool(pd.notna(row["estimate"]) and int(row["events"]) - terms >= source.threshold)
+    return bool(not is_missing(row["estimate"]) and int(row["events"]) - terms >= source.threshold)
 
 
 def alliance_rows(estimates: pd.DataFrame, source: Source) -> pd.DataFrame:
     """The row of the scale itself in each model that may be shown."""
     own = estimates[estimates["term"] == estimates["scale"]]
-    keep = [may_show_model(row, estimates, source) for _, row in own.iterrows()]
+    keep = [may_show_model(row, estimates, source) for row in records(own)]
     return own[keep]
 
 
 def forest_picture(estimates: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Picture | None:
+    """Hazard ratios of the scales in every model that may be shown."""
     rows = alliance_rows(estimates, source)
     if not len(rows):
         return None
     scales = {name: label for name, label in SCALE_LABELS.items() if name in set(rows["scale"])}
     adjustments = {name: ADJUSTMENT_LABELS.get(name, name) for name in dict.fromkeys(estimates["adjustment"])}
-    sizes = rows.groupby("outcome_id", sort=False)[["n", "events"]].first()
+    sizes = rows.drop_duplicates("outcome_id")
     what = "; ".join(
-        f"{outcomes[outcome]}: n = {int(size.n)}, {int(size.events)} events" for outcome, size in sizes.iterrows()
+        f"{outcomes[size['outcome_id']]}: n = {int(size['n'])}, {int(size['events'])} events" for size in records(sizes)
     )
     png = figures.forest(rows, dict(outcomes), scales, adjustments, source.stamp(what))
     return Picture(
@@ -390,9 +406,10 @@ def forest_picture(estimates: pd.DataFrame, outcomes: Mapping[str, str], source:
 
 
 def estimate_table(estimates: pd.DataFrame, outcome: str, label: str, source: Source) -> Table:
+    """The scale's hazard ratio in each model of one outcome, with what imputation cost it."""
     rows = []
     own = estimates[(estimates["term"] == estimates["scale"]) & (estimates["outcome_id"] == outcome)]
-    for _, row in own.iterrows():
+    for row in records(own):
         name = f"{SCALE_LABELS.get(row['scale'], row['scale'])}, {ADJUSTMENT_LABELS.get(row['adjustment'], row['adjustment'])}"
         sizes = [source.count(int(row["n"])), source.count(int(row["events"]))]
         if may_show_model(row, estimates, source):
@@ -435,14 +452,16 @@ def covariate_table(estimates: pd.DataFrame, spec: Specification, outcomes: Mapp
         cells = []
         for outcome in outcomes:
             row = part[(part["term"] == term) & (part["outcome_id"] == outcome)]
-            is_shown = len(row) and may_show_model(row.iloc[0], estimates, source)
-            cells.append(f"{np.exp(row.iloc[0]['estimate']):.2f} [{ratio_interval(row.iloc[0])}]" if is_shown else "–")
+            is_shown = len(row) and may_show_model(records(row)[0], estimates, source)
+            cells.append(
+                f"{np.exp(records(row)[0]['estimate']):.2f} [{ratio_interval(records(row)[0])}]" if is_shown else "–"
+            )
         rows.append([SCALE_LABELS.get(term, spec.label(term)), *cells])
-    sizes = part.groupby("outcome_id", sort=False)[["n", "events"]].first() if len(part) else part
+    sizes = part.drop_duplicates("outcome_id")
     what = "; ".join(
-        f"{outcomes[outcome]}: n = {source.count(int(size['n']))}, {source.count(int(size['events']))} events, "
+        f"{outcomes[size['outcome_id']]}: n = {source.count(int(size['n']))}, {source.count(int(size['events']))} events, "
         f"{size['events'] / max(len(rows), 1):.1f} events per term"
-        for outcome, size in sizes.iterrows()
+        for size in records(sizes)
         if int(size["events"]) >= source.threshold
     )
     return Table(
@@ -453,18 +472,19 @@ def covariate_table(estimates: pd.DataFrame, spec: Specification, outcomes: Mapp
     )
 
 
-def is_small_risk(row: pd.Series, source: Source) -> bool:
+def is_small_risk(row: Record, source: Source) -> bool:
     """Too few events, too few left at risk, or too few without an event to show a risk."""
     return bool(min(row["events"], row["at_risk"], row["n"] - row["events"]) < source.threshold)
 
 
 def risk_table(risks: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Table:
+    """Absolute risks; a row that adds too few events to the one before is not shown."""
     rows = []
     shown_events: dict[str, int] = {}
-    for _, row in risks.iterrows():
+    for row in records(risks):
         name = f"{outcomes[row['outcome_id']]}, {int(row['months'])} months"
         since = int(row["events"]) - shown_events.get(row["outcome_id"], 0)
-        if pd.isna(row["risk"]) or is_small_risk(row, source) or since < source.threshold:
+        if is_missing(row["risk"]) or is_small_risk(row, source) or since < source.threshold:
             rows.append(
                 [name, source.count(int(row["n"])), "", "", "not shown: too few further events, or too few followed"]
             )
@@ -486,7 +506,7 @@ def benchmark_picture(rows: pd.DataFrame, source: Source) -> Picture | None:
     """Needs, for each term, its published ratio and interval; drawn from the table's rows."""
     published = read_published()
     lines = []
-    by_name = rows.set_index("name")["computed"] if len(rows) else {}
+    by_name = {row["name"]: float(row["computed"]) for row in records(rows)}
     for term, printed in published["hazard_ratios"].items():
         if f"hazard ratio of {term}" not in by_name:
             return None
@@ -506,14 +526,14 @@ def benchmark_picture(rows: pd.DataFrame, source: Source) -> Picture | None:
 
 
 def benchmark_table(rows: pd.DataFrame, source: Source) -> Table:
+    """Every published number beside ours."""
     return Table(
         caption="Every published number beside ours, rounded to the digits that were printed",
         headers=["Number", "published", "computed here", "agrees"],
         rows=[
-            [row.name, row.published, row.rounded, "yes" if row.agrees else "NO"]
-            for row in rows.itertuples(index=False)
+            [row["name"], row["published"], row["rounded"], "yes" if row["agrees"] else "NO"] for row in records(rows)
         ],
-        flags=["" if row.agrees else "bad" for row in rows.itertuples()],
+        flags=["" if row["agrees"] else "bad" for row in records(rows)],
     )
 
 
@@ -529,7 +549,7 @@ def refusals(estimates: pd.DataFrame, agreement_rows: pd.DataFrame) -> list[str]
         .dropna(subset="note")
         .drop_duplicates()
     )
-    return [f"{row.model_id}: {row.note}" for row in noted.itertuples()]
+    return [f"{row['model_id']}: {row['note']}" for row in records(noted)]
 
 
 def agreement(rows: pd.DataFrame) -> dict[str, str]:
@@ -544,19 +564,23 @@ def agreement(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def data_uri(png: bytes) -> str:
+    """A PNG as an address that holds it."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def ratio_interval(row: pd.Series) -> str:
+def ratio_interval(row: Record) -> str:
+    """The interval of a log ratio, as ratios."""
     low, high = np.exp([row["conf_low"], row["conf_high"]])
     return f"{low:.2f}, {high:.2f}" if high < 100 else f"{low:.2f}, >100"
 
 
 def percent(value: float, decimals: int = 0) -> str:
+    """A share as a percentage."""
     return f"{100 * value:.{decimals}f} %"
 
 
 def p_text(p: float) -> str:
+    """A p-value without its leading zero."""
     return "<.001" if p < 0.001 else f"{p:.3f}"[1:] if p < 1 else "1"
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+STEP_EVENTS = 6  # the least that a step of a survival curve may hold
+
 
 def suppress(counts: Sequence[int], threshold: int, is_zero_shown: bool = False) -> list[int | None]:
     """Counts of one total, with those below `threshold` hidden (None), and enough others that none can be worked out.
@@ -28,9 +30,9 @@ def rounded(count: int, base: int = 5) -> int:
     return base * round(count / base)
 
 
-def coarse_curve(curve: pd.DataFrame, threshold: int) -> pd.DataFrame:
-    """The points of a survival curve (rows by month) that may be shown: at least `threshold` events between one and the
-    next, at least `threshold` people still at risk, and at least `threshold` who left the curve since the last point.
+def coarse_curve(curve: pd.DataFrame, threshold: int, step_events: int = STEP_EVENTS) -> pd.DataFrame:
+    """The points of a survival curve (rows by month) that may be shown: at least `step_events` events between one and the
+    next, and at least `threshold` people still at risk.
 
     The first point is month 0. A curve of fewer than `threshold` people has no point.
     """
@@ -39,7 +41,7 @@ def coarse_curve(curve: pd.DataFrame, threshold: int) -> pd.DataFrame:
         return rows.iloc[:0]
     keep, events = [rows.index[0]], int(rows["events"].iloc[0])
     for index, row in rows.iloc[1:].iterrows():
-        if row["events"] - events >= threshold and row["at_risk"] >= threshold:
+        if row["events"] - events >= step_events and row["at_risk"] >= threshold:
             keep.append(index)
             events = int(row["events"])
     return rows.loc[keep]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,16 +32,18 @@ class Covariate:
     argument: Any = None
     method: Method | None = None
 
-    def of(self, frame: pd.DataFrame) -> pd.Series:
+    def of(self, frame: pd.DataFrame) -> pd.Series[Any]:
         """(n,) float values, NaN where not known. Raises `SpecificationError` when the frame lacks the column."""
         if self.column not in frame:
             raise SpecificationError(f"covariate {self.name}: analysis_cohort has no column {self.column}")
         raw = frame[self.column]
         if self.transform == "equals":
-            return (raw == self.argument).astype(float).where(raw.notna())
-        values = pd.to_numeric(raw.astype(object).where(raw.notna(), np.nan), errors="raise").astype(float)
+            return pd.Series((raw == self.argument).astype(float).where(raw.notna()))
+        values: pd.Series[float] = pd.to_numeric(raw.astype(object).where(raw.notna(), np.nan), errors="raise").astype(
+            float
+        )
         if self.transform == "log1p":
-            return cast(pd.Series, np.log1p(values))
+            return pd.Series(np.log1p(values.to_numpy()), index=values.index)
         if self.transform == "positive":
             return (values > 0).astype(float).where(values.notna())
         return values / float(self.argument) if self.transform == "divide" else values

@@ -119,20 +119,24 @@ def _judged(column: Column) -> str:
     return f"value of {column.source}" if column.missing else column.source
 
 
+def _missing_codes(column: Column) -> list[Any]:
+    """The codes for "not recorded" as they stand in the column."""
+    return [float(code) if column.type in ("integer", "decimal") else code for code in column.missing]
+
+
 def prepare(table: Table, frame: pd.DataFrame, frames: Mapping[str, pd.DataFrame], tables: Mapping[str, Table]) -> pd.DataFrame:
     """The frame with a column for each fact that a suite asks and the delivery does not state itself."""
     added: dict[str, Any] = {}
     for column in table.kept:
         series = frame[column.source]
         if column.missing and column.type in ("integer", "decimal"):
-            codes = [float(code) for code in column.missing]
-            added[_judged(column)] = series.astype("Float64").where(~series.isin(codes)).astype(float)
-        elif column.missing and column.minimum is not None:
+            added[_judged(column)] = series.astype("Float64").where(~series.isin(_missing_codes(column))).astype(float)
+        elif column.missing:
             added[_judged(column)] = series
         if column.references:
             other, name = column.references.split(".")
             known = frames[other][tables[other].column(name).source]
-            added[_KNOWN + column.source] = (series.isin(known) | series.isna()).to_numpy()
+            added[_KNOWN + column.source] = series.isin(known).astype(object).where(series.notna(), None)
     for rule in table.rules:
         if rule.kind == "required_when":
             column = table.column(rule.columns[0])
@@ -146,8 +150,8 @@ def prepare(table: Table, frame: pd.DataFrame, frames: Mapping[str, pd.DataFrame
         elif rule.kind == "missing_share":
             column = table.column(rule.columns[0])
             series = frame[column.source]
-            codes = [float(code) for code in column.missing]
-            added[_flag(rule.kind, column.source)] = (series.notna() & ~series.isin(codes)).to_numpy(dtype=bool)
+            given = series.notna() & ~series.isin(_missing_codes(column))
+            added[_flag(rule.kind, column.source)] = given.to_numpy(dtype=bool)
     return frame.assign(**added)
 
 
@@ -164,14 +168,22 @@ def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Ju
         gx.ExpectationSuite(name=table.name, expectations=[expectation for *_, expectation in suite]),
         result_format=COUNTS_ONLY,
     )
+    severities = {
+        (f"rule.{rule.kind}", tuple(table.column(name).source for name in rule.columns)): rule.severity
+        for rule in table.rules
+    }
     outcomes = {outcome.expectation_config.meta["position"]: outcome for outcome in result.results}
     return [
-        _judgement(table, rule, headers, share, outcomes.get(position), len(prepared))
+        _judgement(
+            table, rule, headers, share, severities.get((rule, headers), "error"), outcomes.get(position), len(prepared)
+        )
         for position, (rule, headers, share, _) in enumerate(suite)
     ]
 
 
-def _judgement(table: Table, rule: str, headers: tuple[str, ...], share: float, outcome: Any, rows: int) -> Judgement:
+def _judgement(
+    table: Table, rule: str, headers: tuple[str, ...], share: float, severity: str, outcome: Any, rows: int
+) -> Judgement:
     where: dict[str, Any] = {"table": table.name, "column": ", ".join(headers), "threshold": share}
     if outcome is None or outcome.exception_info.get("raised_exception") or "exception_info" in (outcome.result or {}):
         return Judgement("platform.error", Status.ERROR, expected=rule, **where)
@@ -181,9 +193,9 @@ def _judgement(table: Table, rule: str, headers: tuple[str, ...], share: float, 
     evaluated = int(outcome.result["element_count"]) - int(outcome.result.get("missing_count") or 0)
     count = int(outcome.result["unexpected_count"])
     if evaluated == 0:
-        return Judgement(rule, Status.NOT_APPLICABLE, evaluated=0, failed=0, **where)
+        return Judgement(rule, Status.NOT_APPLICABLE, severity=severity, evaluated=0, failed=0, **where)
     status = Status.FAILED if count > share * evaluated else Status.PASSED
-    return Judgement(rule, status, evaluated=evaluated, failed=count, **where)
+    return Judgement(rule, status, severity=severity, evaluated=evaluated, failed=count, **where)
 
 
 def judge_evaluated(table: Table, frame: pd.DataFrame) -> list[Judgement]:

@@ -36,7 +36,7 @@ def waiting(settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisa
     for path in sorted(settings.inbox_path.glob(f"*/*/*/{MANIFEST}")):
         delivery = path.parent
         organisation, period = delivery.parts[-3:-1]
-        if organisation not in contracts:
+        if organisation not in contracts or not path.is_file() or path.is_symlink():
             continue
         digest = manifest_hash(delivery)
         if digest not in decided or decided[digest] not in (None, signature(delivery)):

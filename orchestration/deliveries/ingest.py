@@ -219,12 +219,17 @@ def _place(delivery: Path, contracts: Mapping[str, Organisation]) -> tuple[str, 
 
 
 def _is_known(found: Examination, organisation: Organisation, ledger: Ledger) -> bool:
-    """Whether the same content was accepted before for the same period."""
+    """Whether the period already holds this content.
+
+    It is held against the delivery of the highest sequence only: a later delivery may go back to what an earlier one said.
+    """
     assert found.manifest is not None  # an accepted examination has one
-    accepted = ledger.deliveries(status="accepted", organisation=organisation.name)
-    return any(
-        record.content_hash == found.content_hash and record.period == found.manifest.period for record in accepted
-    )
+    taken_in = [
+        record
+        for record in ledger.deliveries(organisation=organisation.name)
+        if record.period == found.manifest.period and record.status in ("accepted", "duplicate")
+    ]
+    return bool(taken_in) and taken_in[-1].content_hash == found.content_hash
 
 
 def _again(record: DeliveryRecord) -> Receipt:

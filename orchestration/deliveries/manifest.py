@@ -55,7 +55,7 @@ class Manifest(_Model):
     organisation: str
     period: str
     delivery_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
-    sequence: int = Field(ge=0)
+    sequence: int = Field(ge=0, le=999_999)
     supersedes: str | None = None
     created_at: str
     schema_version: str
@@ -89,16 +89,29 @@ def read_manifest(delivery: Path) -> Manifest:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         return Manifest.model_validate(content)
     except ValidationError as error:
-        fields = sorted({".".join(str(part) for part in item["loc"]) for item in error.errors()})
-        fields = [field for field in fields if field.split(".")[0] in Manifest.model_fields] or ["an unknown field"]
+        fields = sorted({_field(item["loc"]) for item in error.errors()})
         raise Refused(failed("manifest.unreadable", place=MANIFEST, expected=", ".join(fields[:5]))) from None
     except (UnicodeDecodeError, ValueError, RecursionError):
         raise Refused(failed("manifest.unreadable", place=MANIFEST, expected="JSON in UTF-8")) from None
 
 
+def _field(location: tuple[int | str, ...]) -> str:
+    """Where in a manifest something is wrong; a name that we did not give is partner-made text and is not repeated."""
+    ours = {name for model in (Manifest, ManifestFile, ManifestTable, ManifestDeletion) for name in model.model_fields}
+    return ".".join(str(part) if isinstance(part, int) or part in ours else "(unknown field)" for part in location)
+
+
+def _file_names(organisation: Organisation) -> set[str]:
+    """The names that files of an organisation may have: one for each table, or the agreed workbook."""
+    names = set()
+    for form, terms in organisation.forms.items():
+        names |= {terms["workbook"]} if "workbook" in terms else {f"{table.name}.{form}" for table in organisation.tables}
+    return names
+
+
 def verify(delivery: Path, manifest: Manifest, organisation: Organisation) -> None:
     """Hold manifest and files against each other and the contract, before anything is read. Raises Refused."""
-    found = [*_promises(manifest, organisation), *_files(delivery, manifest)]
+    found = [*_promises(manifest, organisation), *_files(delivery, manifest, organisation)]
     if found:
         raise Refused(*found)
 
@@ -118,7 +131,13 @@ def _promises(manifest: Manifest, organisation: Organisation) -> list[Judgement]
         manifest.cutoff_on is None or str(manifest.cutoff_on.year) != manifest.period
     ):
         found.append(failed("manifest.cutoff", place=MANIFEST))
+    if organisation.kind != "registry" and manifest.cutoff_on is not None:
+        found.append(failed("manifest.cutoff", place=MANIFEST, expected="none"))
+    found.extend(_deletions(manifest, organisation))
+    agreed = _file_names(organisation)
     for file in manifest.files:
+        if file.name not in agreed:
+            continue
         form = organisation.forms.get(file.name.rpartition(".")[2].lower())
         declared = {
             key: form.get(key) for key in ("encoding", "delimiter", "decimal", "date_format")
@@ -129,14 +148,31 @@ def _promises(manifest: Manifest, organisation: Organisation) -> list[Judgement]
     return found
 
 
-def _files(delivery: Path, manifest: Manifest) -> list[Judgement]:
+def _deletions(manifest: Manifest, organisation: Organisation) -> list[Judgement]:
+    tables = {table.name: table for table in organisation.tables}
+    wrong = 0
+    for entry in manifest.deletions:
+        table = tables.get(entry.table)
+        if table is None:
+            wrong += 1
+            continue
+        columns = [table.column(name) for name in table.key]
+        wrong += sum(
+            len(given) != len(columns) or any(not {column.source, column.name} & set(given) for column in columns)
+            for given in entry.keys
+        )
+    return [failed("manifest.deletions", place=MANIFEST, failed=wrong)] if wrong else []
+
+
+def _files(delivery: Path, manifest: Manifest, organisation: Organisation) -> list[Judgement]:
     found = []
+    agreed = _file_names(organisation)
     names = [file.name for file in manifest.files]
     if len(set(names)) != len(names):
         found.append(failed("file.name", place=MANIFEST, expected="each file once"))
     for file in manifest.files:
-        if file.name != Path(file.name).name or file.name.startswith(".") or "\\" in file.name or file.name == MANIFEST:
-            found.append(failed("file.name", place=MANIFEST))
+        if file.name not in agreed:
+            found.append(failed("file.name", place=MANIFEST, expected="a file for each table, named as agreed"))
             continue
         path = delivery / file.name
         if path.is_symlink():

@@ -5,28 +5,28 @@ from __future__ import annotations
 import re
 from datetime import date, timedelta
 
-_QUARTER = re.compile(r"^(\d{4})-Q([1-4])$")
-_YEAR = re.compile(r"^\d{4}$")
+_QUARTER = re.compile(r"([0-9]{4})-Q([1-4])")
+_YEAR = re.compile(r"[0-9]{4}")
 
 
 def is_period(period: str, cadence: str) -> bool:
     """Whether `period` is one of a quarterly (`2024-Q1`), yearly or single (`2024`) delivery."""
-    return bool((_QUARTER if cadence == "quarterly" else _YEAR).match(period))
+    return bool((_QUARTER if cadence == "quarterly" else _YEAR).fullmatch(period))
 
 
 def last_day(period: str) -> date:
     """The last day of a quarter or a year. Raises ValueError."""
-    if match := _QUARTER.match(period):
+    if match := _QUARTER.fullmatch(period):
         year, quarter = int(match[1]), int(match[2])
         return date(year + quarter // 4, quarter % 4 * 3 + 1, 1) - timedelta(days=1)
-    if _YEAR.match(period):
+    if _YEAR.fullmatch(period):
         return date(int(period), 12, 31)
     raise ValueError(f"{period!r} is not a period")
 
 
 def first_month(period: str) -> str:
     """The first month of a quarter as `YYYY-MM`, which is how the orchestrator names it."""
-    match = _QUARTER.match(period)
+    match = _QUARTER.fullmatch(period)
     if not match:
         raise ValueError(f"{period!r} is not a quarter")
     return f"{match[1]}-{int(match[2]) * 3 - 2:02d}"

@@ -21,7 +21,7 @@ def is_eleven_proof(numbers: pd.Series) -> pd.Series:
     """Whether nine-digit numbers pass the eleven test (weights 9 … 2, −1); False for anything else, True for missing."""
     present = numbers.notna()
     result = pd.Series(~present, index=numbers.index)
-    shaped = present & numbers.astype("string").str.fullmatch(r"\d{9}").fillna(False).astype(bool)
+    shaped = present & numbers.astype("string").str.fullmatch(r"[0-9]{9}").fillna(False).astype(bool)
     if shaped.any():
         digits = np.frombuffer("".join(numbers[shaped]).encode(), dtype=np.uint8).reshape(-1, 9).astype(int) - 48
         total = digits @ np.array([9, 8, 7, 6, 5, 4, 3, 2, -1])

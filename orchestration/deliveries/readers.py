@@ -7,6 +7,7 @@ comes out as judgements with counts and row numbers; no value leaves this module
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -23,7 +24,8 @@ from orchestration.deliveries.judgement import MAX_ROW_NUMBERS, Judgement, Refus
 from orchestration.deliveries.manifest import Manifest, ManifestFile
 from orchestration.deliveries.pseudonyms import is_eleven_proof, is_test_number
 
-_WIDTHS = {"%d-%m-%Y": r"\d{2}-\d{2}-\d{4}", "%Y-%m-%d": r"\d{4}-\d{2}-\d{2}"}
+_WIDTHS = {"%d-%m-%Y": r"[0-9]{2}-[0-9]{2}-[0-9]{4}", "%Y-%m-%d": r"[0-9]{4}-[0-9]{2}-[0-9]{2}"}
+_LARGEST_INTEGER = 10**15
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def _as_text(cells: pd.Series, column: Column) -> tuple[pd.Series, np.ndarray]:
             return None
         if isinstance(cell, str):
             return cell.strip() or None
-        if column.type == "code" and isinstance(cell, int | float) and not isinstance(cell, bool) and cell == int(cell):
+        if column.type == "code" and isinstance(cell, int | float) and not isinstance(cell, bool) and cell % 1 == 0:
             return str(int(cell))
         return NotImplemented
 
@@ -221,15 +223,16 @@ def _as_number(cells: pd.Series, column: Column, file: ManifestFile, is_text: bo
     present = cells.notna().to_numpy()
     if is_text:
         text = cells.astype("string")
-        shape = r"[+-]?\d{1,15}" if column.type == "integer" else rf"[+-]?\d{{1,15}}(?:\{file.decimal or '.'}\d{{1,15}})?"
-        fits = text.str.fullmatch(shape).fillna(False).to_numpy(dtype=bool)
+        fraction = "" if column.type == "integer" else rf"(?:\{file.decimal or '.'}[0-9]{{1,15}})?"
+        fits = text.str.fullmatch(r"[+-]?[0-9]{1,15}" + fraction).fillna(False).to_numpy(dtype=bool)
         numbers = pd.to_numeric(text.where(fits).str.replace(file.decimal or ".", ".", regex=False), errors="coerce")
     else:
         plain = cells.map(lambda cell: isinstance(cell, int | float) and not isinstance(cell, bool)).to_numpy(dtype=bool)
         numbers = pd.to_numeric(cells.where(plain), errors="coerce")
         fits = plain & np.isfinite(numbers.to_numpy(dtype=float, na_value=np.nan))
         if column.type == "integer":
-            fits &= (numbers.astype(float) % 1 == 0).to_numpy(dtype=bool)
+            whole = numbers.astype(float)
+            fits &= ((whole % 1 == 0) & (whole.abs() < _LARGEST_INTEGER)).to_numpy(dtype=bool)
     numbers = numbers.where(fits)
     target = "Int64" if column.type == "integer" else "float64"
     return numbers.astype(target), present & ~fits
@@ -293,7 +296,7 @@ def typed(table: Table, cells: Cells, file: ManifestFile, admit_test_numbers: bo
             known = [code.source for code in column.codes] + list(column.missing)
             judge("value.code", present & ~series.isin(known).to_numpy(), int(present.sum()), f"{len(known)} agreed codes")
         if column.pattern:
-            fits = series.astype("string").str.fullmatch(column.pattern).fillna(False).to_numpy(dtype=bool)
+            fits = series.astype("string").str.fullmatch(column.pattern, flags=re.ASCII).fillna(False).to_numpy(dtype=bool)
             judge("value.pattern", present & ~fits, int(present.sum()), column.pattern)
         if column.check == "eleven_proof":
             judge("value.check", ~is_eleven_proof(series).to_numpy(dtype=bool), int(present.sum()))

@@ -67,17 +67,22 @@ def one_writer(settings: Settings) -> Iterator[None]:
 
 
 def effective(records: Sequence[DeliveryRecord]) -> list[DeliveryRecord]:
-    """The accepted deliveries that count, oldest first: for each period the one of the highest sequence."""
+    """The deliveries that count, oldest first: for each period what the one of the highest sequence says.
+
+    Deliveries that repeat it stand behind the first that said so: neither a duplicate nor the order of arrival matters.
+    """
     latest: dict[str, DeliveryRecord] = {}
     for record in sorted(records, key=lambda item: (item.period, item.sequence, item.manifest_sha256)):
-        latest[record.period] = record
+        if record.period not in latest or latest[record.period].content_hash != record.content_hash:
+            latest[record.period] = record
     return [latest[period] for period in sorted(latest)]
 
 
 def require_all(contracts: Mapping[str, Organisation], ledger: Ledger) -> dict[str, list[DeliveryRecord]]:
     """The effective deliveries of every organisation. Raises DeliveriesMissing when one has none."""
+    taken_in = [record for record in ledger.deliveries() if record.status in ("accepted", "duplicate")]
     by_organisation = {
-        name: effective(ledger.deliveries(status="accepted", organisation=name)) for name in contracts
+        name: effective([record for record in taken_in if record.organisation == name]) for name in contracts
     }
     missing = [name for name, records in by_organisation.items() if not records]
     if missing:

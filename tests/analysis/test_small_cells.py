@@ -39,11 +39,12 @@ def test_what_is_hidden_is_never_one_count_and_never_adds_up_to_a_small_one(coun
         assert len(hidden) >= 2 and sum(hidden) >= 10
 
 
-def test_a_curve_moves_only_after_ten_more_events_with_ten_at_risk() -> None:
+def test_a_curve_moves_only_after_enough_further_events_with_ten_at_risk() -> None:
     curve = pd.DataFrame(
         {"month": range(6), "n": 40, "events": [0, 4, 11, 20, 21, 33], "at_risk": [40, 35, 28, 18, 12, 6]}
     )
-    assert coarse_curve(curve, 10)["month"].tolist() == [0, 2, 4]
+    assert coarse_curve(curve, 10, step_events=10)["month"].tolist() == [0, 2, 4]
+    assert coarse_curve(curve.assign(events=[0, 5, 6, 11, 12, 20]), 10)["month"].tolist() == [0, 2, 4]
     assert coarse_curve(curve.assign(n=9), 10).empty
 
 

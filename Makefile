@@ -1,0 +1,77 @@
+# The commands of the house. `make demo` and `make test` need Python 3.11 to 3.13 and make, and do all set-up themselves.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+JOBS ?= 2# tests that run side by side
+STUDIES ?= 200# simulated studies of `make recovery`
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$name; break; }; done)
+
+BIN := .venv/bin
+READY := .venv/ready
+
+# Nothing phones home, however it is started; packages are never looked for outside the lock.
+export DAGSTER_DISABLE_TELEMETRY := yes
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export DO_NOT_TRACK := 1
+export GX_ANALYTICS_ENABLED := false
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help demo ui test check bench recovery proof lock clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## four years of simulated deliveries and a real cohort, from landing to report
+	@began=$$SECONDS; code=0; $(BIN)/delictvrij demo || code=$$?; \
+	echo "demo: $$((SECONDS - began)) s"; exit $$code
+
+ui: $(READY) ## Dagster over the home, on the loopback address
+	@$(BIN)/delictvrij ui
+
+test: $(READY) ## the tests
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+check: $(READY) ## lint, format, types, SQL, and whether what is generated is up to date
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/sqlfluff lint --processes $(JOBS) dbt_project/models
+	@$(BIN)/python -m orchestration.warehouse.sources --check
+	@$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project \
+		--target-path $(CURDIR)/dbt_project/target/check --log-path $(CURDIR)/dbt_project/target/check
+
+bench: $(READY) ## how long the commands take
+	@$(BIN)/python -m tests.bench
+
+recovery: $(READY) ## whether true effects are found again, over simulated studies
+	@$(BIN)/python -m tests.recovery.recovery_study --studies $(STUDIES)
+
+proof: STUDIES = 2000
+proof: recovery ## the same over 2,000 studies
+
+lock: $(READY) ## pin again what pyproject.toml asks for; the lock names no package host
+	@$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header \
+		--group dev pyproject.toml --output-file requirements.lock
+
+clean: ## remove the environment and what tools made; homes and their keys stay
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dbt_project/target
+	@find orchestration tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv is installed from the lock and installs the rest; where it cannot reach the packages as pip can, pip takes over.
+$(READY): requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name it with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || \
+		{ rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "installing what requirements.lock pins into .venv (about a minute)" >&2
+	@awk '/^uv==/ {found = 1} found {print; if ($$0 !~ /\\$$/) exit}' requirements.lock > .venv/uv.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r .venv/uv.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements.lock || \
+		{ echo "uv could not; pip takes over (a few minutes)" >&2; \
+		$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock; }
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

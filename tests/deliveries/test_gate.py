@@ -1,0 +1,274 @@
+"""The gate: each rule fails on what it guards, passes on what is right, and never passes on nothing."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from orchestration.deliveries import gate
+from orchestration.deliveries.contracts import Code, Organisation, Rule, Table, tables_of
+from orchestration.deliveries.gate import COUNTS_ONLY, Limits, judge_evaluated, judge_shrinkage, judge_table, prepare
+from orchestration.deliveries.judgement import Judgement, Status
+from tests.deliveries.making import column, table
+
+LIMITS = Limits(date(2024, 3, 31), {"offence_class.article": frozenset({"310", "311"})})
+CANARY = "Zwaluwstaart"
+
+
+def judge(contract: Table, frames: dict[str, pd.DataFrame] | None = None, **columns: list[Any]) -> dict[str, Judgement]:
+    """Judgements of a small table by rule code (the last one where a rule is asked of several columns)."""
+    frame = pd.DataFrame(columns)
+    every = {contract.name: frame, **(frames or {})}
+    contracts = {contract.name: contract, "others": table(column("id"))}
+    return {item.rule: item for item in judge_table(contract, prepare(contract, frame, every, contracts), LIMITS)}
+
+
+def outcome(judgement: Judgement) -> tuple[Status, int | None, int | None]:
+    return judgement.status, judgement.evaluated, judgement.failed
+
+
+# counts only ---------------------------------------------------------------------------------------------------------
+def test_great_expectations_is_asked_for_counts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert COUNTS_ONLY == {"result_format": "BASIC", "partial_unexpected_count": 0}
+    from great_expectations.datasource.fluent.interfaces import Batch
+
+    asked, answers = [], []
+    original = Batch.validate
+
+    def validate(self: Any, *args: Any, **options: Any) -> Any:
+        asked.append(options["result_format"])
+        answers.append(original(self, *args, **options))
+        return answers[-1]
+
+    monkeypatch.setattr(Batch, "validate", validate)
+    contract = table(
+        column("id"),
+        column("article", seed="offence_class.article"),
+        column("score", "integer", minimum=0, maximum=5, is_required=False),
+        column("other", references="others.id"),
+        rules=(Rule("unique", ("id", "article"), "error", "why"),),
+    )
+    found = judge(
+        contract, {"others": pd.DataFrame({"id": ["x"]})},
+        id=[CANARY, CANARY], article=[CANARY, CANARY], score=[77123, 88321], other=[CANARY, CANARY],
+    )  # fmt: skip
+    assert asked == [COUNTS_ONLY]
+    failed = {rule for rule, item in found.items() if item.status is Status.FAILED}
+    assert failed == {"key.unique", "value.seed", "value.range", "relation.unknown", "rule.unique"}
+    shown = repr(found) + repr([item.for_ledger() for item in found.values()])
+    said = repr([[result.result for result in answer.results] for answer in answers])
+    for value in (CANARY, "77123", "88321"):
+        assert value not in shown
+        assert value not in said
+
+
+# nothing passes on nothing -------------------------------------------------------------------------------------------
+def test_an_empty_table_fails_and_no_other_rule_passes_on_it() -> None:
+    found = judge(table(column("id"), column("score", "integer", minimum=0)), id=[], score=[])
+    assert {rule: item.status for rule, item in found.items()} == {"table.empty": Status.FAILED}
+
+
+def test_an_empty_table_that_may_be_empty_is_no_failure() -> None:
+    found = judge(table(column("id"), may_be_empty=True), id=[])
+    assert {rule: item.status for rule, item in found.items()} == {"table.empty": Status.PASSED}
+
+
+def test_a_required_column_without_a_value_fails() -> None:
+    contract = table(column("id"), column("score", "integer"), column("note", is_required=False))
+    frame = pd.DataFrame({"id": ["1", "2"], "score": [None, None], "note": [None, None]})
+    (found,) = judge_evaluated(contract, frame)
+    assert (found.rule, found.column, found.status) == ("table.evaluated", "score", Status.FAILED)
+    assert judge_evaluated(contract, frame.assign(score=[None, 1])) == []
+
+
+def test_a_rule_over_a_column_without_a_value_is_not_applicable() -> None:
+    contract = table(
+        column("id"),
+        column("score", "integer", minimum=0, is_required=False),
+        column("article", seed="offence_class.article", is_required=False),
+        column("other", references="others.id", is_required=False),
+        column("start", "date", is_required=False),
+        column("end", "date", is_required=False),
+        column("kind", "code", codes=(Code("d", "done", {}), Code("m", "missed", {}))),
+        column("day", is_required=False),
+        rules=(
+            Rule("order", ("start", "end"), "error", "why"),
+            Rule("required_when", ("day",), "error", "why", {"kind": "done"}),
+        ),
+    )
+    days = [pd.Timestamp(2024, 1, 1), pd.Timestamp(2024, 1, 2)]
+    found = judge(
+        contract, {"others": pd.DataFrame({"id": ["x"]})}, id=["1", "2"], score=[None, None], article=[None, None],
+        other=[None, None], start=days, end=[pd.NaT, pd.NaT], kind=["m", "m"], day=[None, None],
+    )  # fmt: skip
+    never = {rule for rule, item in found.items() if item.status is Status.NOT_APPLICABLE}
+    assert never == {"value.range", "value.seed", "relation.unknown", "rule.order", "rule.required_when"}
+    assert all(found[rule].evaluated == 0 for rule in never)
+
+
+def test_a_rule_that_cannot_be_applied_is_an_error_and_blocks() -> None:
+    contract = table(column("id"), column("score", "integer", minimum=0))
+    frame = pd.DataFrame({"id": ["1"], "score": [1]})
+    prepared = prepare(contract, frame, {}, {}).drop(columns="score")
+    (found,) = [item for item in judge_table(contract, prepared, LIMITS) if item.status is Status.ERROR]
+    assert (found.rule, found.expected, found.column) == ("platform.error", "value.range", "score")
+    assert found.blocks
+
+
+# each rule -----------------------------------------------------------------------------------------------------------
+def test_a_key_that_comes_twice_fails() -> None:
+    contract = table(column("id"))
+    assert outcome(judge(contract, id=["1", "2"])["key.unique"]) == (Status.PASSED, 2, 0)
+    assert outcome(judge(contract, id=["1", "1", "2"])["key.unique"]) == (Status.FAILED, 3, 2)
+
+
+def test_a_key_of_two_columns_may_repeat_in_each_of_them() -> None:
+    contract = table(column("id"), column("wave"), key=("id", "wave"))
+    assert judge(contract, id=["1", "1"], wave=["a", "b"])["key.unique"].status is Status.PASSED
+    assert judge(contract, id=["1", "1"], wave=["a", "a"])["key.unique"].status is Status.FAILED
+
+
+def test_a_unique_rule_finds_the_second_registration() -> None:
+    contract = table(column("id"), column("person"), rules=(Rule("unique", ("person",), "error", "why"),))
+    assert judge(contract, id=["1", "2"], person=["a", "b"])["rule.unique"].status is Status.PASSED
+    assert outcome(judge(contract, id=["1", "2"], person=["a", "a"])["rule.unique"]) == (Status.FAILED, 2, 2)
+
+
+def test_a_range_holds_at_its_ends_and_spares_missing_codes() -> None:
+    contract = table(column("id"), column("score", "integer", minimum=1, maximum=5, missing={"9": {}}))
+    assert outcome(judge(contract, id=["1", "2", "3"], score=[1, 5, 9])["value.range"]) == (Status.PASSED, 2, 0)
+    assert outcome(judge(contract, id=["1", "2", "3"], score=[0, 6, 9])["value.range"]) == (Status.FAILED, 2, 2)
+
+
+def test_a_range_with_only_an_upper_end_and_missing_codes_is_applied() -> None:
+    contract = table(column("id"), column("day", "date", maximum="period_end", missing={"x": {}}))
+    assert judge(contract, id=["1"], day=[pd.Timestamp(2024, 4, 1)])["value.range"].status is Status.FAILED
+
+
+@pytest.mark.parametrize(("day", "status"), [(31, Status.PASSED), (30, Status.PASSED)])
+def test_a_row_may_not_speak_of_a_day_after_the_period(day: int, status: Status) -> None:
+    contract = table(column("id"), column("day", "date", minimum="2015-01-01", maximum="period_end"))
+    assert judge(contract, id=["1"], day=[pd.Timestamp(2024, 3, day)])["value.range"].status is status
+    for wrong in (pd.Timestamp(2024, 4, 1), pd.Timestamp(2014, 12, 31)):
+        assert judge(contract, id=["1"], day=[wrong])["value.range"].status is Status.FAILED
+
+
+def test_a_year_of_birth_is_held_against_the_years_of_its_limits() -> None:
+    contract = table(
+        column("id"), column("birth", "date", minimum="1920-06-01", maximum="2012-12-31", reduce="year", published_as="year")
+    )
+    assert judge(contract, id=["1", "2"], birth=[1920, 2012])["value.range"].status is Status.PASSED
+    assert outcome(judge(contract, id=["1", "2"], birth=[1919, 2013])["value.range"]) == (Status.FAILED, 2, 2)
+
+
+def test_a_value_that_is_in_no_list_fails() -> None:
+    contract = table(column("id"), column("article", seed="offence_class.article"))
+    assert outcome(judge(contract, id=["1", "2"], article=["310", "312"])["value.seed"]) == (Status.FAILED, 2, 1)
+    assert judge(contract, id=["1"], article=["311"])["value.seed"].status is Status.PASSED
+
+
+def test_a_reference_to_a_row_that_is_not_there_fails_and_an_empty_one_does_not_count() -> None:
+    contract = table(column("id"), column("other", references="others.id", is_required=False))
+    others = {"others": pd.DataFrame({"id": ["x", "y"]})}
+    assert outcome(judge(contract, others, id=["1", "2"], other=["x", None])["relation.unknown"]) == (Status.PASSED, 1, 0)
+    assert outcome(judge(contract, others, id=["1", "2"], other=["x", "z"])["relation.unknown"]) == (Status.FAILED, 2, 1)
+
+
+def test_an_end_before_its_start_fails_and_the_same_day_does_not() -> None:
+    rule = Rule("order", ("start", "end"), "error", "why")
+    contract = table(column("id"), column("start", "date"), column("end", "date", is_required=False), rules=(rule,))
+    start = [pd.Timestamp(2024, 1, 2)] * 3
+    right = [pd.Timestamp(2024, 1, 2), pd.Timestamp(2024, 1, 3), pd.NaT]
+    assert outcome(judge(contract, id=["1", "2", "3"], start=start, end=right)["rule.order"]) == (Status.PASSED, 2, 0)
+    wrong = [pd.Timestamp(2024, 1, 1), pd.Timestamp(2024, 1, 3), pd.NaT]
+    assert outcome(judge(contract, id=["1", "2", "3"], start=start, end=wrong)["rule.order"]) == (Status.FAILED, 2, 1)
+
+
+def test_a_field_is_required_only_when_its_condition_holds() -> None:
+    codes = (Code("af", "done", {}), Code("mis", "missed", {}))
+    rule = Rule("required_when", ("day",), "error", "why", {"status": "done"})
+    contract = table(column("id"), column("status", "code", codes=codes), column("day", is_required=False), rules=(rule,))
+    right = judge(contract, id=["1", "2"], status=["af", "mis"], day=["x", None])
+    assert outcome(right["rule.required_when"]) == (Status.PASSED, 1, 0)
+    wrong = judge(contract, id=["1", "2"], status=["af", "af"], day=["x", None])
+    assert outcome(wrong["rule.required_when"]) == (Status.FAILED, 2, 1)
+
+
+@pytest.mark.parametrize(("kind", "missing"), [("integer", 9), ("code", "x")])
+def test_too_many_missing_answers_fail(kind: str, missing: object) -> None:
+    rule = Rule("missing_share", ("answer",), "error", "why", threshold=0.4)
+    codes = (Code("1", "one", {}),) if kind == "code" else ()
+    contract = table(
+        column("id"), column("answer", kind, missing={str(missing): {}}, codes=codes, is_required=False), rules=(rule,)
+    )
+    good = 1 if kind == "integer" else "1"
+    ids = list("12345")
+    two = judge(contract, id=ids, answer=[good, good, good, missing, None])
+    assert outcome(two["rule.missing_share"]) == (Status.PASSED, 5, 2)
+    three = judge(contract, id=ids, answer=[good, good, missing, missing, None])
+    assert outcome(three["rule.missing_share"]) == (Status.FAILED, 5, 3)
+
+
+def test_a_warning_is_recorded_and_does_not_block() -> None:
+    contract = table(column("id"), column("person"), rules=(Rule("unique", ("person",), "warning", "why"),))
+    found = judge(contract, id=["1", "2"], person=["a", "a"])["rule.unique"]
+    assert (found.status, found.severity, found.blocks) == (Status.FAILED, "warning", False)
+
+
+# shrinkage -----------------------------------------------------------------------------------------------------------
+SHRINKING = table(column("id"), column("day", "date"), key=("id", "day"))
+
+
+def _snapshot(*numbers: int) -> pd.DataFrame:
+    return pd.DataFrame({"id": [str(number) for number in numbers], "day": pd.Timestamp(2024, 1, 5)})
+
+
+@pytest.mark.parametrize(("gone", "status"), [(0, Status.PASSED), (2, Status.PASSED), (3, Status.FAILED), (100, Status.FAILED)])
+def test_more_than_two_in_a_hundred_missing_rows_block(gone: int, status: Status) -> None:
+    after, before = _snapshot(*range(gone, 100), *range(100, 200)), _snapshot(*range(100))
+    found = judge_shrinkage(SHRINKING, after, before, [], 0.02)
+    assert outcome(found) == (status, 100, gone)
+
+
+def test_declared_rows_are_not_missing_but_only_those() -> None:
+    before, after = _snapshot(*range(100)), _snapshot(*range(5, 100))
+    declared = [(str(number), "2024-01-05") for number in range(5)]
+    assert outcome(judge_shrinkage(SHRINKING, after, before, declared, 0.02)) == (Status.PASSED, 100, 0)
+    assert outcome(judge_shrinkage(SHRINKING, after, before, declared[:2], 0.02)) == (Status.FAILED, 100, 3)
+    other_day = [(number, "2024-05-01") for number, _ in declared]
+    assert judge_shrinkage(SHRINKING, after, before, other_day, 0.02).status is Status.FAILED
+
+
+def test_days_of_a_stored_snapshot_are_the_days_of_the_new_one() -> None:
+    stored = _snapshot(*range(100)).assign(day=date(2024, 1, 5))
+    assert judge_shrinkage(SHRINKING, _snapshot(*range(100)), stored, [], 0.02).failed == 0
+
+
+def test_a_first_snapshot_cannot_have_shrunk() -> None:
+    assert judge_shrinkage(SHRINKING, _snapshot(1), None, [], 0.02).status is Status.NOT_APPLICABLE
+
+
+# the contracts that are there ----------------------------------------------------------------------------------------
+def test_every_condition_and_reference_of_a_contract_can_be_met(contracts: dict[str, Organisation]) -> None:
+    for contract in tables_of(contracts):
+        for rule in contract.rules:
+            for name, term in rule.when.items():
+                assert term in {code.term for code in contract.column(name).codes}, (contract.organisation, contract.name)
+        for entry in contract.columns:
+            if entry.references:
+                other, name = entry.references.split(".")
+                assert contracts[contract.organisation].table(other).column(name).pseudonym == entry.pseudonym
+
+
+def test_every_kind_of_rule_in_a_contract_becomes_an_expectation(contracts: dict[str, Organisation]) -> None:
+    for contract in tables_of(contracts):
+        seeds = {entry.seed: frozenset({"x"}) for entry in contract.columns if entry.seed}
+        suite = gate.suite_of(contract, Limits(date(2024, 3, 31), seeds), rows=1)
+        made = [rule for rule, *_ in suite]
+        assert [rule for rule in made if rule.startswith("rule.")] == [f"rule.{rule.kind}" for rule in contract.rules]
+        bounded = [entry for entry in contract.kept if entry.minimum is not None or entry.maximum is not None]
+        assert made.count("value.range") == len(bounded)
+        assert made.count("relation.unknown") == sum(bool(entry.references) for entry in contract.kept)

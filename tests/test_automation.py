@@ -1,0 +1,186 @@
+"""The refit condition and the chain before it, tried by real runs: real deliveries, dbt, fits, an ephemeral instance.
+
+The steps of one story follow each other on one home, as they do in life; each test is a whole story.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from orchestration.definitions import Refreshed, build_defs, launch
+from orchestration.home import initialise
+from orchestration.ledger import Ledger
+from orchestration.settings import Settings
+from orchestration.simulation import simulate
+from orchestration.simulation.mutations import mutate
+from orchestration.warehouse.versions import current_id, current_version, verify
+
+EARLY = {"rn": ["2025-Q2"], "svg": ["2025-Q2"], "ljr": ["2025-Q2"], "registry": ["2024"], "north_carolina": ["1978"]}
+
+
+@pytest.fixture(scope="module")
+def backlog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The deliveries of 80 simulated clients, all in CSV."""
+    out = tmp_path_factory.mktemp("backlog")
+    simulate(out, clients=80, seed=7, form="csv")
+    return out
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = Settings(home=tmp_path / "home", admit_test_numbers=True, imputations=2)
+    initialise(made)
+    return made
+
+
+def deliver(backlog: Path, settings: Settings, organisation: str, period: str) -> Path:
+    (source,) = (backlog / organisation / period).iterdir()
+    target = settings.inbox_path / organisation / period / source.name
+    shutil.copytree(source, target)
+    return target
+
+
+def redeliver(delivery: Path, sequence: int) -> Path:
+    """The same delivery sent again under another id."""
+    again = delivery.with_name(f"{delivery.name}-again{sequence}")
+    shutil.copytree(delivery, again)
+    manifest = json.loads((again / "manifest.json").read_text())
+    (again / "manifest.json").write_text(json.dumps({**manifest, "delivery_id": again.name, "sequence": sequence}))
+    return again
+
+
+def edit(delivery: Path, table: str, change: object) -> None:
+    """Change a delivered CSV file by lines, and keep the manifest true to it."""
+    manifest = json.loads((delivery / "manifest.json").read_text())
+    (entry,) = [entry for entry in manifest["files"] if entry["name"] == f"{table}.csv"]
+    path = delivery / entry["name"]
+    lines = path.read_bytes().decode(entry["encoding"]).splitlines(keepends=True)
+    content = "".join(change(lines)).encode(entry["encoding"])  # type: ignore[operator]
+    path.write_bytes(content)
+    entry.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    (delivery / "manifest.json").write_text(json.dumps(manifest))
+
+
+def asked(done: Refreshed) -> set[str]:
+    """Which stations a refresh asked for."""
+    return {name if name.startswith(("versions", "analysis")) else name.split("/")[0] for name in done.requested}
+
+
+def hash_of_current(settings: Settings) -> str:
+    folder = settings.versions / str(current_id(settings))
+    digest = hashlib.sha256(str(folder.name).encode())
+    for path in sorted(folder.iterdir()):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settings: Settings) -> None:
+    for organisation, periods in EARLY.items():
+        for period in periods:
+            deliver(backlog, settings, organisation, period)
+    ledger = Ledger(settings.ledger_location)
+    with dg.DagsterInstance.ephemeral() as instance:
+        # five deliveries are gated one by one, built once, fitted once
+        first = launch(settings, instance=instance)
+        assert first.is_success
+        assert sum(run.name.startswith("deliver_") for run in first.runs) == 5
+        assert first.requested.count("versions/version") == 1
+        assert first.requested.count("analysis/fit") == 1
+        version = current_version(settings)
+        assert version is not None
+        verify(version)
+        assert version.manifest["simulated"] is True
+        assert (settings.home_path / "report.html").is_file()
+        assert len(ledger.fits()) == 1
+
+        # nothing new: no run at all
+        assert launch(settings, instance=instance) == Refreshed((), (), ())
+
+        # the same content once more is a delivery, and changes nothing
+        rn = next((settings.inbox_path / "rn" / "2025-Q2").iterdir())
+        redeliver(rn, 2)
+        again = launch(settings, instance=instance)
+        assert again.is_success
+        assert again.requested == ()
+
+        # a rejected delivery fails its run and leaves the published version byte for byte as it was
+        before = hash_of_current(settings)
+        spoiled = deliver(backlog, settings, "rn", "2025-Q3")
+        mutate(spoiled, "unknown_code")
+        rejected = launch(settings, instance=instance)
+        assert not rejected.is_success
+        assert rejected.requested == ()
+        assert hash_of_current(settings) == before
+
+        # a change that no model reads makes a version and no fit
+        svg = next((settings.inbox_path / "svg" / "2025-Q2").iterdir())
+        corrected = redeliver(svg, 2)
+        edit(corrected, "supervisions", _move_planned_ends)
+        unread = launch(settings, instance=instance)
+        assert unread.is_success
+        assert "versions/model_inputs" in asked(unread)
+        assert "analysis/fit" not in asked(unread)
+        assert hash_of_current(settings) != before
+        assert len(ledger.fits()) == 1
+
+        # the next year's registry extract brings follow-up: one build, one refit
+        deliver(backlog, settings, "registry", "2025")
+        yearly = launch(settings, instance=instance)
+        assert yearly.is_success
+        assert yearly.requested.count("analysis/fit") == 1
+        assert yearly.requested.count("versions/version") == 1
+        assert len(ledger.fits()) == 2
+        changes = json.loads((settings.fits / f"{ledger.fits()[-1]['fit_id']}.changes.json").read_text())
+        assert changes["events_added"] > 0
+
+
+def _move_planned_ends(lines: list[str]) -> list[str]:
+    """Every planned end four years later; no model reads it."""
+    column = lines[0].rstrip("\r\n").split(";").index("PLAN_DAT")
+    moved = [lines[0]]
+    for line in lines[1:]:
+        cells = line.rstrip("\r\n").split(";")
+        if cells[column]:
+            day_and_month, year = cells[column][:6], int(cells[column][6:])
+            cells[column] = f"{day_and_month}{year + 4}"
+        moved.append(";".join(cells) + line[len(line.rstrip("\r\n")) :])
+    return moved
+
+
+def test_the_inbox_sensor_asks_for_each_partition_once(backlog: Path, settings: Settings) -> None:
+    deliver(backlog, settings, "rn", "2025-Q2")
+    deliver(backlog, settings, "registry", "2024")
+    unfinished = deliver(backlog, settings, "svg", "2025-Q2")
+    (unfinished / "manifest.json").unlink()
+    defs = build_defs(settings)
+    sensor = defs.resolve_sensor_def("inbox")
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = sensor(dg.build_sensor_context(instance=instance, definitions=defs))
+        second = sensor(dg.build_sensor_context(instance=instance, definitions=defs))
+    keys = {(request.job_name, request.partition_key) for request in first.run_requests}
+    assert keys == {("deliver_rn", "2025-04"), ("deliver_registry", "2024")}
+    assert [request.run_key for request in first.run_requests] == [request.run_key for request in second.run_requests]
+
+
+def test_the_yearly_schedule_takes_in_the_extract_of_the_year_before(backlog: Path, settings: Settings) -> None:
+    deliver(backlog, settings, "registry", "2024")
+    schedule = build_defs(settings).resolve_schedule_def("yearly_follow_up")
+    with dg.DagsterInstance.ephemeral() as instance:
+        due = schedule(dg.build_schedule_context(instance, datetime(2025, 3, 1, 5, tzinfo=UTC)))
+        too_early = schedule(dg.build_schedule_context(instance, datetime(2026, 3, 1, 5, tzinfo=UTC)))
+    assert isinstance(due, dg.RunRequest)
+    assert due.partition_key == "2024"
+    assert isinstance(too_early, dg.SkipReason)
+
+
+def test_every_asset_says_what_it_is_who_owns_it_and_where_it_belongs(settings: Settings) -> None:
+    specs = build_defs(settings).resolve_all_asset_specs()
+    assert {spec.group_name for spec in specs} == {"deliveries", "warehouse", "versions", "analysis"}
+    assert [spec.key for spec in specs if not spec.description or not spec.owners] == []

@@ -1,0 +1,240 @@
+"""Publishing: the same rows are the same version, and whatever happens `current` points at a whole one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from orchestration.settings import CHECKOUT, Settings
+from orchestration.warehouse.versions import (
+    VersionDamaged,
+    all_versions,
+    current_id,
+    current_version,
+    fingerprint,
+    published_tables,
+    read_version,
+    verify,
+)
+from tests.deliveries.making import digests, publish_marts
+
+CLIENT = pa.table({"client_id": ["a", "b"], "age_at_start": [30, 41]})
+FOLLOWUP = pa.table({"client_id": ["a", "b"], "event": [True, None]})
+
+
+def _id(settings: Settings, **marts: pa.Table) -> str:
+    return publish_marts(settings, **marts)[0].version_id
+
+
+def test_the_same_rows_are_the_same_version_whatever_their_order(settings: Settings) -> None:
+    first, is_new = publish_marts(settings, client=CLIENT, followup=FOLLOWUP)
+    assert is_new
+    before = digests(settings.versions)
+    again, is_new_again = publish_marts(settings, followup=FOLLOWUP.take([1, 0]), client=CLIENT.take([1, 0]))
+    assert not is_new_again
+    assert again.version_id == first.version_id == current_id(settings)
+    assert digests(settings.versions) == before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        CLIENT.set_column(1, "age_at_start", pa.array([30, 42])),
+        CLIENT.set_column(1, "age_at_start", pa.array([30, None])),
+        CLIENT.set_column(1, "age_at_start", pa.array([30, 41], pa.int32())),
+        CLIENT.rename_columns(["client_id", "age"]),
+        CLIENT.slice(0, 1),
+        CLIENT.select(["client_id"]),
+    ],
+    ids=["value", "missing", "type", "name", "row", "column"],
+)
+def test_what_differs_is_another_version_and_the_old_one_stays(settings: Settings, other: pa.Table) -> None:
+    old, _ = publish_marts(settings, client=CLIENT)
+    kept = digests(old.folder)
+    new, is_new = publish_marts(settings, client=other)
+    assert is_new
+    assert new.version_id != old.version_id
+    assert current_id(settings) == new.version_id
+    assert digests(old.folder) == kept
+    assert {version.version_id for version in all_versions(settings)} == {old.version_id, new.version_id}
+
+
+def test_another_name_of_a_table_is_another_version(settings: Settings) -> None:
+    assert _id(settings, client=CLIENT) != _id(settings, customer=CLIENT)
+
+
+def test_going_back_to_an_old_version_only_moves_the_pointer(settings: Settings) -> None:
+    old = _id(settings, client=CLIENT)
+    _id(settings, client=CLIENT.slice(0, 1))
+    version, is_new = publish_marts(settings, client=CLIENT)
+    assert (version.version_id, is_new, current_id(settings)) == (old, False, old)
+
+
+def test_a_manifest_says_what_each_table_holds(settings: Settings) -> None:
+    version, _ = publish_marts(settings, client=CLIENT)
+    entry = version.manifest["tables"]["client"]
+    assert entry["rows"] == 2
+    assert [(column["name"], column["type"]) for column in entry["columns"]] == [("client_id", "string"), ("age_at_start", "int64")]
+    assert version.manifest["simulated"] is True
+    assert version.manifest["registry_cutoff_on"] == "2025-12-31"
+    verify(version)
+
+
+@pytest.mark.parametrize("damage", ["one bit", "shorter", "gone", "another table"])
+def test_a_damaged_table_is_named(settings: Settings, damage: str) -> None:
+    version, _ = publish_marts(settings, client=CLIENT, followup=FOLLOWUP)
+    path = version.folder / "followup.parquet"
+    data = bytearray(path.read_bytes())
+    if damage == "one bit":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif damage == "shorter":
+        path.write_bytes(data[:-1])
+    elif damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes((version.folder / "client.parquet").read_bytes())
+    with pytest.raises(VersionDamaged, match=r": followup differ"):
+        verify(version)
+
+
+def test_a_fingerprint_sees_only_the_tables_that_a_reader_uses(settings: Settings) -> None:
+    one, _ = publish_marts(settings, client=CLIENT, followup=FOLLOWUP)
+    two, _ = publish_marts(settings, client=CLIENT, followup=FOLLOWUP.slice(0, 1))
+    assert fingerprint(one, ["client"]) == fingerprint(two, ["client"])
+    assert fingerprint(one, ["followup"]) != fingerprint(two, ["followup"])
+
+
+def test_nothing_published_is_no_version(settings: Settings) -> None:
+    assert current_id(settings) is None
+    assert current_version(settings) is None
+    assert all_versions(settings) == []
+
+
+def test_only_marts_are_published_by_name_with_their_descriptions() -> None:
+    def node(name: str, folder: str, kind: str = "model") -> dict[str, object]:
+        return {
+            "name": name, "resource_type": kind, "original_file_path": f"models/{folder}/{name}.sql", "schema": "marts",
+            "alias": name, "description": f"One row per {name}. ", "columns": {"id": {"name": "id", "description": "Which."}},
+        }  # fmt: skip
+
+    nodes = [node("followup", "marts"), node("client", "marts"), node("stg", "staging"), node("t", "marts", "test")]
+    found = published_tables({"nodes": {str(index): item for index, item in enumerate(nodes)}})
+    assert [(table.name, table.relation) for table in found] == [("client", '"marts"."client"'), ("followup", '"marts"."followup"')]
+    assert found[0].description == "One row per client."
+    assert found[0].columns == {"id": "Which."}
+
+
+# killed while publishing ---------------------------------------------------------------------------------------------
+PUBLISHER = """
+import os, sys
+from pathlib import Path
+import pyarrow as pa
+import pyarrow.parquet as pq
+from orchestration import files
+from orchestration.settings import Settings
+from tests.deliveries.making import publish_marts
+
+home, step, when, rounds = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+
+def dying(original):
+    def run(*args, **options):
+        if when == "before":
+            os._exit(9)
+        original(*args, **options)
+        os._exit(9)
+    return run
+
+if step == "write_table":
+    pq.write_table = dying(pq.write_table)
+elif step == "sync":
+    files._sync = dying(files._sync)
+elif step in ("rename", "replace", "symlink_to", "mkdir"):
+    original = getattr(Path, step)
+    def only_ours(self, *args, **options):
+        aim = str(self) + (str(args[0]) if args else "")
+        wanted = {"rename": ".", "mkdir": ".", "replace": ".current", "symlink_to": ".current"}[step]
+        act = dying(original) if self.name.startswith(wanted) else original
+        return act(self, *args, **options)
+    setattr(Path, step, only_ours)
+settings = Settings(home=home)
+print("ready", flush=True)
+for number in range(rounds):
+    publish_marts(settings, client=pa.table({"n": list(range(number, number + 50))}), followup=pa.table({"m": [number]}))
+"""
+
+
+def _publisher(settings: Settings, step: str, when: str, rounds: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PUBLISHER, str(settings.home_path), step, when, str(rounds)]
+    return subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+
+
+def _whole(settings: Settings) -> None:
+    """`current` points at a version that verifies, and so does every other version that a reader sees."""
+    version = current_version(settings)
+    assert version is not None
+    for seen in (version, *all_versions(settings)):
+        assert set(seen.manifest["tables"]) == {"client", "followup"}
+        verify(seen)
+
+
+STEPS = [
+    ("mkdir", "after"),
+    ("write_table", "before"),
+    ("write_table", "after"),
+    ("sync", "before"),
+    ("rename", "before"),
+    ("rename", "after"),
+    ("symlink_to", "after"),
+    ("replace", "before"),
+    ("replace", "after"),
+]
+
+
+@pytest.mark.parametrize(("step", "when"), STEPS, ids=[f"{when} {step}" for step, when in STEPS])
+def test_a_publication_that_dies_at_a_step_leaves_a_whole_version(settings: Settings, step: str, when: str) -> None:
+    before, _ = publish_marts(settings, client=CLIENT, followup=FOLLOWUP)
+    died = _publisher(settings, step, when, rounds=1)
+    assert died.wait(60) == 9
+    _whole(settings)
+    moved = (step, when) == ("replace", "after")
+    assert (current_id(settings) != before.version_id) == moved
+    assert _publisher(settings, "none", "never", rounds=1).wait(60) == 0
+    _whole(settings)
+    assert current_id(settings) != before.version_id
+
+
+def test_a_publication_that_is_killed_at_any_moment_leaves_a_whole_version(settings: Settings) -> None:
+    publish_marts(settings, client=CLIENT, followup=FOLLOWUP)
+    moments, killed = 20, 0
+    process = _publisher(settings, "none", "never", rounds=100_000)
+    for moment in range(moments):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        end = time.monotonic() + 0.002 * moment
+        while time.monotonic() < end:
+            pass
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait(60) == -signal.SIGKILL
+        _whole(settings)
+        if moment + 1 < moments:
+            process = _publisher(settings, "none", "never", rounds=100_000)
+    assert killed == moments
+    assert len(all_versions(settings)) > 1
+
+
+def test_what_a_reader_opens_never_changes_under_it(settings: Settings) -> None:
+    version, _ = publish_marts(settings, client=CLIENT)
+    content = json.loads((version.folder / "manifest.json").read_text())
+    publish_marts(settings, client=CLIENT.slice(0, 1))
+    assert json.loads((version.folder / "manifest.json").read_text()) == content
+    assert read_version(version.folder).version_id == version.version_id
+    assert os.readlink(settings.versions / "current") == current_id(settings)
