@@ -52,7 +52,9 @@ def initialise(settings: Settings) -> Initialised:
             f"the key at {settings.key_path} (id {key.key_id}) is not the one that this home was made with; put that one back"
         )
     settings.dagster_home.mkdir(exist_ok=True)
-    write_atomically(settings.dagster_home / "dagster.yaml", DAGSTER_CONFIG.read_bytes())
+    template = DAGSTER_CONFIG.read_text(encoding="utf-8")
+    configuration = template.replace("{dagster_home}", settings.dagster_home.as_posix())
+    write_atomically(settings.dagster_home / "dagster.yaml", configuration.encode())
     return Initialised(str(settings.home_path), key.key_id, is_new_key)
 
 

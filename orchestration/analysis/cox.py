@@ -51,13 +51,12 @@ IntArray = NDArray[np.int64]
 
 _MAX_ITERATIONS = 50
 _MAX_HALVINGS = 30
-_STEP_TOLERANCE = (
-    1e-6  # largest step, in standard deviations of the covariates; Newton is quadratic: what is left is ~1e-12
-)
-_SEPARATION_LIMIT = (
-    15.0  # log hazard ratio between the extremes of a covariate: nobody estimates a ratio of three million
-)
-_SINGULAR_LIMIT = 1e-11  # smallest eigenvalue of the information scaled to a unit diagonal
+# Largest step, in standard deviations of the covariates; Newton is quadratic, so that what is left then is ~1e-12.
+_STEP_TOLERANCE = 1e-6
+# Log hazard ratio between the extremes of a covariate: nobody estimates a ratio of three million.
+_SEPARATION_LIMIT = 15.0
+# Smallest eigenvalue of the information scaled to a unit diagonal.
+_SINGULAR_LIMIT = 1e-11
 
 
 class CoxError(ValueError):
@@ -350,8 +349,9 @@ def fit_on(
         if n_clusters < 2:
             raise CoxInputError("clustered errors need at least two clusters")
         influence = (_score_residuals(sets, x, beta, state) * sets.weights[:, None]) @ inverse / scale
-        summed = np.zeros((n_clusters, x.shape[1]))
-        np.add.at(summed, label, influence)
+        by_cluster = np.argsort(label, kind="stable")
+        begins = np.searchsorted(label[by_cluster], np.arange(n_clusters))
+        summed = np.add.reduceat(influence[by_cluster], begins, axis=0)
         robust = summed.T @ summed
         if small_cluster:
             robust = robust * (n_clusters / (n_clusters - 1))

@@ -162,9 +162,10 @@ def _pooled_cox(
     if terms[0] in constant:
         return _not_estimable(terms, f"{terms[0]} is the same for everybody")
     estimates, variances = [], []
+    cluster = np.unique(cohort.cluster, return_inverse=True)[1]
     for number, frame in enumerate(data_sets, start=1):
         try:
-            fit = cox.fit_on(sets, frame[list(kept)].to_numpy(), terms=kept, clusters=cohort.cluster)
+            fit = cox.fit_on(sets, frame[list(kept)].to_numpy(), terms=kept, clusters=cluster)
         except cox.CoxError as error:
             return _not_estimable(terms, f"imputation {number}: {error}")
         estimates.append(fit.coefficients)

@@ -185,7 +185,7 @@ def _judgement(
     table: Table, rule: str, headers: tuple[str, ...], share: float, severity: str, outcome: Any, rows: int
 ) -> Judgement:
     where: dict[str, Any] = {"table": table.name, "column": ", ".join(headers), "threshold": share}
-    if outcome is None or outcome.exception_info.get("raised_exception") or "exception_info" in (outcome.result or {}):
+    if outcome is None or _raised(outcome.exception_info):
         return Judgement("platform.error", Status.ERROR, expected=rule, **where)
     if rule == "table.empty":
         status = Status.PASSED if outcome.success else Status.FAILED
@@ -196,6 +196,13 @@ def _judgement(
         return Judgement(rule, Status.NOT_APPLICABLE, severity=severity, evaluated=0, failed=0, **where)
     status = Status.FAILED if count > share * evaluated else Status.PASSED
     return Judgement(rule, status, severity=severity, evaluated=evaluated, failed=count, **where)
+
+
+def _raised(exception_info: Mapping[str, Any]) -> bool:
+    """Whether an expectation raised: the answer says so once, or once for each metric that it could not compute."""
+    return bool(exception_info.get("raised_exception")) or any(
+        isinstance(metric, Mapping) and _raised(metric) for metric in exception_info.values()
+    )
 
 
 def judge_evaluated(table: Table, frame: pd.DataFrame) -> list[Judgement]:

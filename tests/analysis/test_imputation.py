@@ -52,6 +52,17 @@ def test_matching_and_logistic_columns_take_observed_values_only() -> None:
     assert set(stacked["flag"]) == {0.0, 1.0}
 
 
+def test_an_answer_is_drawn_by_its_chance_and_not_decided() -> None:
+    """A flag that one in five has, whatever else is known: one in five of the imputed have it, not none."""
+    rng = np.random.default_rng(9)
+    flag = (rng.uniform(size=2000) < 0.2).astype(float)
+    frame = pd.DataFrame({"flag": np.where(rng.uniform(size=2000) < 0.5, np.nan, flag), "other": rng.normal(size=2000)})
+    stacked = impute(frame, Imputer({"flag": "logistic"}, m=4, iterations=2), 1)
+    drawn = stacked["flag"].to_numpy().reshape(4, 2000)[:, frame["flag"].isna()]
+    assert drawn.mean() == pytest.approx(frame["flag"].mean(), abs=0.04)
+    assert (drawn[0] != drawn[1]).mean() == pytest.approx(2 * 0.2 * 0.8, abs=0.08)
+
+
 def test_regression_on_imputed_values_is_not_attenuated() -> None:
     """The conditional mean survives imputation: 0.3 a point of helper, -0.5 for the flag."""
     stacked = impute(incomplete(4000, seed=2), Imputer(METHODS, m=5), 3)

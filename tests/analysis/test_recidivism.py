@@ -179,6 +179,15 @@ def test_groups_hold_equal_scores_together_and_the_unrated_apart(
     assert score[groups == "middle"].max() < score[groups == "high"].min()
 
 
+def test_a_score_on_a_cut_is_in_the_lower_group(cohort: recidivism.OutcomeCohort, spec: Specification) -> None:
+    scores = np.array([1.0, 2.0, 2.0, 3.0, np.nan, 4.0, 4.0, 5.0])[np.arange(cohort.n) % 8]
+    groups = recidivism.grouped_by_score(
+        replace(cohort, covariates=cohort.covariates.assign(client_trust_t2=scores)), spec
+    )
+    expected = {1.0: "low", 2.0: "low", 3.0: "middle", 4.0: "middle", 5.0: "high"}
+    assert groups.tolist() == [expected.get(score, "not_rated") for score in scores]
+
+
 def test_a_risk_beyond_follow_up_is_not_made_up(cohort: recidivism.OutcomeCohort, spec: Specification) -> None:
     short = replace(cohort, duration=np.minimum(cohort.duration, 500.0), event=cohort.event & (cohort.duration <= 500))
     rows = recidivism.absolute_risks(short, spec).set_index("months")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -134,18 +132,18 @@ def test_only_marts_are_published_by_name_with_their_descriptions() -> None:
 
 
 # killed while publishing ---------------------------------------------------------------------------------------------
-PUBLISHER = """
-import os, sys
+# One process forks a publisher for each death, so that what a death costs is not the start of a Python.
+NURSERY = """
+import json, os, signal, sys, time
 from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from orchestration import files
 from orchestration.settings import Settings
 from tests.deliveries.making import publish_marts
+from tests.warehouse.test_versions import MOMENTS, STEPS, whole
 
-home, step, when, rounds = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
-
-def dying(original):
+def dying(original, when):
     def run(*args, **options):
         if when == "before":
             os._exit(9)
@@ -153,39 +151,51 @@ def dying(original):
         os._exit(9)
     return run
 
-if step == "write_table":
-    pq.write_table = dying(pq.write_table)
-elif step == "sync":
-    files._sync = dying(files._sync)
-elif step in ("rename", "replace", "symlink_to", "mkdir"):
-    original = getattr(Path, step)
-    def only_ours(self, *args, **options):
-        aim = str(self) + (str(args[0]) if args else "")
-        wanted = {"rename": ".", "mkdir": ".", "replace": ".current", "symlink_to": ".current"}[step]
-        act = dying(original) if self.name.startswith(wanted) else original
-        return act(self, *args, **options)
-    setattr(Path, step, only_ours)
-settings = Settings(home=home)
-print("ready", flush=True)
-for number in range(rounds):
-    publish_marts(settings, client=pa.table({"n": list(range(number, number + 50))}), followup=pa.table({"m": [number]}))
+def arm(step, when):
+    if step == "write_table":
+        pq.write_table = dying(pq.write_table, when)
+    elif step == "sync":
+        files._sync = dying(files._sync, when)
+    else:
+        original = getattr(Path, step)
+        wanted = ".current" if step in ("replace", "symlink_to") else "."
+        def only_ours(self, *args, **options):
+            act = dying(original, when) if self.name.startswith(wanted) else original
+            return act(self, *args, **options)
+        setattr(Path, step, only_ours)
+
+def publish_number(home, number):
+    marts = {"client": pa.table({"n": list(range(number, number + 50))}), "followup": pa.table({"m": [number]})}
+    publish_marts(Settings(home=home), **marts)
+
+root = Path(sys.argv[1])
+for step, when in STEPS:
+    child = os.fork()
+    if child == 0:
+        arm(step, when)
+        publish_number(root / f"{when} {step}", 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, (step, when)
+
+torn = 0
+for moment in range(MOMENTS):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        for number in range(10**6):
+            publish_number(root / "any moment", 1000 * moment + number)
+            os.write(writing, b".")
+    os.read(reading, 1)
+    end = time.monotonic() + 0.0017 * moment
+    while time.monotonic() < end:
+        pass
+    os.kill(child, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    os.close(reading), os.close(writing)
+    whole(Settings(home=root / "any moment"))
+print(json.dumps(MOMENTS))
 """
-
-
-def _publisher(settings: Settings, step: str, when: str, rounds: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PUBLISHER, str(settings.home_path), step, when, str(rounds)]
-    return subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
-
-
-def _whole(settings: Settings) -> None:
-    """`current` points at a version that verifies, and so does every other version that a reader sees."""
-    version = current_version(settings)
-    assert version is not None
-    for seen in (version, *all_versions(settings)):
-        assert set(seen.manifest["tables"]) == {"client", "followup"}
-        verify(seen)
-
-
+MOMENTS = 20
 STEPS = [
     ("mkdir", "after"),
     ("write_table", "before"),
@@ -199,36 +209,43 @@ STEPS = [
 ]
 
 
+def whole(settings: Settings) -> None:
+    """`current` points at a version that verifies, and so does every other version that a reader sees."""
+    version = current_version(settings)
+    assert version is not None
+    for seen in (version, *all_versions(settings)):
+        assert set(seen.manifest["tables"]) == {"client", "followup"}
+        verify(seen)
+
+
+@pytest.fixture(scope="module")
+def deaths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Homes in which a publication died: one for each step, and one in which many did at some moment."""
+    root = tmp_path_factory.mktemp("deaths")
+    for name in [*(f"{when} {step}" for step, when in STEPS), "any moment"]:
+        publish_marts(Settings(home=root / name), client=CLIENT, followup=FOLLOWUP)
+    done = subprocess.run([sys.executable, "-c", NURSERY, str(root)], cwd=CHECKOUT, stdout=subprocess.PIPE, check=True)
+    assert json.loads(done.stdout) == MOMENTS
+    return root
+
+
 @pytest.mark.parametrize(("step", "when"), STEPS, ids=[f"{when} {step}" for step, when in STEPS])
-def test_a_publication_that_dies_at_a_step_leaves_a_whole_version(settings: Settings, step: str, when: str) -> None:
+def test_a_publication_that_dies_at_a_step_leaves_a_whole_version(
+    settings: Settings, deaths: Path, step: str, when: str
+) -> None:
     before, _ = publish_marts(settings, client=CLIENT, followup=FOLLOWUP)
-    died = _publisher(settings, step, when, rounds=1)
-    assert died.wait(60) == 9
-    _whole(settings)
-    moved = (step, when) == ("replace", "after")
-    assert (current_id(settings) != before.version_id) == moved
-    assert _publisher(settings, "none", "never", rounds=1).wait(60) == 0
-    _whole(settings)
-    assert current_id(settings) != before.version_id
+    died = Settings(home=deaths / f"{when} {step}")
+    whole(died)
+    assert (current_id(died) != before.version_id) == ((step, when) == ("replace", "after"))
+    after, _ = publish_marts(died, client=CLIENT.slice(0, 1), followup=FOLLOWUP)
+    whole(died)
+    assert current_id(died) == after.version_id
 
 
-def test_a_publication_that_is_killed_at_any_moment_leaves_a_whole_version(settings: Settings) -> None:
-    publish_marts(settings, client=CLIENT, followup=FOLLOWUP)
-    moments, killed = 20, 0
-    process = _publisher(settings, "none", "never", rounds=100_000)
-    for moment in range(moments):
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        end = time.monotonic() + 0.002 * moment
-        while time.monotonic() < end:
-            pass
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait(60) == -signal.SIGKILL
-        _whole(settings)
-        if moment + 1 < moments:
-            process = _publisher(settings, "none", "never", rounds=100_000)
-    assert killed == moments
-    assert len(all_versions(settings)) > 1
+def test_a_publication_that_is_killed_at_any_moment_leaves_a_whole_version(deaths: Path) -> None:
+    settings = Settings(home=deaths / "any moment")
+    whole(settings)
+    assert len(all_versions(settings)) > MOMENTS
 
 
 def test_what_a_reader_opens_never_changes_under_it(settings: Settings) -> None:

@@ -1,0 +1,92 @@
+"""The ledger: one line for each delivery, its verdict with counts, and an order that does not depend on arrival."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import date
+
+import pytest
+
+from orchestration.ledger import Ledger
+
+FINDING = {
+    "table_name": "clients", "column_name": "BSN", "rule": "value.check", "status": "failed", "severity": "error",
+    "evaluated": 40, "failed": 2, "threshold": 0.0,
+}  # fmt: skip
+
+
+def _accept(ledger: Ledger, sha256: str, organisation: str, period: str, sequence: int) -> None:
+    ledger.receive(sha256, organisation, period, f"id-{sha256}", "seen")
+    ledger.decide(sha256, "accepted", [], sequence=sequence, content_hash="c", row_counts={"clients": 3})
+
+
+def test_a_delivery_is_received_once_and_decided(ledger: Ledger) -> None:
+    ledger.receive("a", "registry", "2024", "first", "seen")
+    received = ledger.delivery("a")
+    assert received is not None
+    assert (received.status, received.decided_at, received.row_counts) == ("received", None, {})
+    ledger.decide(
+        "a", "accepted", [FINDING], sequence=3, content_hash="c", cutoff_on=date(2024, 12, 31), is_simulated=True,
+        row_counts={"cases": 7},
+    )  # fmt: skip
+    decided = ledger.delivery("a")
+    assert decided is not None
+    assert decided.decided_at is not None
+    assert decided.received_at == received.received_at
+    assert (decided.status, decided.sequence, decided.content_hash) == ("accepted", 3, "c")
+    assert (decided.cutoff_on, decided.is_simulated, decided.row_counts) == (date(2024, 12, 31), True, {"cases": 7})
+    assert ledger.delivery("b") is None
+
+
+def test_a_verdict_replaces_the_one_before_with_all_its_findings(ledger: Ledger) -> None:
+    ledger.receive("a", "rn", "2024-Q1", "first", "torn")
+    ledger.decide("a", "rejected", [FINDING, {**FINDING, "rule": "value.code"}])
+    assert ledger.decided() == {"a": "torn"}
+    ledger.receive("a", "rn", "2024-Q1", "first", "whole")
+    assert ledger.decided() == {}
+    ledger.decide("a", "accepted", [{**FINDING, "status": "passed"}])
+    assert [(item["rule"], item["status"]) for item in ledger.judgements("a")] == [("value.check", "passed")]
+    assert ledger.decided() == {"a": None}
+    assert len(ledger.deliveries()) == 1
+
+
+@pytest.mark.parametrize("order", itertools.permutations(range(4)), ids=str)
+def test_deliveries_are_listed_in_an_order_that_does_not_depend_on_arrival(ledger: Ledger, order: tuple[int, ...]) -> None:
+    made = [("d", "rn", "2024-Q1", 1), ("a", "rn", "2024-Q1", 2), ("c", "rn", "2024-Q2", 1), ("b", "ljr", "2024-Q3", 1)]
+    for number in order:
+        _accept(ledger, *made[number])
+    assert [record.manifest_sha256 for record in ledger.deliveries()] == ["b", "d", "a", "c"]
+    assert [record.manifest_sha256 for record in ledger.deliveries(organisation="rn")] == ["d", "a", "c"]
+    assert ledger.deliveries(status="rejected") == []
+
+
+def test_a_finding_belongs_to_a_delivery_that_is_known(ledger: Ledger) -> None:
+    with pytest.raises(Exception, match="FOREIGN KEY"):
+        ledger.decide("nobody", "rejected", [FINDING])
+
+
+def test_what_one_process_writes_another_reads(ledger: Ledger, platform: object) -> None:
+    _accept(ledger, "a", "rn", "2024-Q1", 1)
+    other = Ledger(platform.settings.ledger_location)  # type: ignore[attr-defined]
+    other.create()
+    assert other.deliveries() == ledger.deliveries()
+
+
+def test_builds_and_fits_are_kept_oldest_first_and_the_same_id_once(ledger: Ledger) -> None:
+    for build_id in ("one", "two", "one"):
+        ledger.record_build(build_id, f"v-{build_id}", {"deliveries": []})
+    assert [(build["build_id"], build["record"]) for build in ledger.builds()] == [
+        ("two", {"deliveries": []}),
+        ("one", {"deliveries": []}),
+    ]
+    for fit_id in ("one", "two", "one"):
+        ledger.record_fit(fit_id, "v", "f")
+    assert [fit["fit_id"] for fit in ledger.fits()] == ["two", "one"]
+
+
+def test_a_key_is_known_once_it_was_admitted(ledger: Ledger) -> None:
+    assert ledger.has_key()
+    assert not ledger.knows_key("0123456789abcdef")
+    ledger.admit_key("0123456789abcdef")
+    ledger.admit_key("0123456789abcdef")
+    assert ledger.knows_key("0123456789abcdef")

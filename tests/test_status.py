@@ -1,0 +1,123 @@
+"""What `status` and `versions` say: the state of each organisation and period, oldest problem first."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from orchestration.deliveries.contracts import Organisation
+from orchestration.deliveries.ingest import ingest
+from orchestration.simulation.mutations import mutate
+from orchestration.status import GRACE_DAYS, Line, lines, listed_versions, periods_due
+from tests.conftest import Platform
+from tests.deliveries.making import deliver, delivery_in, publish_stand_in
+
+Contracts = dict[str, Organisation]
+TODAY = date(2026, 11, 23)
+
+
+def _platform_from(platform: Platform, first: str, year: int) -> Platform:
+    return Platform(platform.settings.model_copy(update={"first_quarter": first, "first_registry_year": year}), platform.ledger)
+
+
+def _states(platform: Platform, contracts: Contracts, today: date = TODAY) -> dict[tuple[str, str], str]:
+    found = lines(platform.settings, platform.ledger, contracts, today)
+    return {(line.organisation, line.period): line.state for line in found}
+
+
+def _record_build(platform: Platform) -> None:
+    deliveries = [
+        {
+            "organisation": record.organisation,
+            "period": record.period,
+            "manifest_sha256": record.manifest_sha256,
+            "content_hash": record.content_hash,
+        }
+        for record in platform.ledger.deliveries(status="accepted")
+    ]
+    platform.ledger.record_build("build", "version", {"deliveries": deliveries})
+
+
+def test_periods_are_due_once_they_have_ended(contracts: Contracts) -> None:
+    rn, registry = contracts["rn"], contracts["registry"]
+    assert list(periods_due(rn, "2025-Q3", date(2026, 3, 31))) == ["2025-Q3", "2025-Q4"]
+    assert list(periods_due(rn, "2025-Q3", date(2026, 4, 1))) == ["2025-Q3", "2025-Q4", "2026-Q1"]
+    assert list(periods_due(registry, "2024", date(2025, 12, 31))) == ["2024"]
+    assert list(periods_due(contracts["north_carolina"], "1978", TODAY)) == []
+
+
+def test_a_delivery_is_late_after_its_grace_and_not_a_day_before(platform: Platform, contracts: Contracts) -> None:
+    recent = _platform_from(platform, "2026-Q3", 2026)
+    due_on = date(2026, 11, 14)
+    assert GRACE_DAYS == (due_on - date(2026, 9, 30)).days
+    assert _states(recent, contracts, due_on) == {}
+    late = {(name, "2026-Q3"): "late" for name in ("ljr", "rn", "svg")}
+    assert _states(recent, contracts, date(2026, 11, 15)) == late
+
+
+def test_a_delivery_goes_from_received_to_accepted_to_published(
+    platform: Platform, simulated: Path, contracts: Contracts
+) -> None:
+    recent = _platform_from(platform, "2025-Q4", 2026)
+    delivery = deliver(delivery_in(simulated, "ljr"), recent.settings.inbox_path)
+    place = ("ljr", "2025-Q4")
+    assert _states(recent, contracts)[place] == "received"
+    ingest(delivery, recent.settings, recent.ledger)
+    assert _states(recent, contracts)[place] == "accepted"
+    _record_build(recent)
+    assert _states(recent, contracts)[place] == "published"
+    (line,) = [line for line in lines(recent.settings, recent.ledger, contracts, TODAY) if line.organisation == "ljr" and line.period == "2025-Q4"]
+    assert line.rows == sum(recent.ledger.deliveries(organisation="ljr")[0].row_counts.values()) > 0
+
+
+def test_a_rejected_delivery_blocks_its_period_and_says_why(settled: Platform, contracts: Contracts) -> None:
+    _record_build(settled)
+    source = delivery_in(settled.settings.inbox_path, "rn")
+    bad = deliver(source, settled.settings.inbox_path, "corrected", sequence=2)
+    mutate(bad, "wrong_hash")
+    ingest(bad, settled.settings, settled.ledger)
+    found = lines(settled.settings, settled.ledger, contracts, TODAY)
+    (line,) = [line for line in found if (line.organisation, line.period) == ("rn", "2025-Q4")]
+    assert (line.state, line.reason, line.delivery_id) == ("blocked", "file.hash", "corrected")
+
+
+def test_a_repeated_delivery_stays_published(settled: Platform, contracts: Contracts) -> None:
+    _record_build(settled)
+    again = deliver(delivery_in(settled.settings.inbox_path, "rn"), settled.settings.inbox_path, "again", sequence=2)
+    assert ingest(again, settled.settings, settled.ledger).status == "duplicate"
+    assert _states(settled, contracts)[("rn", "2025-Q4")] == "published"
+
+
+def test_the_oldest_problem_comes_first_and_what_is_well_comes_last(settled: Platform, contracts: Contracts) -> None:
+    _record_build(settled)
+    recent = _platform_from(settled, "2025-Q3", 2025)
+    for period in ("2026-Q2", "2026-Q1"):
+        bad = deliver(delivery_in(recent.settings.inbox_path, "rn"), recent.settings.inbox_path, f"bad-{period}", period)
+        mutate(bad, "wrong_hash")
+        ingest(bad, recent.settings, recent.ledger)
+    deliver(delivery_in(recent.settings.inbox_path, "svg"), recent.settings.inbox_path, "next", "2026-Q1")
+    found = lines(recent.settings, recent.ledger, contracts, TODAY)
+    states = [line.state for line in found]
+    assert states[0] == "blocked"
+    assert states == sorted(states, key=["blocked", "late", "received", "accepted", "published"].index)
+    assert set(states) == {"blocked", "late", "received", "published"}
+    assert [line.period for line in found if line.state == "blocked"] == ["2026-Q1", "2026-Q2"]
+    late = [line.due_on for line in found if line.state == "late"]
+    assert late == sorted(late)
+    assert all(isinstance(line, Line) for line in found)
+
+
+def test_versions_are_listed_with_the_current_one_marked(settled: Platform) -> None:
+    assert listed_versions(settled.settings, settled.ledger) == []
+    version = publish_stand_in(settled.settings)
+    settled.ledger.record_build("one", version.version_id, {"deliveries": []})
+    settled.ledger.record_build("two", version.version_id, {"deliveries": []})
+    settled.ledger.record_fit("fit", version.version_id, "f")
+    entry: dict[str, Any]
+    (entry,) = listed_versions(settled.settings, settled.ledger)
+    assert entry.pop("first_built_at")
+    assert entry == {
+        "version_id": version.version_id, "is_current": True, "simulated": True, "registry_cutoff_on": "2025-12-31",
+        "rows": 2, "builds": 2, "fits": 1,
+    }  # fmt: skip
