@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import click
 
@@ -65,25 +65,39 @@ def init() -> None:
     settings = home_settings()
     made = initialise(settings)
     click.echo(f"home {made.home}")
-    click.echo(f"key {made.key_id} at {settings.key_path} ({'new; keep it safe and apart' if made.is_new_key else 'known'})")
+    click.echo(
+        f"key {made.key_id} at {settings.key_path} ({'new; keep it safe and apart' if made.is_new_key else 'known'})"
+    )
 
 
 @main.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--clients", default=200, show_default=True, type=click.IntRange(10, 10_000_000), help="Number of clients.")
-@click.option("--seed", default=20260101, show_default=True, type=click.IntRange(0), help="The same seed gives the same bytes.")
+@click.option(
+    "--clients", default=200, show_default=True, type=click.IntRange(10, 10_000_000), help="Number of clients."
+)
+@click.option(
+    "--seed", default=20260101, show_default=True, type=click.IntRange(0), help="The same seed gives the same bytes."
+)
 @click.option("--form", type=click.Choice(["csv"]), help="Let every source deliver CSV instead of its own form.")
-@click.option("--periods", type=click.Choice(["all", "last"]), default="all", show_default=True, help="The whole backlog or the last snapshots.")
+@click.option(
+    "--periods",
+    type=click.Choice(["all", "last"]),
+    default="all",
+    show_default=True,
+    help="The whole backlog or the last snapshots.",
+)
 @click.option("--mutate", metavar="NAME", help="Spoil the last delivery of rn in a named way.")
 @_plainly
 def simulate(out: Path, clients: int, seed: int, form: str | None, periods: str, mutate: str | None) -> None:
     """Write the deliveries of a simulated cohort and what is true of it (truth.json) to OUT."""
     from orchestration.simulation import simulate as run
-    from orchestration.simulation.mutations import MUTATIONS, mutate as spoil
+    from orchestration.simulation.mutations import MUTATIONS
+    from orchestration.simulation.mutations import mutate as spoil
 
     if mutate is not None and mutate not in MUTATIONS:
         raise click.BadParameter(f"choose from {', '.join(sorted(MUTATIONS))}", param_hint="--mutate")
-    truth = run(out, clients, seed, form, periods)
+    which: Literal["all", "last"] = "last" if periods == "last" else "all"
+    truth = run(out, clients, seed, form, which)
     click.echo(f"{truth['deliveries']} simulated deliveries of {clients} clients in {out}")
     if mutate is not None:
         delivery = max(path for path in out.glob("rn/*/*") if path.is_dir())
@@ -161,9 +175,22 @@ def _refresh(settings: Settings, as_json: bool) -> int:
         return 0 if done.is_success else 1
     click.echo(f"deliveries: {len(deliveries) - len(rejected)} taken in, {len(rejected)} rejected")
     for record in rejected:
-        folder = settings.letters / record.organisation / record.period / f"{record.delivery_id}-{record.manifest_sha256[:8]}"
-        rules = sorted({item["rule"] for item in ledger.judgements(record.manifest_sha256) if item["status"] in ("failed", "error")})
-        click.echo(f"  rejected {record.organisation} {record.period} {record.delivery_id}: {', '.join(rules)}; letter in {folder}")
+        folder = (
+            settings.letters
+            / record.organisation
+            / record.period
+            / f"{record.delivery_id}-{record.manifest_sha256[:8]}"
+        )
+        rules = sorted(
+            {
+                item["rule"]
+                for item in ledger.judgements(record.manifest_sha256)
+                if item["status"] in ("failed", "error")
+            }
+        )
+        click.echo(
+            f"  rejected {record.organisation} {record.period} {record.delivery_id}: {', '.join(rules)}; letter in {folder}"
+        )
     for place in done.unplaced:
         click.echo(f"  not taken in {place}: its period is not one that this organisation delivers")
     if done.requested:
@@ -181,20 +208,22 @@ def _refresh(settings: Settings, as_json: bool) -> int:
 def status(as_json: bool) -> None:
     """Show each organisation and period: oldest problem first."""
     from dataclasses import asdict
-    from datetime import date
+    from datetime import datetime
 
     from orchestration.deliveries.contracts import read_contracts
     from orchestration.home import home_settings, opened
     from orchestration.status import lines
 
     settings = home_settings()
-    found = lines(settings, opened(settings), read_contracts(settings.expectations), date.today())
+    found = lines(settings, opened(settings), read_contracts(settings.expectations), datetime.now().astimezone().date())
     if as_json:
         _json([asdict(line) for line in found])
         return
     click.echo(f"{'organisation':16}{'period':10}{'state':11}{'rows':>9}  due         why")
     for line in found:
-        click.echo(f"{line.organisation:16}{line.period:10}{line.state:11}{line.rows:>9}  {line.due_on}  {line.reason}".rstrip())
+        click.echo(
+            f"{line.organisation:16}{line.period:10}{line.state:11}{line.rows:>9}  {line.due_on}  {line.reason}".rstrip()
+        )
 
 
 @main.command()
@@ -238,7 +267,9 @@ def demo(clients: int, seed: int) -> None:
     (settings.home_path / home.DEMO_MARK).touch()
     home.initialise(settings)
     truth = run(settings.inbox_path, clients, seed)
-    click.echo(f"{truth['deliveries']} deliveries written: {clients} simulated clients, and the real North Carolina cohort")
+    click.echo(
+        f"{truth['deliveries']} deliveries written: {clients} simulated clients, and the real North Carolina cohort"
+    )
     code = _refresh(settings, as_json=False)
     if code == 0:
         click.echo(f"report: {settings.home_path / 'report.html'}")

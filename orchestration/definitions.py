@@ -117,7 +117,9 @@ def launch(
         items = waiting(settings, ledger, contracts)
         grouped = deliveries_by_partition(items, contracts)
         placed = {item.path for group in grouped.values() for item in group}
-        unplaced = tuple(f"{item.organisation}/{item.period}/{item.path.name}" for item in items if item.path not in placed)
+        unplaced = tuple(
+            f"{item.organisation}/{item.period}/{item.path.name}" for item in items if item.path not in placed
+        )
         for position, ((organisation, partition), _) in enumerate(grouped.items()):
             progress(f"gate {organisation} {partition or ''}".strip(), position, len(grouped))
             job = defs.resolve_job_def(job_name(organisation))
@@ -135,7 +137,9 @@ def launch(
     return Refreshed(tuple(runs), tuple(requested), unplaced)
 
 
-def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, partition: str | None, keys: list[dg.AssetKey] | None) -> Launched:
+def _run(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, partition: str | None, keys: list[dg.AssetKey] | None
+) -> Launched:
     result = job.execute_in_process(
         instance=instance,
         partition_key=partition,
@@ -167,7 +171,7 @@ class Ticker:
             result = dg.evaluate_automation_conditions(defs=self._defs, instance=self._instance, cursor=self._cursor)
         self._cursor = result.cursor
         keys = self._defs.resolve_asset_graph().materializable_asset_keys
-        return sorted((key for key in keys if result.get_num_requested(key)), key=lambda key: key.path)
+        return sorted((key for key in keys if result.get_num_requested(key)), key=lambda key: list(key.path))
 
     def remember(self) -> None:
         """Keep where the evaluation is."""

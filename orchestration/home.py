@@ -35,7 +35,14 @@ def initialise(settings: Settings) -> Initialised:
     """
     if settings.key_path.resolve().is_relative_to(settings.home_path):
         raise PseudonymKeyError(f"the pseudonym key may not lie in the home that it protects: {settings.key_path}")
-    for folder in (settings.home_path, settings.inbox_path, settings.raw, settings.builds, settings.versions, settings.fits):
+    for folder in (
+        settings.home_path,
+        settings.inbox_path,
+        settings.raw,
+        settings.builds,
+        settings.versions,
+        settings.fits,
+    ):
         folder.mkdir(parents=True, exist_ok=True)
     settings.home_path.chmod(0o700)
     ledger = Ledger(settings.ledger_location)
@@ -74,7 +81,9 @@ def is_demo(settings: Settings) -> bool:
 def opened(settings: Settings) -> Ledger:
     """The ledger of an initialised home. Raises NoHome."""
     if not (settings.dagster_home / "dagster.yaml").is_file():
-        raise NoHome(f"there is no home at {settings.home_path}; `delictvrij init` makes one, `delictvrij demo` one with simulated data")
+        raise NoHome(
+            f"there is no home at {settings.home_path}; `delictvrij init` makes one, `delictvrij demo` one with simulated data"
+        )
     return Ledger(settings.ledger_location)
 
 

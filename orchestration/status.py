@@ -37,7 +37,9 @@ def periods_due(organisation: Organisation, first: str, today: date) -> Iterator
         return
     year = int(first[:4])
     while True:
-        names = [f"{year}-Q{quarter}" for quarter in range(1, 5)] if organisation.cadence == "quarterly" else [str(year)]
+        names = (
+            [f"{year}-Q{quarter}" for quarter in range(1, 5)] if organisation.cadence == "quarterly" else [str(year)]
+        )
         for name in names:
             if last_day(name) >= today:
                 return
@@ -64,9 +66,20 @@ def lines(settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisati
         first = settings.first_quarter if organisation.cadence == "quarterly" else str(settings.first_registry_year)
         periods = set(records) | {period for name, period in waits if name == organisation.name}
         for period in sorted(periods | set(periods_due(organisation, first, today))):
-            found.append(_line(ledger, organisation, period, records.get(period), (organisation.name, period) in waits, published, today))
+            found.append(
+                _line(
+                    ledger,
+                    organisation,
+                    period,
+                    records.get(period),
+                    (organisation.name, period) in waits,
+                    published,
+                    today,
+                )
+            )
     return sorted(
-        (line for line in found if line is not None), key=lambda line: (_ORDER[line.state], line.due_on, line.organisation)
+        (line for line in found if line is not None),
+        key=lambda line: (_ORDER[line.state], line.due_on, line.organisation),
     )
 
 
@@ -85,7 +98,13 @@ def _line(
             return Line(organisation.name, period, "received", "", "", 0, due_on)
         return Line(organisation.name, period, "late", "not received", "", 0, due_on) if today > due_on else None
     if record.status == "rejected":
-        rules = sorted({item["rule"] for item in ledger.judgements(record.manifest_sha256) if item["status"] in ("failed", "error")})
+        rules = sorted(
+            {
+                item["rule"]
+                for item in ledger.judgements(record.manifest_sha256)
+                if item["status"] in ("failed", "error")
+            }
+        )
         return Line(organisation.name, period, "blocked", ", ".join(rules), record.delivery_id, 0, due_on)
     is_published = (organisation.name, period, record.content_hash) in published
     state = "received" if record.status == "received" else "published" if is_published else "accepted"

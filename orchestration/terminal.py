@@ -33,7 +33,13 @@ def progress_on_terminal(is_quiet: bool) -> Iterator[Callable[[str, int, int], N
 
         yield say
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:32}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
@@ -53,6 +59,6 @@ def serve(settings: Settings, port: int) -> int:
     command = [str(dagster), "dev", "-w", str(CHECKOUT / "workspace.yaml"), "-h", settings.ui_host, "-p", str(port)]
     print(f"Dagster on http://{settings.ui_host}:{port}", file=sys.stderr)
     try:
-        return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode  # noqa: S603
+        return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
     except KeyboardInterrupt:
         return 0

@@ -28,9 +28,7 @@ class Platform:
 
 def settings_in(folder: Path) -> Settings:
     """Settings of a home in `folder`, with its key and its inbox beside it."""
-    return Settings(
-        home=folder / "home", key_file=folder / "home.key", inbox=folder / "inbox", admit_test_numbers=True
-    )
+    return Settings(home=folder / "home", key_file=folder / "home.key", inbox=folder / "inbox", admit_test_numbers=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -61,7 +61,9 @@ def test_check_speaks_dutch_english_and_json(settled: Platform) -> None:
 
 
 # what can be mended is said in one line ------------------------------------------------------------------------------
-def test_a_missing_home_or_key_is_one_line_and_no_traceback(platform: Platform, simulated: Path, tmp_path: Path) -> None:
+def test_a_missing_home_or_key_is_one_line_and_no_traceback(
+    platform: Platform, simulated: Path, tmp_path: Path
+) -> None:
     delivery = deliver(delivery_in(simulated, "rn"), platform.settings.inbox_path)
     platform.settings.key_path.unlink()
     result = run_in(platform.settings)("check", delivery)

@@ -80,7 +80,13 @@ _ROWS = st.lists(
 
 def _table(rows: list[tuple[object, ...]]) -> pa.Table:
     columns = list(zip(*rows, strict=True)) or [(), (), ()]
-    return pa.table({"a": pa.array(columns[0], pa.string()), "b": pa.array(columns[1], pa.int64()), "c": pa.array(columns[2], pa.float64())})
+    return pa.table(
+        {
+            "a": pa.array(columns[0], pa.string()),
+            "b": pa.array(columns[1], pa.int64()),
+            "c": pa.array(columns[2], pa.float64()),
+        }
+    )
 
 
 @settings(max_examples=100, deadline=None)

@@ -51,7 +51,9 @@ def test_a_verdict_replaces_the_one_before_with_all_its_findings(ledger: Ledger)
 
 
 @pytest.mark.parametrize("order", itertools.permutations(range(4)), ids=str)
-def test_deliveries_are_listed_in_an_order_that_does_not_depend_on_arrival(ledger: Ledger, order: tuple[int, ...]) -> None:
+def test_deliveries_are_listed_in_an_order_that_does_not_depend_on_arrival(
+    ledger: Ledger, order: tuple[int, ...]
+) -> None:
     made = [("d", "rn", "2024-Q1", 1), ("a", "rn", "2024-Q1", 2), ("c", "rn", "2024-Q2", 1), ("b", "ljr", "2024-Q3", 1)]
     for number in order:
         _accept(ledger, *made[number])

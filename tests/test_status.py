@@ -18,7 +18,9 @@ TODAY = date(2026, 11, 23)
 
 
 def _platform_from(platform: Platform, first: str, year: int) -> Platform:
-    return Platform(platform.settings.model_copy(update={"first_quarter": first, "first_registry_year": year}), platform.ledger)
+    return Platform(
+        platform.settings.model_copy(update={"first_quarter": first, "first_registry_year": year}), platform.ledger
+    )
 
 
 def _states(platform: Platform, contracts: Contracts, today: date = TODAY) -> dict[tuple[str, str], str]:
@@ -50,7 +52,7 @@ def test_periods_are_due_once_they_have_ended(contracts: Contracts) -> None:
 def test_a_delivery_is_late_after_its_grace_and_not_a_day_before(platform: Platform, contracts: Contracts) -> None:
     recent = _platform_from(platform, "2026-Q3", 2026)
     due_on = date(2026, 11, 14)
-    assert GRACE_DAYS == (due_on - date(2026, 9, 30)).days
+    assert (due_on - date(2026, 9, 30)).days == GRACE_DAYS
     assert _states(recent, contracts, due_on) == {}
     late = {(name, "2026-Q3"): "late" for name in ("ljr", "rn", "svg")}
     assert _states(recent, contracts, date(2026, 11, 15)) == late
@@ -67,7 +69,11 @@ def test_a_delivery_goes_from_received_to_accepted_to_published(
     assert _states(recent, contracts)[place] == "accepted"
     _record_build(recent)
     assert _states(recent, contracts)[place] == "published"
-    (line,) = [line for line in lines(recent.settings, recent.ledger, contracts, TODAY) if line.organisation == "ljr" and line.period == "2025-Q4"]
+    (line,) = [
+        line
+        for line in lines(recent.settings, recent.ledger, contracts, TODAY)
+        if line.organisation == "ljr" and line.period == "2025-Q4"
+    ]
     assert line.rows == sum(recent.ledger.deliveries(organisation="ljr")[0].row_counts.values()) > 0
 
 
@@ -93,7 +99,9 @@ def test_the_oldest_problem_comes_first_and_what_is_well_comes_last(settled: Pla
     _record_build(settled)
     recent = _platform_from(settled, "2025-Q3", 2025)
     for period in ("2026-Q2", "2026-Q1"):
-        bad = deliver(delivery_in(recent.settings.inbox_path, "rn"), recent.settings.inbox_path, f"bad-{period}", period)
+        bad = deliver(
+            delivery_in(recent.settings.inbox_path, "rn"), recent.settings.inbox_path, f"bad-{period}", period
+        )
         mutate(bad, "wrong_hash")
         ingest(bad, recent.settings, recent.ledger)
     deliver(delivery_in(recent.settings.inbox_path, "svg"), recent.settings.inbox_path, "next", "2026-Q1")

@@ -51,10 +51,13 @@ def period_of(organisation: Organisation, partition_key: str) -> str:
 
 
 def job_name(organisation: str) -> str:
+    """The name of the job that takes in one organisation's deliveries."""
     return f"deliver_{organisation}"
 
 
-def delivery_asset(organisation: Organisation, settings: Settings, contracts: Mapping[str, Organisation]) -> dg.AssetsDefinition:
+def delivery_asset(
+    organisation: Organisation, settings: Settings, contracts: Mapping[str, Organisation]
+) -> dg.AssetsDefinition:
     """The landing asset of one organisation."""
     partitions = partitions_of(organisation, settings)
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from orchestration.deliveries.contracts import Column, Table
 from orchestration.deliveries.judgement import Judgement, Status
+from orchestration.deliveries.readers import or_missing
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -42,8 +43,12 @@ def _batch_definition() -> Any:
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)  # type: ignore[assignment]
-    return context.data_sources.add_pandas("delivery").add_dataframe_asset("table").add_batch_definition_whole_dataframe("all")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return (
+        context.data_sources.add_pandas("delivery")
+        .add_dataframe_asset("table")
+        .add_batch_definition_whole_dataframe("all")
+    )
 
 
 def _bound(limit: float | str | None, column: Column, limits: Limits) -> Any:
@@ -124,7 +129,9 @@ def _missing_codes(column: Column) -> list[Any]:
     return [float(code) if column.type in ("integer", "decimal") else code for code in column.missing]
 
 
-def prepare(table: Table, frame: pd.DataFrame, frames: Mapping[str, pd.DataFrame], tables: Mapping[str, Table]) -> pd.DataFrame:
+def prepare(
+    table: Table, frame: pd.DataFrame, frames: Mapping[str, pd.DataFrame], tables: Mapping[str, Table]
+) -> pd.DataFrame:
     """The frame with a column for each fact that a suite asks and the delivery does not state itself."""
     added: dict[str, Any] = {}
     for column in table.kept:
@@ -136,7 +143,7 @@ def prepare(table: Table, frame: pd.DataFrame, frames: Mapping[str, pd.DataFrame
         if column.references:
             other, name = column.references.split(".")
             known = frames[other][tables[other].column(name).source]
-            added[_KNOWN + column.source] = series.isin(known).astype(object).where(series.notna(), None)
+            added[_KNOWN + column.source] = or_missing(series.isin(known), series.notna().to_numpy(dtype=bool))
     for rule in table.rules:
         if rule.kind == "required_when":
             column = table.column(rule.columns[0])
@@ -145,8 +152,8 @@ def prepare(table: Table, frame: pd.DataFrame, frames: Mapping[str, pd.DataFrame
                 condition = table.column(name)
                 spellings = [code.source for code in condition.codes if code.term == term]
                 due &= frame[condition.source].isin(spellings)
-            judged = frame[column.source].notna().astype(object).where(due, None)
-            added[_flag(rule.kind, column.source)] = judged
+            present = frame[column.source].notna()
+            added[_flag(rule.kind, column.source)] = or_missing(present, due.to_numpy(dtype=bool))
         elif rule.kind == "missing_share":
             column = table.column(rule.columns[0])
             series = frame[column.source]
@@ -189,7 +196,9 @@ def _judgement(
         return Judgement("platform.error", Status.ERROR, expected=rule, **where)
     if rule == "table.empty":
         status = Status.PASSED if outcome.success else Status.FAILED
-        return Judgement(rule, status, evaluated=rows, failed=int(not outcome.success), expected="at least 1 row", **where)
+        return Judgement(
+            rule, status, evaluated=rows, failed=int(not outcome.success), expected="at least 1 row", **where
+        )
     evaluated = int(outcome.result["element_count"]) - int(outcome.result.get("missing_count") or 0)
     count = int(outcome.result["unexpected_count"])
     if evaluated == 0:
@@ -221,7 +230,9 @@ def judge_shrinkage(
 ) -> Judgement:
     """That not more than `tolerance` of the rows of the snapshot before are missing without being declared deleted."""
     if before is None or before.empty:
-        return Judgement("rows.shrunk", Status.NOT_APPLICABLE, table=table.name, evaluated=0, failed=0, threshold=tolerance)
+        return Judgement(
+            "rows.shrunk", Status.NOT_APPLICABLE, table=table.name, evaluated=0, failed=0, threshold=tolerance
+        )
     gone = missing_keys(table, frame, before, deleted)
     status = Status.FAILED if len(gone) > tolerance * len(before) else Status.PASSED
     return Judgement(
@@ -244,5 +255,3 @@ def missing_keys(
 def keys_of(frame: pd.DataFrame, headers: Sequence[str]) -> pd.MultiIndex:
     """The key columns as an index of texts, comparable across snapshots."""
     return pd.MultiIndex.from_arrays([frame[name].astype(str) for name in headers], names=list(headers))
-
-

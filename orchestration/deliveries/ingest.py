@@ -223,7 +223,7 @@ def _is_known(found: Examination, organisation: Organisation, ledger: Ledger) ->
 
     It is held against the delivery of the highest sequence only: a later delivery may go back to what an earlier one said.
     """
-    assert found.manifest is not None  # an accepted examination has one
+    assert found.manifest is not None  # noqa: S101 - an accepted examination has one
     taken_in = [
         record
         for record in ledger.deliveries(organisation=organisation.name)
@@ -244,11 +244,9 @@ def _misplaced(found: Examination) -> Examination:
     return Examination(found.manifest, (misplaced, *found.judgements), {}, {}, found.has_test_numbers, None)
 
 
-def _accept(
-    digest: str, organisation: Organisation, found: Examination, settings: Settings, ledger: Ledger
-) -> Receipt:
+def _accept(digest: str, organisation: Organisation, found: Examination, settings: Settings, ledger: Ledger) -> Receipt:
     manifest = found.manifest
-    assert manifest is not None and found.content_hash is not None  # an accepted examination has both
+    assert manifest is not None and found.content_hash is not None  # noqa: S101 - an accepted examination has both
     stored = raw.store(settings.raw, organisation, found.tables, found.deletions)
     status = "duplicate" if _is_known(found, organisation, ledger) else "accepted"
     counts = {name: table.num_rows for name, table in found.tables.items()}

@@ -80,6 +80,7 @@ def failed(rule: str, **where: Any) -> Judgement:
 
 
 def blocking(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """The findings that keep a delivery out."""
     return [judgement for judgement in judgements if judgement.blocks]
 
 

@@ -105,7 +105,9 @@ def _file_names(organisation: Organisation) -> set[str]:
     """The names that files of an organisation may have: one for each table, or the agreed workbook."""
     names = set()
     for form, terms in organisation.forms.items():
-        names |= {terms["workbook"]} if "workbook" in terms else {f"{table.name}.{form}" for table in organisation.tables}
+        names |= (
+            {terms["workbook"]} if "workbook" in terms else {f"{table.name}.{form}" for table in organisation.tables}
+        )
     return names
 
 

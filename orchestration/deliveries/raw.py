@@ -21,7 +21,13 @@ from orchestration.deliveries.pseudonyms import pseudonyms
 from orchestration.files import folder_by_rename, write_json
 from orchestration.hashing import combined_hash, content_hash
 
-ARROW_TYPES = {"text": pa.string(), "code": pa.string(), "integer": pa.int64(), "decimal": pa.float64(), "date": pa.date32()}
+ARROW_TYPES = {
+    "text": pa.string(),
+    "code": pa.string(),
+    "integer": pa.int64(),
+    "decimal": pa.float64(),
+    "date": pa.date32(),
+}
 # The same person has one pseudonym in every source; officers, supervisions and the like are numbered by organisation.
 _GLOBAL_PURPOSES = frozenset({"client", "case", "offence", "detention"})
 
@@ -55,7 +61,9 @@ def to_raw(table: Table, frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(frame, schema=raw_schema(table), preserve_index=False).replace_schema_metadata(None)
 
 
-def pseudonymised_deletions(manifest: Manifest, organisation: Organisation, key: PseudonymKey) -> dict[str, list[tuple[str, ...]]]:
+def pseudonymised_deletions(
+    manifest: Manifest, organisation: Organisation, key: PseudonymKey
+) -> dict[str, list[tuple[str, ...]]]:
     """Keys that the source says it deleted, as they stand in the raw store, by table."""
     deletions: dict[str, list[tuple[str, ...]]] = {}
     for entry in manifest.deletions:

@@ -38,7 +38,9 @@ class Reading:
     has_test_numbers: bool
 
 
-def read_delivery(delivery: Path, manifest: Manifest, tables: Sequence[Table], admit_test_numbers: bool) -> list[Reading]:
+def read_delivery(
+    delivery: Path, manifest: Manifest, tables: Sequence[Table], admit_test_numbers: bool
+) -> list[Reading]:
     """Read every table of a verified delivery. Raises Refused when a file cannot be read or its columns differ."""
     readings = []
     refused: list[Judgement] = []
@@ -193,8 +195,15 @@ def _read_sav(path: Path, table: Table) -> Cells:
     columns = {}
     for name in frame.columns:
         series = frame[name].astype(object)
-        columns[str(name)] = series.where(series.notna() & (series != ""), None)
+        columns[str(name)] = or_missing(series, (series.notna() & (series != "")).to_numpy(dtype=bool))
     return Cells(columns, len(frame), is_text=False)
+
+
+def or_missing(cells: pd.Series, kept: np.ndarray) -> pd.Series:
+    """The cells where `kept` holds, None elsewhere, as objects."""
+    values = cells.to_numpy(dtype=object, copy=True)
+    values[~kept] = None
+    return pd.Series(values, index=cells.index, dtype=object)
 
 
 # types --------------------------------------------------------------------------------------------------------------
@@ -215,8 +224,8 @@ def _as_text(cells: pd.Series, column: Column) -> tuple[pd.Series, np.ndarray]:
         return NotImplemented
 
     converted = cells.map(one)
-    wrong = (converted == NotImplemented).to_numpy(dtype=bool)
-    return converted.where(~wrong, None).astype(object), wrong
+    wrong = np.array([cell is NotImplemented for cell in converted], dtype=bool)
+    return or_missing(converted, ~wrong), wrong
 
 
 def _as_number(cells: pd.Series, column: Column, file: ManifestFile, is_text: bool) -> tuple[pd.Series, np.ndarray]:
@@ -227,15 +236,17 @@ def _as_number(cells: pd.Series, column: Column, file: ManifestFile, is_text: bo
         fits = text.str.fullmatch(r"[+-]?[0-9]{1,15}" + fraction).fillna(False).to_numpy(dtype=bool)
         numbers = pd.to_numeric(text.where(fits).str.replace(file.decimal or ".", ".", regex=False), errors="coerce")
     else:
-        plain = cells.map(lambda cell: isinstance(cell, int | float) and not isinstance(cell, bool)).to_numpy(dtype=bool)
+        plain = cells.map(lambda cell: isinstance(cell, int | float) and not isinstance(cell, bool)).to_numpy(
+            dtype=bool
+        )
         numbers = pd.to_numeric(cells.where(plain), errors="coerce")
         fits = plain & np.isfinite(numbers.to_numpy(dtype=float, na_value=np.nan))
         if column.type == "integer":
             whole = numbers.astype(float)
             fits &= ((whole % 1 == 0) & (whole.abs() < _LARGEST_INTEGER)).to_numpy(dtype=bool)
     numbers = numbers.where(fits)
-    target = "Int64" if column.type == "integer" else "float64"
-    return numbers.astype(target), present & ~fits
+    typed_numbers = numbers.astype("Int64") if column.type == "integer" else numbers.astype("float64")
+    return typed_numbers, present & ~fits
 
 
 def _as_date(cells: pd.Series, file: ManifestFile, is_text: bool) -> tuple[pd.Series, np.ndarray]:
@@ -262,8 +273,7 @@ def typed(table: Table, cells: Cells, file: ManifestFile, admit_test_numbers: bo
         given = cells.columns[column.source].reset_index(drop=True)
         wrong = np.zeros(cells.rows, dtype=bool)
         if column.type in ("text", "code"):
-            series = given.astype(object)
-            series = series.where(series.notna(), None)
+            series = or_missing(given, given.notna().to_numpy(dtype=bool))
             if not cells.is_text:
                 series, wrong = _as_text(series, column)
         elif column.type == "date":
@@ -289,14 +299,20 @@ def typed(table: Table, cells: Cells, file: ManifestFile, admit_test_numbers: bo
             )
 
         present = series.notna().to_numpy()
-        judge("value.type", wrong, int(present.sum() + wrong.sum()), expected=_expected_type(column, file, cells.is_text))
+        judge(
+            "value.type", wrong, int(present.sum() + wrong.sum()), expected=_expected_type(column, file, cells.is_text)
+        )
         if column.is_required:
             judge("value.missing", ~present & ~wrong, cells.rows)
         if column.type == "code":
             known = [code.source for code in column.codes] + list(column.missing)
-            judge("value.code", present & ~series.isin(known).to_numpy(), int(present.sum()), f"{len(known)} agreed codes")
+            judge(
+                "value.code", present & ~series.isin(known).to_numpy(), int(present.sum()), f"{len(known)} agreed codes"
+            )
         if column.pattern:
-            fits = series.astype("string").str.fullmatch(column.pattern, flags=re.ASCII).fillna(False).to_numpy(dtype=bool)
+            fits = (
+                series.astype("string").str.fullmatch(column.pattern, flags=re.ASCII).fillna(False).to_numpy(dtype=bool)
+            )
             judge("value.pattern", present & ~fits, int(present.sum()), column.pattern)
         if column.check == "eleven_proof":
             judge("value.check", ~is_eleven_proof(series).to_numpy(dtype=bool), int(present.sum()))

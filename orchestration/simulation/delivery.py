@@ -495,8 +495,9 @@ def _closing_csv(
             csv_header(table, form, newline),
             *(data[offsets[0] : offsets[-1]] for data, offsets in render_csv(table, known, blanks, form, newline)),
         ):
-            file.write(piece)
-            digest.update(piece)
+            chunk = bytes(piece)
+            file.write(chunk)
+            digest.update(chunk)
     return WrittenFile(path.name, path.stat().st_size, digest.hexdigest())
 
 

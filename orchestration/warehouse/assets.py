@@ -128,7 +128,10 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
         output_required=False,
         check_specs=[
             dg.AssetCheckSpec(
-                "gate", asset=VERSION, blocking=True, description="The candidate is plausible; only then is it published."
+                "gate",
+                asset=VERSION,
+                blocking=True,
+                description="The candidate is plausible; only then is it published.",
             )
         ],
     )
@@ -142,7 +145,9 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
         check = dg.AssetCheckResult(
             check_name="gate",
             passed=not reasons,
-            description="\n".join(f"{reason.rule}: {reason.table} {reason.column} ({reason.failed})" for reason in reasons),
+            description="\n".join(
+                f"{reason.rule}: {reason.table} {reason.column} ({reason.failed})" for reason in reasons
+            ),
             metadata={"rules_applied": len(judgements), "rules_failed": len(reasons)},
         )
         if not reasons:

@@ -106,7 +106,8 @@ def snapshot(root: Path, records: Sequence[DeliveryRecord], table: Table, target
     order = pa.table(
         {
             "file": [
-                str(root / table.organisation / str(record.content_hash) / f"{table.name}.parquet") for record in records
+                str(root / table.organisation / str(record.content_hash) / f"{table.name}.parquet")
+                for record in records
             ],
             "position": list(range(len(records))),
             "_delivery": [record.manifest_sha256[:16] for record in records],
@@ -223,7 +224,9 @@ def keep(settings: Settings, build_id: str) -> Path:
     target = settings.builds / build_id
     shutil.rmtree(target, ignore_errors=True)
     candidate_folder(settings).rename(target)
-    others = sorted((path for path in settings.builds.iterdir() if path != target), key=lambda path: path.stat().st_mtime)
+    others = sorted(
+        (path for path in settings.builds.iterdir() if path != target), key=lambda path: path.stat().st_mtime
+    )
     for path in others[: -(KEPT_BUILDS - 1)]:
         shutil.rmtree(path)
     return target
@@ -233,7 +236,9 @@ def warehouse_code(settings: Settings) -> str:
     """Hash of the code that turns deliveries into tables: the dbt project, the contracts and these rooms."""
     project = settings.dbt_project
     files = [
-        *sorted(path for kind in ("models", "macros", "seeds") for path in (project / kind).rglob("*.*") if path.is_file()),
+        *sorted(
+            path for kind in ("models", "macros", "seeds") for path in (project / kind).rglob("*.*") if path.is_file()
+        ),
         *sorted(settings.expectations.rglob("*.yml")),
         *sorted((CHECKOUT / "orchestration" / "warehouse").glob("*.py")),
         *sorted((CHECKOUT / "orchestration" / "deliveries").glob("*.py")),

@@ -66,7 +66,16 @@ def _invoke(settings: Settings, command: Sequence[str], folder: Path) -> list[No
     target = target_folder(settings)
     os.environ[BUILD_VARIABLE] = str(folder)
     project = str(settings.dbt_project)
-    options = ["--project-dir", project, "--profiles-dir", project, "--target-path", str(target), "--log-path", str(target)]
+    options = [
+        "--project-dir",
+        project,
+        "--profiles-dir",
+        project,
+        "--target-path",
+        str(target),
+        "--log-path",
+        str(target),
+    ]
     try:
         result = dbtRunner().invoke(["--quiet", *command, *options])
     finally:

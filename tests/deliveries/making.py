@@ -46,7 +46,9 @@ def sign(delivery: Path) -> None:
     write_manifest(delivery, content)
 
 
-def deliver(source: Path, inbox: Path, delivery_id: str | None = None, period: str | None = None, sequence: int = 1) -> Path:
+def deliver(
+    source: Path, inbox: Path, delivery_id: str | None = None, period: str | None = None, sequence: int = 1
+) -> Path:
     """A copy of the delivery `source` in the inbox, under another id, period and sequence where given."""
     content = manifest_of(source)
     period = period or content["period"]
@@ -117,6 +119,8 @@ def column(name: str, type: str = "text", **terms: Any) -> Column:
     return Column(name, terms.pop("source", name), type, "none", {"nl": name, "en": name}, **terms)  # type: ignore[arg-type]
 
 
-def table(*columns: Column, key: tuple[str, ...] = (), rules: tuple[Any, ...] = (), may_be_empty: bool = False) -> Table:
+def table(
+    *columns: Column, key: tuple[str, ...] = (), rules: tuple[Any, ...] = (), may_be_empty: bool = False
+) -> Table:
     """A contract of one table called `people`."""
     return Table("rn", "people", {"nl": "", "en": ""}, key or (columns[0].name,), columns, rules, may_be_empty)

@@ -45,7 +45,7 @@ def _texts(path: Path) -> Iterator[str]:
         with sqlite3.connect(path) as connection:
             tables = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
             for name in tables:
-                yield repr(connection.execute(f"select * from {name}").fetchall())  # noqa: S608
+                yield repr(connection.execute(f"select * from {name}").fetchall())
 
 
 def found_outside_landing(home: Path) -> list[tuple[str, str]]:
@@ -53,7 +53,9 @@ def found_outside_landing(home: Path) -> list[tuple[str, str]]:
     files = [path for path in paths if path.is_file()]
     assert len(files) > 5
     names = [(path.name, canary) for path in paths for canary in CANARIES if canary in path.name]
-    return names + [(str(path), canary) for path in files for text in _texts(path) for canary in CANARIES if canary in text]
+    return names + [
+        (str(path), canary) for path in files for text in _texts(path) for canary in CANARIES if canary in text
+    ]
 
 
 def _plant_everywhere(delivery: Path) -> None:

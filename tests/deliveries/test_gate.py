@@ -158,7 +158,8 @@ def test_a_row_may_not_speak_of_a_day_after_the_period(day: int, status: Status)
 
 def test_a_year_of_birth_is_held_against_the_years_of_its_limits() -> None:
     contract = table(
-        column("id"), column("birth", "date", minimum="1920-06-01", maximum="2012-12-31", reduce="year", published_as="year")
+        column("id"),
+        column("birth", "date", minimum="1920-06-01", maximum="2012-12-31", reduce="year", published_as="year"),
     )
     assert judge(contract, id=["1", "2"], birth=[1920, 2012])["value.range"].status is Status.PASSED
     assert outcome(judge(contract, id=["1", "2"], birth=[1919, 2013])["value.range"]) == (Status.FAILED, 2, 2)
@@ -173,8 +174,16 @@ def test_a_value_that_is_in_no_list_fails() -> None:
 def test_a_reference_to_a_row_that_is_not_there_fails_and_an_empty_one_does_not_count() -> None:
     contract = table(column("id"), column("other", references="others.id", is_required=False))
     others = {"others": pd.DataFrame({"id": ["x", "y"]})}
-    assert outcome(judge(contract, others, id=["1", "2"], other=["x", None])["relation.unknown"]) == (Status.PASSED, 1, 0)
-    assert outcome(judge(contract, others, id=["1", "2"], other=["x", "z"])["relation.unknown"]) == (Status.FAILED, 2, 1)
+    assert outcome(judge(contract, others, id=["1", "2"], other=["x", None])["relation.unknown"]) == (
+        Status.PASSED,
+        1,
+        0,
+    )
+    assert outcome(judge(contract, others, id=["1", "2"], other=["x", "z"])["relation.unknown"]) == (
+        Status.FAILED,
+        2,
+        1,
+    )
 
 
 def test_an_end_before_its_start_fails_and_the_same_day_does_not() -> None:
@@ -190,7 +199,9 @@ def test_an_end_before_its_start_fails_and_the_same_day_does_not() -> None:
 def test_a_field_is_required_only_when_its_condition_holds() -> None:
     codes = (Code("af", "done", {}), Code("mis", "missed", {}))
     rule = Rule("required_when", ("day",), "error", "why", {"status": "done"})
-    contract = table(column("id"), column("status", "code", codes=codes), column("day", is_required=False), rules=(rule,))
+    contract = table(
+        column("id"), column("status", "code", codes=codes), column("day", is_required=False), rules=(rule,)
+    )
     right = judge(contract, id=["1", "2"], status=["af", "mis"], day=["x", None])
     assert outcome(right["rule.required_when"]) == (Status.PASSED, 1, 0)
     wrong = judge(contract, id=["1", "2"], status=["af", "af"], day=["x", None])
@@ -226,7 +237,9 @@ def _snapshot(*numbers: int) -> pd.DataFrame:
     return pd.DataFrame({"id": [str(number) for number in numbers], "day": pd.Timestamp(2024, 1, 5)})
 
 
-@pytest.mark.parametrize(("gone", "status"), [(0, Status.PASSED), (2, Status.PASSED), (3, Status.FAILED), (100, Status.FAILED)])
+@pytest.mark.parametrize(
+    ("gone", "status"), [(0, Status.PASSED), (2, Status.PASSED), (3, Status.FAILED), (100, Status.FAILED)]
+)
 def test_more_than_two_in_a_hundred_missing_rows_block(gone: int, status: Status) -> None:
     after, before = _snapshot(*range(gone, 100), *range(100, 200)), _snapshot(*range(100))
     found = judge_shrinkage(SHRINKING, after, before, [], 0.02)
@@ -256,7 +269,10 @@ def test_every_condition_and_reference_of_a_contract_can_be_met(contracts: dict[
     for contract in tables_of(contracts):
         for rule in contract.rules:
             for name, term in rule.when.items():
-                assert term in {code.term for code in contract.column(name).codes}, (contract.organisation, contract.name)
+                assert term in {code.term for code in contract.column(name).codes}, (
+                    contract.organisation,
+                    contract.name,
+                )
         for entry in contract.columns:
             if entry.references:
                 other, name = entry.references.split(".")

@@ -27,7 +27,9 @@ from tests.deliveries.making import (
 )
 
 # An empty table is also one that shrank: every row of the snapshot before is gone.
-NAMED = {name: {mutation.rule} for name, mutation in MUTATIONS.items()} | {"empty_table": {"table.empty", "rows.shrunk"}}
+NAMED = {name: {mutation.rule} for name, mutation in MUTATIONS.items()} | {
+    "empty_table": {"table.empty", "rows.shrunk"}
+}
 NEXT = {"rn": "2026-Q1", "svg": "2026-Q1", "ljr": "2026-Q1"}
 
 
@@ -214,7 +216,9 @@ def test_a_run_that_died_is_simply_done_again(
 
 
 @pytest.mark.parametrize(
-    "change", [{"period": "2025-Q3"}, {"delivery_id": "another"}, {"organisation": "svg"}], ids=lambda item: next(iter(item))
+    "change",
+    [{"period": "2025-Q3"}, {"delivery_id": "another"}, {"organisation": "svg"}],
+    ids=lambda item: next(iter(item)),
 )
 def test_a_manifest_that_speaks_of_another_place_is_misplaced(settled: Platform, change: dict[str, str]) -> None:
     fresh = deliver(delivery_in(settled.settings.inbox_path, "rn"), settled.settings.inbox_path, "next", "2026-Q1")

@@ -53,7 +53,11 @@ def test_purposes_projects_keys_and_numbers_give_different_pseudonyms() -> None:
 
 
 def test_the_same_number_in_another_spelling_has_the_same_pseudonym() -> None:
-    assert KEY.pseudonym("client", " 900000013 ") == KEY.pseudonym("client", "９０００００013") == KEY.pseudonym("client", "900000013")
+    assert (
+        KEY.pseudonym("client", " 900000013 ")
+        == KEY.pseudonym("client", "９０００００013")
+        == KEY.pseudonym("client", "900000013")
+    )
 
 
 def test_a_column_of_pseudonyms_keeps_missing_missing_and_scopes_apart() -> None:
@@ -111,7 +115,12 @@ def test_one_wrong_or_two_swapped_digits_never_pass_the_eleven_test() -> None:
 
 
 def test_numbers_that_are_not_issued_are_known() -> None:
-    assert is_test_number(pd.Series(["899999999", "900000000", "999999990", None])).tolist() == [False, True, True, False]
+    assert is_test_number(pd.Series(["899999999", "900000000", "999999990", None])).tolist() == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 # the key file --------------------------------------------------------------------------------------------------------

@@ -129,7 +129,9 @@ def _one_bit(delivery: Path) -> None:
     (delivery / "clients.csv").write_bytes(data)
 
 
-@pytest.mark.parametrize(("spoil", "rule"), [(_missing, "file.missing"), (_longer, "file.size"), (_one_bit, "file.hash")])
+@pytest.mark.parametrize(
+    ("spoil", "rule"), [(_missing, "file.missing"), (_longer, "file.size"), (_one_bit, "file.hash")]
+)
 def test_a_file_that_is_not_what_the_manifest_says_is_named(
     delivery: Path, contracts: dict[str, Organisation], spoil: Callable[[Path], None], rule: str
 ) -> None:
@@ -228,7 +230,9 @@ def _deep() -> str:
     ],
     ids=["empty", "torn", "list", "null", "bare", "unknown", "bytes", "digits", "oversized", "deep", "yaml"],
 )
-def test_a_manifest_that_cannot_be_read_is_refused(delivery: Path, contracts: dict[str, Organisation], content: bytes) -> None:
+def test_a_manifest_that_cannot_be_read_is_refused(
+    delivery: Path, contracts: dict[str, Organisation], content: bytes
+) -> None:
     (delivery / "manifest.json").write_bytes(content)
     assert rules(delivery, contracts["rn"]) == {"manifest.unreadable"}
 

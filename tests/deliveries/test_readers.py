@@ -34,9 +34,7 @@ def _manifest(name: str, rows: int, form: dict[str, str | None], sheet: str | No
     )  # fmt: skip
 
 
-def read(
-    folder: Path, content: str | bytes, rows: int, contract: Table = PEOPLE, **form: str | None
-) -> Reading:
+def read(folder: Path, content: str | bytes, rows: int, contract: Table = PEOPLE, **form: str | None) -> Reading:
     """Read one CSV table under the declared form (default: cp1252, `;`, decimal comma, dd-mm-yyyy)."""
     terms: dict[str, str | None] = {**DUTCH, **form}
     data = content if isinstance(content, bytes) else content.encode(terms["encoding"] or "")
@@ -47,7 +45,11 @@ def read(
 
 def failures(reading: Reading) -> dict[tuple[str, str], tuple[int | None, tuple[int, ...]]]:
     """Rule and column to how many failed and the first row numbers."""
-    return {(item.rule, item.column): (item.failed, item.rows) for item in reading.judgements if item.status == Status.FAILED}
+    return {
+        (item.rule, item.column): (item.failed, item.rows)
+        for item in reading.judgements
+        if item.status == Status.FAILED
+    }
 
 
 def refusal(call: Callable[[], object]) -> dict[str, Judgement]:
@@ -97,9 +99,12 @@ def test_days_are_read_as_declared_and_never_guessed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["1.5", "1.234,5", "1,5 ", "NaN", "inf", "-inf", "1e3", "1,5,5", "0x1", "١٢", "１２", "--1", ",5", "1,", "1" * 16]
+    "written",
+    ["1.5", "1.234,5", "1,5 ", "NaN", "inf", "-inf", "1e3", "1,5,5", "0x1", "١٢", "１２", "--1", ",5", "1,", "1" * 16],
 )
-def test_a_number_in_another_notation_is_named_and_never_becomes_missing_in_silence(tmp_path: Path, written: str) -> None:
+def test_a_number_in_another_notation_is_named_and_never_becomes_missing_in_silence(
+    tmp_path: Path, written: str
+) -> None:
     found = read(tmp_path, f"number;score;day\n001;{written};\n", rows=1, encoding="utf-8")
     assert failures(found) == {("value.type", "score"): (1, (1,))}
 
@@ -312,6 +317,8 @@ def test_an_spss_file_keeps_user_missing_codes_and_text_numbers(tmp_path: Path) 
     assert found.frame["answer"].isna().tolist() == [False, False, True]
     assert failures(found) == {}
     (tmp_path / "people.sav").write_bytes(b"$FL2 nothing")
-    assert set(refusal(lambda: read_delivery(tmp_path, _manifest("people.sav", 3, dict.fromkeys(DUTCH), None), [contract], False))) == {
-        "file.unreadable"
-    }
+    assert set(
+        refusal(
+            lambda: read_delivery(tmp_path, _manifest("people.sav", 3, dict.fromkeys(DUTCH), None), [contract], False)
+        )
+    ) == {"file.unreadable"}

@@ -51,7 +51,11 @@ class Store:
         self, period: str, rows: Rows, sequence: int = 1, deleted: tuple[str, ...] = (), status: str = "accepted"
     ) -> DeliveryRecord:
         stored = pa.table(
-            {"id": list(rows), "day": pa.array([DAY] * len(rows), pa.date32()), "value": pa.array(list(rows.values()), pa.int64())},
+            {
+                "id": list(rows),
+                "day": pa.array([DAY] * len(rows), pa.date32()),
+                "value": pa.array(list(rows.values()), pa.int64()),
+            },
             schema=raw.raw_schema(PEOPLE),
         )
         deletions = {"people": [(name, DAY.isoformat()) for name in deleted]} if deleted else {}
@@ -93,7 +97,10 @@ def test_a_carried_row_names_the_delivery_that_last_had_it(store: Store) -> None
     one, two = store.add("2024-Q1", {"a": 1, "b": 1}), store.add("2024-Q2", {"a": 2})
     store.build(one, two)
     found = pq.read_table(store.root / "snapshot.parquet").to_pylist()
-    assert {row["id"]: row["_delivery"] for row in found} == {"a": two.manifest_sha256[:16], "b": one.manifest_sha256[:16]}
+    assert {row["id"]: row["_delivery"] for row in found} == {
+        "a": two.manifest_sha256[:16],
+        "b": one.manifest_sha256[:16],
+    }
     assert {row["_received_on"] for row in found} == {date(2026, 11, 23)}
 
 
@@ -160,7 +167,9 @@ def test_a_build_has_a_file_for_every_table_and_one_row_of_settings(
     settled: Platform, contracts: dict[str, Organisation]
 ) -> None:
     inputs = _prepare(settled, contracts)
-    expected = {f"{name}__{item.name}.parquet" for name, organisation in contracts.items() for item in organisation.tables}
+    expected = {
+        f"{name}__{item.name}.parquet" for name, organisation in contracts.items() for item in organisation.tables
+    }
     assert set(_sources(inputs)) == expected | {"_build.parquet"}
     assert pq.read_table(inputs.folder / "sources" / "_build.parquet").to_pylist() == [
         {
@@ -227,7 +236,9 @@ def test_real_deliveries_in_three_orders_of_arrival_give_the_same_sources(
     late = deliver(source, made, "late", "2025-Q4", sequence=2)
     change_rows(late, "clients", _corrected)
     found: list[Any] = []
-    for number, order in enumerate(([following, correction, late], [late, correction, following], [correction, late, following])):
+    for number, order in enumerate(
+        ([following, correction, late], [late, correction, following], [correction, late, following])
+    ):
         folder = tmp_path / str(number)
         shutil.copytree(_settled_once, folder)
         platform = Platform(settings_in(folder), opened(settings_in(folder)))
@@ -235,7 +246,9 @@ def test_real_deliveries_in_three_orders_of_arrival_give_the_same_sources(
             assert ingest(delivery, platform.settings, platform.ledger).status == "accepted"
         inputs = _prepare(platform, contracts)
         assert inputs.carried == {"rn.item_responses": 3}
-        found.append((_sources(inputs), [record.delivery_id for record in inputs.deliveries if record.organisation == "rn"]))
+        found.append(
+            (_sources(inputs), [record.delivery_id for record in inputs.deliveries if record.organisation == "rn"])
+        )
     assert found[0] == found[1] == found[2]
     assert found[0][1] == ["late", "correction"]
 
@@ -270,8 +283,8 @@ def test_builds_are_kept_under_their_id_and_only_the_newest_two(settings: Settin
 
 
 def test_a_second_writer_waits_until_the_first_is_done(settings: Settings) -> None:
-    with one_writer(settings), (settings.home_path / "writer.lock").open() as second:
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock = settings.home_path / "writer.lock"
+    with one_writer(settings), lock.open() as second, pytest.raises(BlockingIOError):
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with (settings.home_path / "writer.lock").open() as second:
         fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)

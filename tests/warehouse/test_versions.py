@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +79,10 @@ def test_a_manifest_says_what_each_table_holds(settings: Settings) -> None:
     version, _ = publish_marts(settings, client=CLIENT)
     entry = version.manifest["tables"]["client"]
     assert entry["rows"] == 2
-    assert [(column["name"], column["type"]) for column in entry["columns"]] == [("client_id", "string"), ("age_at_start", "int64")]
+    assert [(column["name"], column["type"]) for column in entry["columns"]] == [
+        ("client_id", "string"),
+        ("age_at_start", "int64"),
+    ]
     assert version.manifest["simulated"] is True
     assert version.manifest["registry_cutoff_on"] == "2025-12-31"
     verify(version)
@@ -126,7 +128,10 @@ def test_only_marts_are_published_by_name_with_their_descriptions() -> None:
 
     nodes = [node("followup", "marts"), node("client", "marts"), node("stg", "staging"), node("t", "marts", "test")]
     found = published_tables({"nodes": {str(index): item for index, item in enumerate(nodes)}})
-    assert [(table.name, table.relation) for table in found] == [("client", '"marts"."client"'), ("followup", '"marts"."followup"')]
+    assert [(table.name, table.relation) for table in found] == [
+        ("client", '"marts"."client"'),
+        ("followup", '"marts"."followup"'),
+    ]
     assert found[0].description == "One row per client."
     assert found[0].columns == {"id": "Which."}
 
@@ -254,4 +259,4 @@ def test_what_a_reader_opens_never_changes_under_it(settings: Settings) -> None:
     publish_marts(settings, client=CLIENT.slice(0, 1))
     assert json.loads((version.folder / "manifest.json").read_text()) == content
     assert read_version(version.folder).version_id == version.version_id
-    assert os.readlink(settings.versions / "current") == current_id(settings)
+    assert str((settings.versions / "current").readlink()) == current_id(settings)
