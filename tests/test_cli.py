@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestration.cli import DEMO_HOME_MARK, main
+from orchestration.cli import main
+from orchestration.home import is_demo
 from orchestration.settings import CHECKOUT, Settings
 from orchestration.simulation.mutations import mutate
 from tests.conftest import Platform
@@ -92,7 +93,7 @@ def test_the_demo_never_replaces_a_home_that_is_no_demo(platform: Platform) -> N
     result = run_in(platform.settings)("demo", "--clients", 50)
     assert result.exit_code == 1
     assert "holds a home that is no demo" in result.stderr
-    assert not (platform.settings.home_path / DEMO_HOME_MARK).exists()
+    assert not is_demo(platform.settings)
     assert digests(platform.settings.home_path) == before
 
 

@@ -50,7 +50,7 @@ def test_a_verdict_replaces_the_one_before_with_all_its_findings(ledger: Ledger)
     assert len(ledger.deliveries()) == 1
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(4)), ids=str)
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
 def test_deliveries_are_listed_in_an_order_that_does_not_depend_on_arrival(
     ledger: Ledger, order: tuple[int, ...]
 ) -> None:

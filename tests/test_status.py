@@ -98,10 +98,9 @@ def test_a_repeated_delivery_stays_published(settled: Platform, contracts: Contr
 def test_the_oldest_problem_comes_first_and_what_is_well_comes_last(settled: Platform, contracts: Contracts) -> None:
     _record_build(settled)
     recent = _platform_from(settled, "2025-Q3", 2025)
+    source = delivery_in(recent.settings.inbox_path, "rn")
     for period in ("2026-Q2", "2026-Q1"):
-        bad = deliver(
-            delivery_in(recent.settings.inbox_path, "rn"), recent.settings.inbox_path, f"bad-{period}", period
-        )
+        bad = deliver(source, recent.settings.inbox_path, f"bad-{period}", period)
         mutate(bad, "wrong_hash")
         ingest(bad, recent.settings, recent.ledger)
     deliver(delivery_in(recent.settings.inbox_path, "svg"), recent.settings.inbox_path, "next", "2026-Q1")

@@ -159,6 +159,12 @@ def _prepare(platform: Platform, contracts: dict[str, Organisation]) -> BuildInp
     return prepare(platform.settings, platform.ledger, contracts, known_key(platform.settings, platform.ledger))
 
 
+@pytest.fixture
+def two(contracts: dict[str, Organisation]) -> dict[str, Organisation]:
+    """A platform of one partner and the registry."""
+    return {name: contracts[name] for name in ("rn", "registry")}
+
+
 def _sources(inputs: BuildInputs) -> dict[str, str]:
     return {path.name: content_hash(pq.read_table(path)) for path in (inputs.folder / "sources").iterdir()}
 
@@ -188,11 +194,11 @@ def test_a_build_has_a_file_for_every_table_and_one_row_of_settings(
     assert inputs.record["is_simulated"]
 
 
-def test_the_same_deliveries_give_the_same_build(settled: Platform, contracts: dict[str, Organisation]) -> None:
-    first = _prepare(settled, contracts)
+def test_the_same_deliveries_give_the_same_build(settled: Platform, two: dict[str, Organisation]) -> None:
+    first = _prepare(settled, two)
     sources = _sources(first)
     (first.folder / "left.over").write_text("x")
-    again = _prepare(settled, contracts)
+    again = _prepare(settled, two)
     assert (again.build_id, _sources(again)) == (first.build_id, sources)
     assert not (again.folder / "left.over").exists()
 
@@ -224,7 +230,7 @@ def _open_gate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_open_gate")
 def test_real_deliveries_in_three_orders_of_arrival_give_the_same_sources(
-    _settled_once: Path, tmp_path: Path, contracts: dict[str, Organisation]
+    _settled_once: Path, tmp_path: Path, two: dict[str, Organisation]
 ) -> None:
     made = tmp_path / "made"
     source = delivery_in(_settled_once / "inbox", "rn")
@@ -244,7 +250,7 @@ def test_real_deliveries_in_three_orders_of_arrival_give_the_same_sources(
         platform = Platform(settings_in(folder), opened(settings_in(folder)))
         for delivery in order:
             assert ingest(delivery, platform.settings, platform.ledger).status == "accepted"
-        inputs = _prepare(platform, contracts)
+        inputs = _prepare(platform, two)
         assert inputs.carried == {"rn.item_responses": 3}
         found.append(
             (_sources(inputs), [record.delivery_id for record in inputs.deliveries if record.organisation == "rn"])
@@ -255,9 +261,9 @@ def test_real_deliveries_in_three_orders_of_arrival_give_the_same_sources(
 
 @pytest.mark.usefixtures("_open_gate")
 def test_a_declared_deletion_of_a_real_delivery_leaves_the_build(
-    settled: Platform, contracts: dict[str, Organisation]
+    settled: Platform, two: dict[str, Organisation]
 ) -> None:
-    before = _prepare(settled, contracts).rows["rn.item_responses"]
+    before = _prepare(settled, two).rows["rn.item_responses"]
     fresh = deliver(delivery_in(settled.settings.inbox_path, "rn"), settled.settings.inbox_path, "next", "2026-Q1")
     gone: list[Row] = []
 
@@ -269,7 +275,7 @@ def test_a_declared_deletion_of_a_real_delivery_leaves_the_build(
     keys = [{name: row[name] for name in ("Toezichtnummer", "Meting", "Beoordelaar", "Item")} for row in gone]
     change_manifest(fresh, deletions=[{"table": "item_responses", "keys": keys}])
     assert ingest(fresh, settled.settings, settled.ledger).status == "accepted"
-    inputs = _prepare(settled, contracts)
+    inputs = _prepare(settled, two)
     assert inputs.rows["rn.item_responses"] == before - 3
     assert inputs.carried == {"rn.item_responses": 2}
 
