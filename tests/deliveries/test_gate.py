@@ -81,7 +81,7 @@ def test_a_required_column_without_a_value_fails() -> None:
     frame = pd.DataFrame({"id": ["1", "2"], "score": [None, None], "note": [None, None]})
     (found,) = judge_evaluated(contract, frame)
     assert (found.rule, found.column, found.status) == ("table.evaluated", "score", Status.FAILED)
-    assert judge_evaluated(contract, frame.assign(score=[None, 1])) == []
+    assert judge_evaluated(contract, frame.assign(score=pd.Series([None, 1.0]))) == []
 
 
 def test_a_rule_over_a_column_without_a_value_is_not_applicable() -> None:
