@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from orchestration.deliveries.contracts import Organisation, read_contracts
@@ -16,6 +17,10 @@ from orchestration.home import initialise, opened
 from orchestration.ledger import Ledger
 from orchestration.settings import Settings
 from orchestration.simulation import simulate
+
+# How long an example takes says something of the machine, nothing of the code.
+hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("house")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def ask_r(folder: Path, script: str, **frames: pd.DataFrame) -> dict[str, np.nda
     source = folder / "script.R"
     source.write_text(PRELUDE + script + CODA, encoding="utf-8")
     done = subprocess.run(
-        [str(RSCRIPT), "--vanilla", str(source), str(folder)], capture_output=True, text=True, timeout=120, check=False
+        [str(RSCRIPT), "--vanilla", str(source), str(folder)], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     answers = pd.read_csv(folder / "answers.csv", float_precision="round_trip")

@@ -154,6 +154,6 @@ def test_a_browser_lays_it_out(page: str, tmp_path: Path) -> None:
     subprocess.run(
         [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
          f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,2400", f"--screenshot={picture}", source.as_uri()],
-        check=True, capture_output=True, timeout=60,
+        check=True, capture_output=True, timeout=300,
     )  # fmt: skip
     assert picture.stat().st_size > 50_000
