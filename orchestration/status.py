@@ -56,13 +56,14 @@ def lines(settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisati
         for delivery in (built[-1]["record"]["deliveries"] if built else [])
     }
     waits = {(item.organisation, item.period): item for item in waiting(settings, ledger, contracts)}
+    newest: dict[str, dict[str, DeliveryRecord]] = {}
+    for record in ledger.deliveries():
+        known = newest.setdefault(record.organisation, {}).get(record.period)
+        if known is None or record.received_at >= known.received_at:
+            newest[record.organisation][record.period] = record
     found = []
     for organisation in contracts.values():
-        records: dict[str, DeliveryRecord] = {}
-        for record in ledger.deliveries(organisation=organisation.name):
-            known = records.get(record.period)
-            if known is None or record.received_at >= known.received_at:
-                records[record.period] = record
+        records = newest.get(organisation.name, {})
         first = settings.first_quarter if organisation.cadence == "quarterly" else str(settings.first_registry_year)
         periods = set(records) | {period for name, period in waits if name == organisation.name}
         for period in sorted(periods | set(periods_due(organisation, first, today))):

@@ -228,7 +228,7 @@ def read_table(path: Path, organisation: str) -> Table:
     )
 
 
-def read_organisation(folder: Path) -> Organisation:
+def read_organisation(folder: Path, *, with_tables: bool = True) -> Organisation:
     """Read one organisation's folder of contracts. Raises ContractError when a file contradicts itself."""
     raw = _read_yaml(folder / "_organisation.yml")
     name = raw["organisation"]
@@ -241,7 +241,7 @@ def read_organisation(folder: Path) -> Organisation:
         cadence=raw["cadence"],
         schema_version=str(raw["schema_version"]),
         forms=raw["forms"],
-        tables=tuple(read_table(folder / f"{table}.yml", name) for table in raw["tables"]),
+        tables=tuple(read_table(folder / f"{table}.yml", name) for table in raw["tables"] if with_tables),
         shrink_tolerance=float(raw.get("shrink_tolerance", 0.0)),
     )
 
@@ -249,8 +249,16 @@ def read_organisation(folder: Path) -> Organisation:
 @cache
 def read_contracts(expectations: Path) -> dict[str, Organisation]:
     """Every organisation below `expectations`, by name, in alphabetical order."""
-    folders = sorted(path.parent for path in expectations.glob("*/_organisation.yml"))
-    return {folder.name: read_organisation(folder) for folder in folders}
+    return {folder.name: read_organisation(folder) for folder in _folders(expectations)}
+
+
+def read_organisations(expectations: Path) -> dict[str, Organisation]:
+    """As `read_contracts`, without the tables: who delivers and how often, for those who must answer at once."""
+    return {folder.name: read_organisation(folder, with_tables=False) for folder in _folders(expectations)}
+
+
+def _folders(expectations: Path) -> list[Path]:
+    return sorted(path.parent for path in expectations.glob("*/_organisation.yml"))
 
 
 def tables_of(contracts: Mapping[str, Organisation]) -> Iterator[Table]:
