@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,15 @@ from dagster._utils.warnings import BetaWarning
 
 from orchestration.analysis.assets import analysis_assets
 from orchestration.automation import (
+    Launched,
     build_condition,
     chain_condition,
     deliveries_by_partition,
+    in_processes,
     inbox_sensor,
+    instance_of,
     refit_condition,
+    run_job,
     yearly_schedule,
 )
 from orchestration.deliveries.assets import delivery_assets, job_name
@@ -34,6 +38,7 @@ from orchestration.warehouse.assets import build_inputs_asset, version_asset, wa
 from orchestration.warehouse.build import one_writer
 
 MAX_TICKS = 12
+BACKLOG = 12  # partitions; from here on processes of their own are worth what it costs to start them
 
 
 def build_defs(settings: Settings | None = None) -> dg.Definitions:
@@ -70,16 +75,6 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
 
 
 @dataclass(frozen=True)
-class Launched:
-    """What one run did: its job, partition, id, whether it succeeded, and the steps that failed."""
-
-    name: str
-    partition: str | None
-    run_id: str
-    is_success: bool
-
-
-@dataclass(frozen=True)
 class Refreshed:
     """What a refresh did: the runs, the assets that were requested by condition, and what could not be placed."""
 
@@ -109,6 +104,7 @@ def launch(
     defs = build_defs(settings)
     runs: list[Launched] = []
     requested: list[str] = []
+    is_home = instance is None
     with one_writer(settings), contextlib.nullcontext(instance) if instance else instance_of(settings) as instance:
         ticker = Ticker(defs, instance, settings.dagster_home / "automation.json")
         if not ticker.has_baseline:
@@ -120,11 +116,23 @@ def launch(
         unplaced = tuple(
             f"{item.organisation}/{item.period}/{item.path.name}" for item in items if item.path not in placed
         )
-        for position, ((organisation, partition), _) in enumerate(grouped.items()):
-            progress(f"gate {organisation} {partition or ''}".strip(), position, len(grouped))
-            job = defs.resolve_job_def(job_name(organisation))
-            runs.append(_run(job, instance, partition, None))
-        progress("gate", len(grouped), len(grouped))
+        done = 0
+        partitions: dict[str, list[str | None]] = {}
+        for organisation, partition in grouped:
+            partitions.setdefault(organisation, []).append(partition)
+        if is_home and len(grouped) >= BACKLOG:
+            taken_in: Iterable[tuple[str, list[Launched]]] = in_processes(settings, partitions)
+        else:
+            landing = {organisation: defs.resolve_job_def(job_name(organisation)) for organisation in partitions}
+            taken_in = (
+                (organisation, [run_job(landing[organisation], instance, partition)])
+                for organisation, partition in grouped
+            )
+        progress("gate", done, len(grouped))
+        for organisation, launched in taken_in:
+            runs.extend(launched)
+            done += len(launched)
+            progress(f"gate {organisation}", done, len(grouped))
         for _ in range(MAX_TICKS):
             keys = ticker.tick()
             if not keys:
@@ -132,22 +140,9 @@ def launch(
                 break
             requested.extend(key.to_user_string() for key in keys)
             progress(", ".join(sorted({key.path[0] for key in keys})), 0, 1)
-            runs.append(_run(defs.resolve_implicit_global_asset_job_def(), instance, None, keys))
+            runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, keys))
             ticker.remember()
     return Refreshed(tuple(runs), tuple(requested), unplaced)
-
-
-def _run(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, partition: str | None, keys: list[dg.AssetKey] | None
-) -> Launched:
-    result = job.execute_in_process(
-        instance=instance,
-        partition_key=partition,
-        asset_selection=keys,
-        raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-    )
-    return Launched(job.name, partition, result.run_id, result.success)
 
 
 class Ticker:
@@ -177,13 +172,6 @@ class Ticker:
         """Keep where the evaluation is."""
         if self._cursor is not None:
             write_atomically(self._memory, serialize_value(self._cursor).encode())
-
-
-@contextlib.contextmanager
-def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance of the home."""
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        yield instance
 
 
 @dg.definitions

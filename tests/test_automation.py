@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from orchestration.automation import in_processes, instance_of
 from orchestration.definitions import Refreshed, build_defs, launch
 from orchestration.home import initialise
 from orchestration.ledger import Ledger
@@ -184,3 +185,31 @@ def test_every_asset_says_what_it_is_who_owns_it_and_where_it_belongs(settings: 
     specs = build_defs(settings).resolve_all_asset_specs()
     assert {spec.group_name for spec in specs} == {"deliveries", "warehouse", "versions", "analysis"}
     assert [spec.key for spec in specs if not spec.description or not spec.owners] == []
+
+
+def test_organisations_taken_in_side_by_side_keep_their_order_and_their_verdicts(
+    backlog: Path, settings: Settings
+) -> None:
+    for organisation, period in (("rn", "2025-Q1"), ("rn", "2025-Q2"), ("registry", "2024")):
+        deliver(backlog, settings, organisation, period)
+    mutate(deliver(backlog, settings, "registry", "2025"), "unknown_code")
+    partitions = {"registry": ["2024", "2025"], "rn": ["2025-01", "2025-04"]}
+
+    launched = dict(in_processes(settings, partitions))
+
+    assert {name: [run.partition for run in runs] for name, runs in launched.items()} == partitions
+    assert [run.is_success for run in launched["rn"]] == [True, True]
+    assert [run.is_success for run in launched["registry"]] == [True, False]
+    records = {(record.organisation, record.period): record for record in Ledger(settings.ledger_location).deliveries()}
+    assert {key: record.status for key, record in records.items()} == {
+        ("registry", "2024"): "accepted",
+        ("registry", "2025"): "rejected",
+        ("rn", "2025-Q1"): "accepted",
+        ("rn", "2025-Q2"): "accepted",
+    }
+    assert records["rn", "2025-Q1"].decided_at < records["rn", "2025-Q2"].decided_at  # type: ignore[operator]
+    with instance_of(settings) as instance:  # every run can be seen in the UI
+        seen = {run.run_id for run in instance.get_runs()}
+        key = dg.AssetKey(["deliveries", "rn"])
+        assert instance.get_materialized_partitions(key) == {"2025-01", "2025-04"}
+    assert seen == {run.run_id for runs in launched.values() for run in runs}
