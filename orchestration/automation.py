@@ -9,6 +9,7 @@ import gc
 import multiprocessing
 import os
 import sqlite3
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -188,17 +189,30 @@ def in_processes(
 
     Organisations share no row and are judged apart; the ledger and the instance are databases that take turns. The
     largest backlogs go first. Gives each organisation as it is done; the order of the verdicts does not depend on it.
+    A process ends with the one that started it, which holds the lock of the one writer.
     """
     largest_first = sorted(partitions, key=lambda name: (-len(partitions[name]), name))
     workers = min(len(partitions), os.cpu_count() or 1)
     # Opened here first: two processes that open a new instance at once would both make its tables.
-    with instance_of(settings), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with instance_of(settings), ProcessPoolExecutor(workers, spawn, initializer=_end_with_parent) as pool:
         working = {
             pool.submit(_take_in, settings, name, tuple(partitions[name]), gc.get_threshold()): name
             for name in largest_first
         }
         for future in as_completed(working):
             yield working[future], future.result()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - a process of the pool has one
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _take_in(

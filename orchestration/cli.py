@@ -17,8 +17,8 @@ import click
 
 from orchestration.settings import Settings
 
-# A command lives for seconds and loads libraries of hundreds of thousands of objects: with Python's own thresholds a
-# sixth of the time of `demo` goes into looking through all of them for garbage that is not there.
+# A command lives for seconds and loads libraries of hundreds of thousands of objects: with Python's own thresholds it
+# looks through all of them, again and again, for garbage that is not there.
 COLLECT_SELDOM = (100_000, 20, 50)
 
 

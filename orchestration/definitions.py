@@ -128,11 +128,11 @@ def launch(
                 (organisation, [run_job(landing[organisation], instance, partition)])
                 for organisation, partition in grouped
             )
-        progress("gate", done, len(grouped))
-        for organisation, launched in taken_in:
+        progress(f"gate {', '.join(sorted(partitions))}".strip(), done, len(grouped))
+        for _, launched in taken_in:
             runs.extend(launched)
             done += len(launched)
-            progress(f"gate {organisation}", done, len(grouped))
+            progress("gate", done, len(grouped))
         for _ in range(MAX_TICKS):
             keys = ticker.tick()
             if not keys:
