@@ -5,14 +5,11 @@ have. Both conditions were tried against real runs (`tests/test_automation.py`);
 """
 
 import contextlib
-import gc
-import multiprocessing
-import os
+import functools
 import sqlite3
-import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,46 +179,43 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def in_processes(
-    settings: Settings, partitions: Mapping[str, Sequence[str | None]]
-) -> Iterator[tuple[str, list[Launched]]]:
+def side_by_side(
+    settings: Settings, pool: Executor, workers: int, partitions: Mapping[str, Sequence[str | None]]
+) -> Iterator[Launched]:
     """Take in a backlog: each organisation's partitions in order, organisations side by side in processes of their own.
 
     Organisations share no row and are judged apart; the ledger and the instance are databases that take turns. The
-    largest backlogs go first. Gives each organisation as it is done; the order of the verdicts does not depend on it.
-    A process ends with the one that started it, which holds the lock of the one writer.
+    organisation with most left goes next. Gives each run as it is done; no verdict depends on the order between
+    organisations.
     """
-    largest_first = sorted(partitions, key=lambda name: (-len(partitions[name]), name))
-    workers = min(len(partitions), os.cpu_count() or 1)
-    # Opened here first: two processes that open a new instance at once would both make its tables.
-    spawn = multiprocessing.get_context("spawn")
-    with instance_of(settings), ProcessPoolExecutor(workers, spawn, initializer=_end_with_parent) as pool:
-        working = {
-            pool.submit(_take_in, settings, name, tuple(partitions[name]), gc.get_threshold()): name
-            for name in largest_first
-        }
-        for future in as_completed(working):
-            yield working[future], future.result()
+    left = {organisation: deque(keys) for organisation, keys in partitions.items() if keys}
+    working: dict[Future[Launched], str] = {}
+    while left or working:
+        busy = set(working.values())
+        free = sorted((name for name in left if name not in busy), key=lambda name: (-len(left[name]), name))
+        for name in free[: workers - len(working)]:
+            working[pool.submit(_take_in, settings, name, left[name].popleft())] = name
+            if not left[name]:
+                del left[name]
+        done, _ = wait(working, return_when=FIRST_COMPLETED)
+        for future in done:
+            del working[future]
+            yield future.result()
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # noqa: S101 - a process of the pool has one
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+@functools.cache
+def _instance(settings: Settings) -> dg.DagsterInstance:
+    """The instance as a worker has it: open until the process ends."""
+    return contextlib.ExitStack().enter_context(instance_of(settings))
 
 
-def _take_in(
-    settings: Settings, organisation: str, partitions: Sequence[str | None], thresholds: tuple[int, int, int]
-) -> list[Launched]:
-    gc.set_threshold(*thresholds)
+@functools.cache
+def _landing_job(settings: Settings, organisation: str) -> dg.JobDefinition:
     contracts = read_contracts(settings.expectations)
     landing = delivery_asset(contracts[organisation], settings, contracts)
     job = dg.define_asset_job(job_name(organisation), selection=[landing])
-    resolved = dg.Definitions(assets=[landing], jobs=[job], executor=dg.in_process_executor).resolve_job_def(job.name)
-    with instance_of(settings) as instance:
-        return [run_job(resolved, instance, partition) for partition in partitions]
+    return dg.Definitions(assets=[landing], jobs=[job], executor=dg.in_process_executor).resolve_job_def(job.name)
+
+
+def _take_in(settings: Settings, organisation: str, partition: str | None) -> Launched:
+    return run_job(_landing_job(settings, organisation), _instance(settings), partition)

@@ -5,17 +5,22 @@ Heavy libraries are imported where they are used, so that `--help`, `status` and
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
-from orchestration.settings import Settings
+from orchestration.trouble import Mendable
+
+if TYPE_CHECKING:
+    from orchestration.settings import Settings
 
 # A command lives for seconds and loads libraries of hundreds of thousands of objects: with Python's own thresholds it
 # looks through all of them, again and again, for garbage that is not there.
@@ -34,14 +39,9 @@ def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from orchestration.deliveries.contracts import ContractError
-        from orchestration.deliveries.keys import PseudonymKeyError
-        from orchestration.home import NoHome
-        from orchestration.warehouse.versions import VersionDamaged
-
         try:
             return function(*args, **kwargs)
-        except (NoHome, PseudonymKeyError, ContractError, VersionDamaged, FileExistsError, PermissionError) as error:
+        except (Mendable, FileExistsError, PermissionError) as error:
             raise _Trouble(str(error)) from None
 
     return wrapped
@@ -142,14 +142,19 @@ def check(delivery: Path, lang: str, as_json: bool) -> None:
 @_plainly
 def refresh(as_json: bool) -> None:
     """Take in what waits, build, publish, and refit what has changed."""
+    from orchestration.deliveries.contracts import read_organisations
+    from orchestration.deliveries.inbox import is_backlog
     from orchestration.home import home_settings, opened
+    from orchestration.workers import apart
 
     settings = home_settings()
-    opened(settings)
+    ledger = opened(settings)
+    if is_backlog(settings, ledger, read_organisations(settings.expectations)):
+        _leave(apart(_refresh, settings, as_json, os.cpu_count() or 1))
     _leave(_refresh(settings, as_json))
 
 
-def _refresh(settings: Settings, as_json: bool) -> int:
+def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:
     from orchestration.definitions import launch
     from orchestration.ledger import Ledger, now
     from orchestration.terminal import progress_on_terminal
@@ -158,7 +163,7 @@ def _refresh(settings: Settings, as_json: bool) -> int:
     ledger = Ledger(settings.ledger_location)
     before, began = current_id(settings), now()
     with progress_on_terminal(is_quiet=as_json) as progress:
-        done = launch(settings, progress)
+        done = launch(settings, progress, workers=workers)
     deliveries = [record for record in ledger.deliveries() if record.decided_at and record.decided_at >= began]
     rejected = [record for record in deliveries if record.status == "rejected"]
     after, fits = current_id(settings), ledger.fits()
@@ -264,7 +269,9 @@ def versions(as_json: bool) -> None:
 def demo(clients: int, seed: int) -> None:
     """Simulate four years of deliveries beside the real North Carolina cohort and take them all the way."""
     from orchestration import home
+    from orchestration.settings import Settings
     from orchestration.simulation import simulate as run
+    from orchestration.workers import apart, load_early
 
     settings = Settings(admit_test_numbers=True)
     if settings.home_path.exists() and any(settings.home_path.iterdir()) and not home.is_demo(settings):
@@ -273,11 +280,12 @@ def demo(clients: int, seed: int) -> None:
     settings.home_path.mkdir(parents=True)
     (settings.home_path / home.DEMO_MARK).touch()
     home.initialise(settings)
+    load_early()
     truth = run(settings.inbox_path, clients, seed)
     click.echo(
         f"{truth['deliveries']} deliveries written: {clients} simulated clients, and the real North Carolina cohort"
     )
-    code = _refresh(settings, as_json=False)
+    code = apart(_refresh, settings, as_json=False, workers=os.cpu_count() or 1)
     if code == 0:
         click.echo(f"report: {settings.home_path / 'report.html'}")
         click.echo("next: `delictvrij status`, `delictvrij versions`, `delictvrij ui`")
@@ -297,5 +305,26 @@ def ui(port: int | None) -> None:
     _leave(serve(settings, port or settings.ui_port))
 
 
+def run() -> None:
+    """What the console script calls: `main`, and then an end at once.
+
+    The interpreter would look for garbage in all that is loaded once more before it ends, which takes seconds. What is
+    registered with `atexit` has its turn first.
+    """
+    left = {"code": 1}
+
+    def end() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(left["code"])
+
+    atexit.register(end)
+    try:
+        main()
+    except SystemExit as ended:
+        left["code"] = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise
+
+
 if __name__ == "__main__":
-    main()
+    run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,11 @@ from orchestration.automation import (
     build_condition,
     chain_condition,
     deliveries_by_partition,
-    in_processes,
     inbox_sensor,
     instance_of,
     refit_condition,
     run_job,
+    side_by_side,
     yearly_schedule,
 )
 from orchestration.deliveries.assets import delivery_assets, job_name
@@ -36,9 +37,9 @@ from orchestration.settings import Settings
 from orchestration.warehouse import dbt
 from orchestration.warehouse.assets import build_inputs_asset, version_asset, warehouse_models
 from orchestration.warehouse.build import one_writer
+from orchestration.workers import forked
 
 MAX_TICKS = 12
-BACKLOG = 12  # partitions; from here on processes of their own are worth what it costs to start them
 
 
 def build_defs(settings: Settings | None = None) -> dg.Definitions:
@@ -94,54 +95,57 @@ def launch(
     settings: Settings,
     progress: Progress = lambda what, done, total: None,
     instance: dg.DagsterInstance | None = None,
+    workers: int = 0,
 ) -> Refreshed:
     """Take in what waits, then build and refit as the conditions ask, until nothing is asked for any more.
 
-    The same assets, conditions and instance as under the daemon; runs are in this process and appear in the UI.
+    The same assets, conditions and instance as under the daemon; runs are in this process and appear in the UI. With
+    `workers`, as many forks of this process take in what waits; such a process is one that `apart` made.
     """
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(forked(workers)) if workers else None
+        stack.enter_context(one_writer(settings))
+        return _launch(settings, progress, instance or stack.enter_context(instance_of(settings)), pool, workers)
+
+
+def _launch(
+    settings: Settings, progress: Progress, instance: dg.DagsterInstance, pool: Executor | None, workers: int
+) -> Refreshed:
     contracts = read_contracts(settings.expectations)
     ledger = Ledger(settings.ledger_location)
     defs = build_defs(settings)
     runs: list[Launched] = []
     requested: list[str] = []
-    is_home = instance is None
-    with one_writer(settings), contextlib.nullcontext(instance) if instance else instance_of(settings) as instance:
-        ticker = Ticker(defs, instance, settings.dagster_home / "automation.json")
-        if not ticker.has_baseline:
-            ticker.tick()
+    ticker = Ticker(defs, instance, settings.dagster_home / "automation.json")
+    if not ticker.has_baseline:
+        ticker.tick()
+        ticker.remember()
+    items = waiting(settings, ledger, contracts)
+    grouped = deliveries_by_partition(items, contracts)
+    placed = {item.path for group in grouped.values() for item in group}
+    unplaced = tuple(f"{item.organisation}/{item.period}/{item.path.name}" for item in items if item.path not in placed)
+    partitions: dict[str, list[str | None]] = {}
+    for organisation, partition in grouped:
+        partitions.setdefault(organisation, []).append(partition)
+    if pool:
+        taken_in: Iterable[Launched] = side_by_side(settings, pool, workers, partitions)
+    else:
+        landing = {organisation: defs.resolve_job_def(job_name(organisation)) for organisation in partitions}
+        taken_in = (run_job(landing[organisation], instance, partition) for organisation, partition in grouped)
+    if grouped:
+        progress("gate", 0, len(grouped))
+    for done, run in enumerate(taken_in, start=1):
+        runs.append(run)
+        progress(f"gate {run.name.removeprefix('deliver_')} {run.partition or ''}".strip(), done, len(grouped))
+    for _ in range(MAX_TICKS):
+        keys = ticker.tick()
+        if not keys:
             ticker.remember()
-        items = waiting(settings, ledger, contracts)
-        grouped = deliveries_by_partition(items, contracts)
-        placed = {item.path for group in grouped.values() for item in group}
-        unplaced = tuple(
-            f"{item.organisation}/{item.period}/{item.path.name}" for item in items if item.path not in placed
-        )
-        done = 0
-        partitions: dict[str, list[str | None]] = {}
-        for organisation, partition in grouped:
-            partitions.setdefault(organisation, []).append(partition)
-        if is_home and len(grouped) >= BACKLOG:
-            taken_in: Iterable[tuple[str, list[Launched]]] = in_processes(settings, partitions)
-        else:
-            landing = {organisation: defs.resolve_job_def(job_name(organisation)) for organisation in partitions}
-            taken_in = (
-                (organisation, [run_job(landing[organisation], instance, partition)])
-                for organisation, partition in grouped
-            )
-        progress(f"gate {', '.join(sorted(partitions))}".strip(), done, len(grouped))
-        for _, launched in taken_in:
-            runs.extend(launched)
-            done += len(launched)
-            progress("gate", done, len(grouped))
-        for _ in range(MAX_TICKS):
-            keys = ticker.tick()
-            if not keys:
-                ticker.remember()
-                break
-            requested.extend(key.to_user_string() for key in keys)
-            progress(", ".join(sorted({key.path[0] for key in keys})), 0, 1)
-            runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, keys))
-            ticker.remember()
+            break
+        requested.extend(key.to_user_string() for key in keys)
+        progress(", ".join(sorted({key.path[0] for key in keys})), 0, 1)
+        runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, keys))
+        ticker.remember()
     return Refreshed(tuple(runs), tuple(requested), unplaced)
 
 

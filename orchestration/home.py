@@ -9,12 +9,13 @@ from orchestration.deliveries.keys import PseudonymKeyError, make_key, read_key
 from orchestration.files import write_atomically
 from orchestration.ledger import Ledger
 from orchestration.settings import CHECKOUT, Settings
+from orchestration.trouble import Mendable
 
 DEMO_MARK = "made-by-demo"
 DAGSTER_CONFIG = CHECKOUT / "deploy" / "dagster.yaml"
 
 
-class NoHome(RuntimeError):
+class NoHome(Mendable):
     """There is no home yet; says how to make one."""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestration.automation import in_processes, instance_of
+from orchestration.automation import instance_of
 from orchestration.definitions import Refreshed, build_defs, launch
 from orchestration.home import initialise
 from orchestration.ledger import Ledger
@@ -22,6 +22,7 @@ from orchestration.settings import Settings
 from orchestration.simulation import simulate
 from orchestration.simulation.mutations import mutate
 from orchestration.warehouse.versions import current_id, current_version, verify
+from orchestration.workers import apart
 
 EARLY = {"rn": ["2025-Q2"], "svg": ["2025-Q2"], "ljr": ["2025-Q2"], "registry": ["2024"], "north_carolina": ["1978"]}
 
@@ -193,13 +194,19 @@ def test_organisations_taken_in_side_by_side_keep_their_order_and_their_verdicts
     for organisation, period in (("rn", "2025-Q1"), ("rn", "2025-Q2"), ("registry", "2024")):
         deliver(backlog, settings, organisation, period)
     mutate(deliver(backlog, settings, "registry", "2025"), "unknown_code")
-    partitions = {"registry": ["2024", "2025"], "rn": ["2025-01", "2025-04"]}
 
-    launched = dict(in_processes(settings, partitions))
+    done = apart(launch, settings, workers=2)
 
-    assert {name: [run.partition for run in runs] for name, runs in launched.items()} == partitions
-    assert [run.is_success for run in launched["rn"]] == [True, True]
-    assert [run.is_success for run in launched["registry"]] == [True, False]
+    assert not done.is_success
+    runs = [run for run in done.runs if run.name.startswith("deliver_")]
+    assert [(run.partition, run.is_success) for run in runs if run.name == "deliver_rn"] == [
+        ("2025-01", True),
+        ("2025-04", True),
+    ]
+    assert [(run.partition, run.is_success) for run in runs if run.name == "deliver_registry"] == [
+        ("2024", True),
+        ("2025", False),
+    ]
     records = {(record.organisation, record.period): record for record in Ledger(settings.ledger_location).deliveries()}
     assert {key: record.status for key, record in records.items()} == {
         ("registry", "2024"): "accepted",
@@ -212,4 +219,4 @@ def test_organisations_taken_in_side_by_side_keep_their_order_and_their_verdicts
         seen = {run.run_id for run in instance.get_runs()}
         key = dg.AssetKey(["deliveries", "rn"])
         assert instance.get_materialized_partitions(key) == {"2025-01", "2025-04"}
-    assert seen == {run.run_id for runs in launched.values() for run in runs}
+    assert seen == {run.run_id for run in done.runs}

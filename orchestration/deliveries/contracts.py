@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import yaml
 
+from orchestration.trouble import Mendable
+
 ColumnType = Literal["text", "code", "integer", "decimal", "date"]
 PersonalClass = Literal["identifier", "quasi_identifier", "free_text", "none"]
 Language = Literal["nl", "en"]
@@ -30,7 +32,7 @@ _IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class ContractError(ValueError):
+class ContractError(Mendable):
     """A contract file says something that cannot be true; names the file and the column."""
 
 

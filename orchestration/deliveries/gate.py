@@ -52,6 +52,11 @@ def _batch_definition() -> Any:
     )
 
 
+def load() -> None:
+    """Load Great Expectations now rather than at the first delivery; it takes seconds."""
+    _batch_definition()
+
+
 @contextlib.contextmanager
 def _configured_once() -> Iterator[None]:
     """Inside, each expectation works its configuration out once: a third of the time of a suite.

@@ -15,10 +15,12 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration.trouble import Mendable
+
 KEY_BYTES = 32
 
 
-class PseudonymKeyError(RuntimeError):
+class PseudonymKeyError(Mendable):
     """The pseudonym key cannot be used; says why and what to do. The key is never made anew in silence."""
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestration.files import folder_by_rename, swap_link, write_json
 from orchestration.hashing import combined_hash, content_hash, sha256_file
 from orchestration.settings import Settings
+from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,7 @@ MANIFEST = "manifest.json"
 CURRENT = "current"
 
 
-class VersionDamaged(RuntimeError):
+class VersionDamaged(Mendable):
     """A version's files are not what its manifest says; names the tables."""
 
 

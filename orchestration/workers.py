@@ -1,0 +1,85 @@
+"""Processes of their own: for a refresh with a backlog, and in it for organisations that are taken in side by side.
+
+Great Expectations, dbt, Dagster and lifelines take many seconds to load. A server process loads them once, and may do so
+while the command that asks for it still does something else; the refresh is forked from it, and its workers from the
+refresh.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
+from typing import ParamSpec, TypeVar
+
+from orchestration.trouble import Mendable
+
+PRELOADED = ["orchestration.definitions", "orchestration.loaded"]
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+class WorkerDied(Mendable):
+    """A process that a refresh needs was ended from outside."""
+
+
+def load_early() -> None:
+    """Start the server from which `apart` forks; it loads the libraries while the caller goes on."""
+    _server()
+    forkserver.ensure_running()
+
+
+def _server() -> BaseContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def apart(function: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+    """Call a function in a process of its own, the libraries loaded. Raises what it raises, and WorkerDied."""
+    with _pool(1, _server()) as pool:
+        return pool.submit(function, *args, **kwargs).result()
+
+
+@contextmanager
+def forked(count: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of forks of this process. Raises WorkerDied.
+
+    To be called in a process that `apart` made, before it opens a database: a fork must not share a connection.
+    """
+    with _pool(count, multiprocessing.get_context("fork")) as pool:
+        pool.submit(os.getpid).result()  # all are forked at the first task, so now
+        yield pool
+
+
+@contextmanager
+def _pool(count: int, context: BaseContext) -> Iterator[ProcessPoolExecutor]:
+    try:
+        with ProcessPoolExecutor(count, context, initializer=_begin, initargs=gc.get_threshold()) as pool:
+            yield pool
+    except BrokenProcessPool:
+        raise WorkerDied(
+            "a process of the refresh was ended from outside (by a person, or for want of memory); what it had not "
+            "finished still waits in the inbox: run `delictvrij refresh` again"
+        ) from None
+
+
+def _begin(*thresholds: int) -> None:
+    """Whatever happens to the process that asked for this one: this one ends with it."""
+    gc.set_threshold(*thresholds)
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - a process of a pool has one
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
