@@ -52,9 +52,7 @@ def serve(settings: Settings, port: int) -> int:
         **os.environ,
         "DAGSTER_HOME": str(settings.dagster_home),
         "DELICTVRIJ_HOME": str(settings.home_path),
-        "DAGSTER_DISABLE_TELEMETRY": "yes",
         "DELICTVRIJ_ADMIT_TEST_NUMBERS": str(settings.admit_test_numbers),
-        "GX_ANALYTICS_ENABLED": "false",
     }
     command = [str(dagster), "dev", "-w", str(CHECKOUT / "workspace.yaml"), "-h", settings.ui_host, "-p", str(port)]
     print(f"Dagster on http://{settings.ui_host}:{port}", file=sys.stderr)

@@ -36,10 +36,7 @@ class Limits:
 
 @functools.cache
 def _batch_definition() -> Any:
-    """A batch definition on a throw-away Great Expectations context, without analytics or progress bars."""
-    import os
-
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    """A batch definition on a throw-away Great Expectations context, without progress bars."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 

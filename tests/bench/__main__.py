@@ -45,28 +45,38 @@ def run_seconds(arguments: Sequence[str], environment: Mapping[str, str]) -> flo
 
 def timings(folder: Path, clients: int, many: int) -> Iterator[Timing]:
     """Each timing as it is known: a backlog of `clients` clients, a simulation of `many`, all below `folder`."""
-    inbox = folder / "inbox"
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("DELICTVRIJ_")},
-        "DELICTVRIJ_HOME": str(folder / "home"),
-        "DELICTVRIJ_INBOX": str(inbox),
-        "DELICTVRIJ_ADMIT_TEST_NUMBERS": "true",
-    }
 
-    def once(what: str, *arguments: str) -> Timing:
+    def home(name: str) -> dict[str, str]:
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("DELICTVRIJ_")},
+            "DELICTVRIJ_HOME": str(folder / name),
+            "DELICTVRIJ_INBOX": str(folder / f"{name}-inbox"),
+            "DELICTVRIJ_ADMIT_TEST_NUMBERS": "true",
+        }
+
+    def once(what: str, *arguments: str, environment: Mapping[str, str]) -> Timing:
         return Timing(what, run_seconds(arguments, environment), 1)
 
-    def median(what: str, *arguments: str) -> Timing:
+    def median(what: str, *arguments: str, environment: Mapping[str, str]) -> Timing:
         return Timing(what, statistics.median(run_seconds(arguments, environment) for _ in range(REPEATS)), REPEATS)
 
-    yield once(f"simulate {many:,} clients as CSV", "simulate", str(folder / "many"), f"--clients={many}", "--form=csv")
-    run_seconds(["init"], environment)
-    run_seconds(["simulate", str(inbox), f"--clients={clients}"], environment)
-    yield once(f"refresh, the backlog of {clients:,} clients", "refresh")
-    yield once("refresh, nothing new", "refresh")
-    yield median("--help", "--help")
-    yield median("status", "status")
-    yield median("versions", "versions")
+    snapshots, backlog = home("snapshots"), home("backlog")
+    yield once(
+        f"simulate {many:,} clients as CSV",
+        "simulate", str(folder / "many"), f"--clients={many}", "--form=csv",
+        environment=backlog,
+    )  # fmt: skip
+    for environment, periods in ((snapshots, "last"), (backlog, "all")):
+        run_seconds(["init"], environment)
+        run_seconds(
+            ["simulate", environment["DELICTVRIJ_INBOX"], f"--clients={clients}", f"--periods={periods}"], environment
+        )
+    yield once(f"refresh, {clients:,} clients, last snapshots", "refresh", environment=snapshots)
+    yield once(f"refresh, {clients:,} clients, the whole backlog", "refresh", environment=backlog)
+    yield once("refresh, nothing new", "refresh", environment=backlog)
+    yield median("--help", "--help", environment=backlog)
+    yield median("status", "status", environment=backlog)
+    yield median("versions", "versions", environment=backlog)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
