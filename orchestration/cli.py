@@ -143,15 +143,17 @@ def check(delivery: Path, lang: str, as_json: bool) -> None:
 def refresh(as_json: bool) -> None:
     """Take in what waits, build, publish, and refit what has changed."""
     from orchestration.deliveries.contracts import read_organisations
-    from orchestration.deliveries.inbox import is_backlog
+    from orchestration.deliveries.inbox import BACKLOG, waiting
     from orchestration.home import home_settings, opened
     from orchestration.workers import apart
 
     settings = home_settings()
     ledger = opened(settings)
-    if is_backlog(settings, ledger, read_organisations(settings.expectations)):
-        _leave(apart(_refresh, settings, as_json, os.cpu_count() or 1))
-    _leave(_refresh(settings, as_json))
+    waits = len(waiting(settings, ledger, read_organisations(settings.expectations)))
+    ledger.close()
+    if waits >= BACKLOG:
+        _leave(apart(_refresh, settings, as_json, workers=os.cpu_count() or 1))
+    _leave(_refresh(settings, as_json, workers=min(waits, 1)))
 
 
 def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:

@@ -100,7 +100,7 @@ def launch(
     """Take in what waits, then build and refit as the conditions ask, until nothing is asked for any more.
 
     The same assets, conditions and instance as under the daemon; runs are in this process and appear in the UI. With
-    `workers`, as many forks of this process take in what waits; such a process is one that `apart` made.
+    `workers`, as many forks of this process take in what waits; it has no database open then.
     """
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(forked(workers)) if workers else None

@@ -128,6 +128,10 @@ class Ledger:
         if url.startswith("sqlite"):
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
 
+    def close(self) -> None:
+        """Close the connections; the next method opens one anew. Before a fork, so that no process inherits one."""
+        self._engine.dispose()
+
     def create(self) -> None:
         """Make the tables that are not there yet."""
         _metadata.create_all(self._engine)

@@ -1,12 +1,14 @@
-"""Importing this module loads the libraries that a refresh uses late, so that processes forked afterwards have them."""
+"""Importing this module loads the libraries that a refresh uses late: early, while there is time, or before a fork."""
 
 from __future__ import annotations
 
+import dbt.adapters.duckdb
+import dbt.cli.main
 import lifelines
-import matplotlib.figure
+import matplotlib.pyplot
 
 from orchestration.deliveries import gate
 
 gate.load()
 
-__all__ = ["gate", "lifelines", "matplotlib"]
+__all__ = ["dbt", "gate", "lifelines", "matplotlib"]

@@ -53,7 +53,7 @@ def apart(function: Callable[_Arguments, _Result], *args: _Arguments.args, **kwa
 def forked(count: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of forks of this process. Raises WorkerDied.
 
-    To be called in a process that `apart` made, before it opens a database: a fork must not share a connection.
+    To be called before this process opens a database: a fork must not share a connection.
     """
     with _pool(count, multiprocessing.get_context("fork")) as pool:
         pool.submit(os.getpid).result()  # all are forked at the first task, so now

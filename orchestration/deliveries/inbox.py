@@ -12,7 +12,7 @@ from orchestration.hashing import combined_hash
 from orchestration.ledger import Ledger
 from orchestration.settings import Settings
 
-BACKLOG = 12  # deliveries; from here on processes of their own are worth what it costs to start them
+BACKLOG = 12  # deliveries; from here on it is worth while to take them in side by side
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,6 @@ def signature(delivery: Path) -> str:
     """What a delivery's files look like from outside: names, sizes and times of change, as a hash."""
     seen = {path.name: path.lstat() for path in delivery.iterdir()}
     return combined_hash({name: f"{stat.st_size} {stat.st_mtime_ns}" for name, stat in seen.items()})
-
-
-def is_backlog(settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisation]) -> bool:
-    """Whether so much waits that it is taken in by processes side by side."""
-    return len(waiting(settings, ledger, contracts)) >= BACKLOG
 
 
 def waiting(settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisation]) -> list[Waiting]:

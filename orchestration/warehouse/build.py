@@ -93,7 +93,13 @@ def require_all(contracts: Mapping[str, Organisation], ledger: Ledger) -> dict[s
     return by_organisation
 
 
-def snapshot(root: Path, records: Sequence[DeliveryRecord], table: Table, target: Path) -> tuple[int, int]:
+def snapshot(
+    connection: duckdb.DuckDBPyConnection,
+    root: Path,
+    records: Sequence[DeliveryRecord],
+    table: Table,
+    target: Path,
+) -> tuple[int, int]:
     """Write the effective snapshot of one table to `target`; gives its rows and how many of them were carried forward.
 
     The newest delivery counts whole. A row that an earlier one had and later ones lack is carried forward from the
@@ -119,25 +125,24 @@ def snapshot(root: Path, records: Sequence[DeliveryRecord], table: Table, target
         for position, record in enumerate(records)
         for keys in raw.read_deletions(root, table.organisation, str(record.content_hash)).get(table.name, [])
     ]
-    with duckdb.connect() as connection:
-        connection.register("delivery_order", order)
-        files = "[" + ", ".join("'" + name.replace("'", "''") + "'" for name in order["file"].to_pylist()) + "]"
-        gone = _deleted_clause(connection, table, deleted)
-        connection.execute(
-            f"""
-            create table snapshot as
-            select {columns}, _delivery, _received_on, position
-            from read_parquet({files}, filename = true) as raw
-            inner join delivery_order on raw.filename = delivery_order.file
-            where true {gone}
-            qualify row_number() over (partition by {key} order by position desc) = 1
-            order by {key}
-            """  # noqa: S608 - identifiers come from the contract, paths from the store
-        )
-        ((rows, carried),) = connection.execute(
-            "select count(*), count(*) filter (where position < ?) from snapshot", [len(records) - 1]
-        ).fetchall()
-        arrow = connection.sql("select * exclude (position) from snapshot").to_arrow_table()
+    connection.register("delivery_order", order)
+    files = "[" + ", ".join("'" + name.replace("'", "''") + "'" for name in order["file"].to_pylist()) + "]"
+    gone = _deleted_clause(connection, table, deleted)
+    connection.execute(
+        f"""
+        create or replace table snapshot as
+        select {columns}, _delivery, _received_on, position
+        from read_parquet({files}, filename = true) as raw
+        inner join delivery_order on raw.filename = delivery_order.file
+        where true {gone}
+        qualify row_number() over (partition by {key} order by position desc) = 1
+        order by {key}
+        """  # noqa: S608 - identifiers come from the contract, paths from the store
+    )
+    ((rows, carried),) = connection.execute(
+        "select count(*), count(*) filter (where position < ?) from snapshot", [len(records) - 1]
+    ).fetchall()
+    arrow = connection.sql("select * exclude (position) from snapshot").to_arrow_table()
     pq.write_table(arrow, target)
     return int(rows), int(carried)
 
@@ -171,12 +176,13 @@ def prepare(
     sources.mkdir(parents=True)
     rows: dict[str, int] = {}
     carried: dict[str, int] = {}
-    for organisation in contracts.values():
-        records = by_organisation[organisation.name]
-        for table in organisation.tables:
-            place = f"{organisation.name}.{table.name}"
-            target = sources / f"{organisation.name}__{table.name}.parquet"
-            rows[place], carried[place] = snapshot(settings.raw, records, table, target)
+    with duckdb.connect() as connection:
+        for organisation in contracts.values():
+            records = by_organisation[organisation.name]
+            for table in organisation.tables:
+                place = f"{organisation.name}.{table.name}"
+                target = sources / f"{organisation.name}__{table.name}.parquet"
+                rows[place], carried[place] = snapshot(connection, settings.raw, records, table, target)
     cutoff_on = registry_cutoff(contracts, by_organisation)
     write_build_row(sources, cutoff_on, settings)
     deliveries = tuple(record for records in by_organisation.values() for record in records)

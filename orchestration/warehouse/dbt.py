@@ -6,15 +6,13 @@ logged: dbt's log keeps what is said at level `info`.
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.hashing import code_hash
 from orchestration.settings import Settings
-
-BUILD_VARIABLE = "DELICTVRIJ_BUILD"
 
 
 class DbtFailed(RuntimeError):
@@ -50,21 +48,21 @@ def manifest_path(settings: Settings) -> Path:
     """The dbt manifest of the project as it is now; parsed once for each state of the project. Raises DbtFailed."""
     manifest = target_folder(settings) / "manifest.json"
     if not manifest.is_file():
-        _invoke(settings, ["parse"], settings.builds / "candidate")
+        _invoke(settings, ["parse"])
     return manifest
 
 
 def build(settings: Settings, folder: Path) -> list[Node]:
     """Build seeds, models and tests into `folder`/warehouse.duckdb from `folder`/sources; how each node fared."""
-    return _invoke(settings, ["build", "--exclude-resource-type", "unit_test"], folder)
+    with contextlib.chdir(folder):
+        return _invoke(settings, ["build", "--no-write-json", "--exclude-resource-type", "unit_test"])
 
 
-def _invoke(settings: Settings, command: Sequence[str], folder: Path) -> list[Node]:
+def _invoke(settings: Settings, command: Sequence[str]) -> list[Node]:
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
     target = target_folder(settings)
-    os.environ[BUILD_VARIABLE] = str(folder)
     project = str(settings.dbt_project)
     options = [
         "--project-dir",

@@ -18,7 +18,6 @@ import yaml
 from orchestration.deliveries.contracts import Column, Organisation, Table, read_contracts
 from orchestration.files import write_atomically
 
-BUILD_FOLDER = "{{ env_var('DELICTVRIJ_BUILD', '.delictvrij/builds/candidate') }}"
 SOURCES = Path("models/staging/sources.yml")
 DELIVERIES = Path("macros/organisations_delivering.sql")
 _BUILD_COLUMNS = {
@@ -53,7 +52,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _organisation(organisation: Organisation) -> dict[str, Any]:
-    location = BUILD_FOLDER + "/sources/{schema}__{name}.parquet"
+    location = "sources/{schema}__{name}.parquet"
     return {
         "name": organisation.name,
         "description": organisation.title["en"],
@@ -63,7 +62,7 @@ def _organisation(organisation: Organisation) -> dict[str, Any]:
 
 
 def _platform() -> dict[str, Any]:
-    location = BUILD_FOLDER + "/sources/_build.parquet"
+    location = "sources/_build.parquet"
     columns = [{"name": name, "description": description} for name, description in _BUILD_COLUMNS.items()]
     return {
         "name": "platform",

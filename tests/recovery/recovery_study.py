@@ -161,11 +161,10 @@ def _add_outcomes(seed: Path) -> None:
 def _dbt(project: Path, build: Path, work: Path) -> None:
     common = ["--quiet", "--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(work / "target"),
               "--log-path", str(work / "logs"), "--no-send-anonymous-usage-stats"]  # fmt: skip
-    environment = {**os.environ, "DELICTVRIJ_BUILD": str(build)}
     for command in ("seed", "run"):
         done = subprocess.run(
             [sys.executable, "-c", "from dbt.cli.main import cli; cli()", command, *common],
-            env=environment, capture_output=True, text=True, check=False,
+            cwd=build, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"dbt {command} failed:\n{done.stdout[-3000:]}{done.stderr[-2000:]}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -209,7 +208,7 @@ def build_world(world: World, folder: Path, outcomes: list[str]) -> Built:
     where = ["--project-dir", project, "--profiles-dir", project, "--target-path", target, "--log-path", log]
     done = subprocess.run(
         [Path(sys.executable).with_name("dbt"), "build", *where],
-        env={**os.environ, "DELICTVRIJ_BUILD": str(build)},
+        cwd=build,
         capture_output=True,
         text=True,
         check=False,

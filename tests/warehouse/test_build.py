@@ -9,6 +9,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -70,7 +71,8 @@ class Store:
     def build(self, *records: DeliveryRecord) -> tuple[Rows, int]:
         """The effective snapshot and how many of its rows were carried forward."""
         target = self.root / "snapshot.parquet"
-        rows, carried = snapshot(self.root, effective(records), PEOPLE, target)
+        with duckdb.connect() as connection:
+            rows, carried = snapshot(connection, self.root, effective(records), PEOPLE, target)
         found = pq.read_table(target)
         assert found.num_rows == rows
         return dict(zip(found["id"].to_pylist(), found["value"].to_pylist(), strict=True)), carried
