@@ -75,4 +75,5 @@ $(READY): requirements.lock
 		$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock; }
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib orchestration || true # a start takes half the time compiled
+	@$(BIN)/python -c 'from orchestration.settings import Settings; from orchestration.warehouse.dbt import manifest_path; manifest_path(Settings())'
 	@touch $@
