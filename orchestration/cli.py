@@ -115,26 +115,70 @@ def simulate(out: Path, clients: int, seed: int, form: str | None, periods: str,
 @click.argument("delivery", type=click.Path(path_type=Path))
 @click.option("--lang", type=click.Choice(["nl", "en"]), default="en", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write the verdict as one page that can be mailed, too.")
+@click.option("--offline", is_flag=True, help="Without a home, as a partner does before sending.")
+@click.option(
+    "--reference", type=click.Path(path_type=Path), help="Offline: the counts that came with the last receipt."
+)
+@click.option("--changes", "with_changes", is_flag=True, help="Build aside, and say what would change.")
 @_plainly
-def check(delivery: Path, lang: str, as_json: bool) -> None:
+def check(
+    delivery: Path,
+    lang: str,
+    as_json: bool,
+    html: Path | None,
+    offline: bool,
+    reference: Path | None,
+    with_changes: bool,
+) -> None:
     """Judge a delivery without taking it in: 0 accepted, 1 rejected, 2 not a delivery."""
     from orchestration.deliveries.contracts import read_contracts
     from orchestration.deliveries.ingest import Receipt, check_delivery, report
     from orchestration.deliveries.letter import letter
     from orchestration.deliveries.manifest import NotADelivery
+    from orchestration.deliveries.offline import OfflineVerdict, check_offline, read_reference
+    from orchestration.deliveries.page import not_applied_in_words, page
+    from orchestration.files import write_atomically
     from orchestration.home import home_settings, opened
 
+    if reference and not offline:
+        raise click.UsageError("--reference goes with --offline")
+    if with_changes and offline:
+        raise click.UsageError("--changes needs what the platform knows; it does not go with --offline")
     settings = home_settings()
+    changes: dict[str, int] | None = None
     try:
-        receipt: Receipt = check_delivery(delivery, settings, opened(settings))
+        if offline:
+            found = check_offline(delivery, settings, read_reference(reference) if reference else None)
+        else:
+            ledger = opened(settings)
+            receipt: Receipt = check_delivery(delivery, settings, ledger)
+            found = OfflineVerdict(receipt, ())
+            if with_changes and receipt.status == "accepted":
+                changes = _changes(delivery, settings)
     except NotADelivery as error:
         click.echo(f"delictvrij: {error}", err=True)
         _leave(2)
+    organisation = read_contracts(settings.expectations)[found.receipt.organisation]
+    if html:
+        write_atomically(html, page(found.receipt, organisation, lang, found.not_applied, changes).encode())
     if as_json:
-        _json(report(receipt))
+        _json({**report(found.receipt), "not_applied": list(found.not_applied), "changes": changes})
     else:
-        click.echo(letter(receipt, read_contracts(settings.expectations)[receipt.organisation], lang))
-    _leave(0 if receipt.status != "rejected" else 1)
+        click.echo(letter(found.receipt, organisation, lang))
+        if found.not_applied:
+            click.echo(not_applied_in_words(found.not_applied, lang))
+        for name, count in (changes or {}).items():
+            click.echo(f"{name}: {count}")
+    _leave(0 if found.receipt.status != "rejected" else 1)
+
+
+def _changes(delivery: Path, settings: Settings) -> dict[str, int]:
+    from orchestration.analysis.inputs import MODEL_TABLES
+    from orchestration.ledger import Ledger
+    from orchestration.warehouse.preview import preview
+
+    return preview(delivery, settings, Ledger(settings.ledger_location), MODEL_TABLES).as_counts()
 
 
 @main.command()

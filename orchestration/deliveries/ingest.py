@@ -29,6 +29,8 @@ from orchestration.hashing import combined_hash
 from orchestration.ledger import DeliveryRecord, Ledger
 from orchestration.settings import Settings
 
+REFERENCE = "reference.json"
+
 
 @dataclass(frozen=True)
 class Examination:
@@ -181,7 +183,7 @@ def ingest(delivery: Path, settings: Settings, ledger: Ledger) -> Receipt:
     ledger.receive(digest, name, period, delivery.name, seen)
     found = examine(landed, organisation, settings, ledger, key)
     if found.manifest and (found.manifest.period != period or found.manifest.delivery_id != delivery.name):
-        found = _misplaced(found)
+        found = misplaced(found)
     if not found.is_accepted:
         return _reject(landed, digest, organisation, period, found, settings, ledger)
     return _accept(digest, organisation, found, settings, ledger)
@@ -192,11 +194,11 @@ def check_delivery(delivery: Path, settings: Settings, ledger: Ledger) -> Receip
     delivery = delivery.resolve()
     digest = manifest_hash(delivery)
     contracts = read_contracts(settings.expectations)
-    name, period = _place(delivery, contracts)
+    name, period = placed(delivery, contracts)
     organisation = contracts[name]
     found = examine(delivery, organisation, settings, ledger, known_key(settings, ledger))
     if found.manifest and (found.manifest.period != period or found.manifest.delivery_id != delivery.name):
-        found = _misplaced(found)
+        found = misplaced(found)
     status = "rejected"
     if found.is_accepted:
         status = "duplicate" if _is_known(found, organisation, ledger) else "accepted"
@@ -204,7 +206,7 @@ def check_delivery(delivery: Path, settings: Settings, ledger: Ledger) -> Receip
     return Receipt(name, period, delivery.name, digest, status, found.content_hash, counts, found.judgements)
 
 
-def _place(delivery: Path, contracts: Mapping[str, Organisation]) -> tuple[str, str]:
+def placed(delivery: Path, contracts: Mapping[str, Organisation]) -> tuple[str, str]:
     """Organisation and period by the folders that a delivery lies in, else by its manifest. Raises NotADelivery."""
     name, period = delivery.parts[-3:-1] if len(delivery.parts) >= 3 else ("", "")
     if name not in contracts:
@@ -239,7 +241,8 @@ def _again(record: DeliveryRecord) -> Receipt:
     )  # fmt: skip
 
 
-def _misplaced(found: Examination) -> Examination:
+def misplaced(found: Examination) -> Examination:
+    """The same with the finding that a delivery lies where its manifest does not put it."""
     misplaced = Judgement("manifest.place", Status.FAILED, place=MANIFEST)
     return Examination(found.manifest, (misplaced, *found.judgements), {}, {}, found.has_test_numbers, None)
 
@@ -285,6 +288,8 @@ def _reject(
 def _write_letters(receipt: Receipt, organisation: Organisation, settings: Settings) -> None:
     folder = settings.letters / receipt.organisation / receipt.period / f"{receipt.delivery_id}-{receipt.sha256[:8]}"
     write_json(folder / "judgement.json", report(receipt))
+    if receipt.status != "rejected":
+        write_json(folder / REFERENCE, reference_of(receipt))
     for language in ("nl", "en"):
         text = letter(receipt, organisation, language)
         write_atomically(folder / f"letter.{language}.txt", text.encode())
@@ -301,6 +306,16 @@ def report(receipt: Receipt) -> dict[str, object]:
         "rows": dict(receipt.row_counts),
         "findings": [judgement.as_dict() for judgement in receipt.reasons],
         "rules_applied": len(receipt.judgements),
+    }
+
+
+def reference_of(receipt: Receipt) -> dict[str, object]:
+    """The content of the reference file of an accepted delivery."""
+    return {
+        "organisation": receipt.organisation,
+        "period": receipt.period,
+        "delivery_id": receipt.delivery_id,
+        "rows": dict(sorted(receipt.row_counts.items())),
     }
 
 
