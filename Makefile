@@ -56,7 +56,7 @@ proof: recovery ## the same over 2,000 studies
 
 lock: $(READY) ## pin again what pyproject.toml asks for; the lock names no package host
 	@$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header \
-		--group dev pyproject.toml --output-file requirements.lock
+		--group dev --extra platform pyproject.toml --output-file requirements.lock
 
 clean: ## remove the environment and what tools made; homes and their keys stay
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dbt_project/target

@@ -137,7 +137,7 @@ def check(
     from orchestration.deliveries.letter import letter
     from orchestration.deliveries.manifest import NotADelivery
     from orchestration.deliveries.offline import OfflineVerdict, check_offline, read_reference
-    from orchestration.deliveries.page import not_applied_in_words, page
+    from orchestration.deliveries.page import closing_words, page
     from orchestration.files import write_atomically
     from orchestration.home import home_settings, opened
 
@@ -166,8 +166,7 @@ def check(
         _json({**report(found.receipt), "not_applied": list(found.not_applied), "changes": changes})
     else:
         click.echo(letter(found.receipt, organisation, lang))
-        if found.not_applied:
-            click.echo(not_applied_in_words(found.not_applied, lang))
+        click.echo(closing_words(found.not_applied, lang))
         for name, count in (changes or {}).items():
             click.echo(f"{name}: {count}")
     _leave(0 if found.receipt.status != "rejected" else 1)

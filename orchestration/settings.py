@@ -10,6 +10,9 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+# Installed from a wheel, without a checkout: contracts and code lists lie in the package.
+_SHIPPED = Path(__file__).parent / "shipped"
+_ROOT = _SHIPPED if _SHIPPED.is_dir() else CHECKOUT
 
 
 class Settings(BaseSettings):
@@ -22,7 +25,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", frozen=True, extra="ignore")
 
-    home: Path = CHECKOUT / ".delictvrij"
+    home: Path = (Path.home() if _SHIPPED.is_dir() else CHECKOUT) / ".delictvrij"
     key_file: Path | None = None
     inbox: Path | None = None
     ledger_url: str | None = None
@@ -41,11 +44,11 @@ class Settings(BaseSettings):
 
     @property
     def expectations(self) -> Path:
-        return CHECKOUT / "expectations"
+        return _ROOT / "expectations"
 
     @property
     def dbt_project(self) -> Path:
-        return CHECKOUT / "dbt_project"
+        return _ROOT / "dbt_project"
 
     @cached_property
     def home_path(self) -> Path:

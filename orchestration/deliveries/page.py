@@ -36,6 +36,7 @@ _WORDS = {
         "would_refit": "modellen opnieuw geschat",
         "not_applied": "Niet toegepaste regels",
         "not_applied_why": "Deze regels vergelijken met wat eerder is aanvaard. Dat is hier niet bekend; het platform past ze toe.",
+        "dry_run": "Dit was een proef: er is niets verstuurd of verwerkt.",
         "counts_only": "Deze pagina bevat alleen aantallen, codes en rijnummers.",
     },
     "en": {
@@ -60,6 +61,7 @@ _WORDS = {
         "would_refit": "models refitted",
         "not_applied": "Rules not applied",
         "not_applied_why": "These rules compare with what was accepted before. That is not known here; the platform applies them.",
+        "dry_run": "This was a dry run: nothing was sent or taken in.",
         "counts_only": "This page holds counts, codes and row numbers only.",
     },
 }
@@ -96,8 +98,8 @@ def page(
     )
 
 
-def not_applied_in_words(rules: tuple[str, ...], language: str) -> str:
-    """The rules that a partner's dry run could not apply, as plain text."""
+def closing_words(rules: tuple[str, ...], language: str) -> str:
+    """What the text of a dry run ends with: the rules that could not be applied, and that nothing was taken in."""
     words, texts = _WORDS[language], messages()
-    lines = [f"{words['not_applied']}: {words['not_applied_why']}"]
-    return "\n".join([*lines, *(f"  [{rule}] {texts[rule][language]['what']}" for rule in rules), ""])
+    lines = [f"{words['not_applied']}: {words['not_applied_why']}"] if rules else []
+    return "\n".join([*lines, *(f"  [{rule}] {texts[rule][language]['what']}" for rule in rules), words["dry_run"]])
