@@ -181,6 +181,23 @@ def _changes(delivery: Path, settings: Settings) -> dict[str, int]:
 
 
 @main.command()
+@click.argument("organisation")
+@click.argument("out", type=click.Path(path_type=Path))
+@_plainly
+def specification(organisation: str, out: Path) -> None:
+    """Write what a partner is asked to deliver, in Dutch, with a template and an example of each table, to OUT."""
+    from orchestration.deliveries.contracts import read_organisations
+    from orchestration.settings import Settings
+    from orchestration.simulation.specification import write_specification
+
+    expectations = Settings().expectations
+    if organisation not in (known := read_organisations(expectations)):
+        raise click.BadParameter(f"choose from {', '.join(sorted(known))}", param_hint="ORGANISATION")
+    for path in write_specification(out, organisation, expectations):
+        click.echo(str(path))
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help="What was done, as JSON.")
 @_plainly
 def refresh(as_json: bool) -> None:

@@ -408,7 +408,7 @@ def write_manifest(
 ) -> None:
     """Write `manifest.json`, the last file of a delivery."""
     spelling = organisation.forms[form]
-    file_of = {table.name: _file_name(organisation, table.name, form) for table in organisation.tables}
+    file_of = {table.name: file_name(organisation, table.name, form) for table in organisation.tables}
     manifest = {
         "organisation": organisation.name,
         "period": period.name,
@@ -442,7 +442,8 @@ def write_manifest(
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
-def _file_name(organisation: Organisation, table: str, form: str) -> str:
+def file_name(organisation: Organisation, table: str, form: str) -> str:
+    """The name of the file that holds a table in a form: the agreed workbook, or one for each table."""
     return str(organisation.forms[form]["workbook"]) if form == "xlsx" else f"{table}.{form}"
 
 
@@ -561,7 +562,7 @@ def _write_other_form(plan: _Plan, period: Period) -> list[WrittenFile]:
         spelled.append((table, spelled_frame(table, known, blanks, numeric_codes=plan.form == "sav")))
     paths: list[Path] = []
     for table, frame in spelled:
-        path = folder / _file_name(organisation, table.name, plan.form)
+        path = folder / file_name(organisation, table.name, plan.form)
         if plan.form == "sav":
             write_sav(path, table, frame, period.created_at)
         elif not paths:
