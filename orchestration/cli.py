@@ -204,13 +204,11 @@ def refresh(as_json: bool) -> None:
     """Take in what waits, build, publish, and refit what has changed."""
     from orchestration.deliveries.contracts import read_organisations
     from orchestration.deliveries.inbox import BACKLOG, waiting
-    from orchestration.home import home_settings, opened
+    from orchestration.home import home_settings, readings
     from orchestration.workers import apart
 
     settings = home_settings()
-    ledger = opened(settings)
-    waits = len(waiting(settings, ledger, read_organisations(settings.expectations)))
-    ledger.close()
+    waits = len(waiting(settings, readings(settings), read_organisations(settings.expectations)))
     if waits >= BACKLOG:
         _leave(apart(_refresh, settings, as_json, workers=os.cpu_count() or 1))
     _leave(_refresh(settings, as_json, workers=min(waits, 1)))
@@ -284,12 +282,12 @@ def status(as_json: bool) -> None:
     from datetime import datetime
 
     from orchestration.deliveries.contracts import read_organisations
-    from orchestration.home import home_settings, opened
+    from orchestration.home import home_settings, readings
     from orchestration.status import lines
 
     settings = home_settings()
     organisations = read_organisations(settings.expectations)
-    found = lines(settings, opened(settings), organisations, datetime.now().astimezone().date())
+    found = lines(settings, readings(settings), organisations, datetime.now().astimezone().date())
     if as_json:
         _json([asdict(line) for line in found])
         return
@@ -305,11 +303,11 @@ def status(as_json: bool) -> None:
 @_plainly
 def versions(as_json: bool) -> None:
     """List the published versions; the current one is marked."""
-    from orchestration.home import home_settings, opened
+    from orchestration.home import home_settings, readings
     from orchestration.status import listed_versions
 
     settings = home_settings()
-    found = listed_versions(settings, opened(settings))
+    found = listed_versions(settings, readings(settings))
     if as_json:
         _json(found)
         return

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestration.deliveries.keys import PseudonymKeyError, make_key, read_key
 from orchestration.files import write_atomically
-from orchestration.ledger import Ledger
+from orchestration.readings import Readings, SqliteReadings
 from orchestration.settings import CHECKOUT, Settings
 from orchestration.trouble import Mendable
+
+if TYPE_CHECKING:
+    from orchestration.ledger import Ledger
 
 DEMO_MARK = "made-by-demo"
 DAGSTER_CONFIG = CHECKOUT / "deploy" / "dagster.yaml"
@@ -34,18 +37,12 @@ def initialise(settings: Settings) -> Initialised:
     Raises PseudonymKeyError when a home without its key is found (a new key would make the same person somebody else),
     and when the key would lie in the home.
     """
+    from orchestration.deliveries.keys import PseudonymKeyError, make_key, read_key
+    from orchestration.ledger import Ledger
+
     if settings.key_path.resolve().is_relative_to(settings.home_path):
         raise PseudonymKeyError(f"the pseudonym key may not lie in the home that it protects: {settings.key_path}")
-    for folder in (
-        settings.home_path,
-        settings.inbox_path,
-        settings.raw,
-        settings.builds,
-        settings.versions,
-        settings.fits,
-    ):
-        folder.mkdir(parents=True, exist_ok=True)
-    settings.home_path.chmod(0o700)
+    _make_folders(settings)
     ledger = Ledger(settings.ledger_location)
     ledger.create()
     is_new_home = not ledger.has_key() and not any(settings.raw.iterdir())
@@ -66,6 +63,19 @@ def initialise(settings: Settings) -> Initialised:
     return Initialised(str(settings.home_path), key.key_id, is_new_key)
 
 
+def _make_folders(settings: Settings) -> None:
+    for folder in (
+        settings.home_path,
+        settings.inbox_path,
+        settings.raw,
+        settings.builds,
+        settings.versions,
+        settings.fits,
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+    settings.home_path.chmod(0o700)
+
+
 def home_settings() -> Settings:
     """The settings of this environment; a home that the demo made admits the numbers that are set aside for tests."""
     settings = Settings()
@@ -81,11 +91,25 @@ def is_demo(settings: Settings) -> bool:
 
 def opened(settings: Settings) -> Ledger:
     """The ledger of an initialised home. Raises NoHome."""
+    from orchestration.ledger import Ledger
+
+    _require_home(settings)
+    return Ledger(settings.ledger_location)
+
+
+def readings(settings: Settings) -> Readings:
+    """The ledger of an initialised home for those who only read, loaded at once where it is an SQLite file. Raises NoHome."""
+    _require_home(settings)
+    if settings.ledger_url is None:
+        return SqliteReadings(settings.ledger_file)
+    return opened(settings)
+
+
+def _require_home(settings: Settings) -> None:
     if not (settings.dagster_home / "dagster.yaml").is_file():
         raise NoHome(
             f"there is no home at {settings.home_path}; `delictvrij init` makes one, `delictvrij demo` one with simulated data"
         )
-    return Ledger(settings.ledger_location)
 
 
 def forget(settings: Settings) -> None:

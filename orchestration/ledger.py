@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 import sqlalchemy as sa
+
+from orchestration.readings import Readings, Row
 
 _metadata = sa.MetaData()
 
@@ -75,52 +76,13 @@ _fit = sa.Table(
     sa.Column("fitted_at", sa.DateTime, nullable=False),
 )
 
-DECIDED = ("accepted", "rejected", "duplicate")
-
-
-@dataclass(frozen=True)
-class DeliveryRecord:
-    """One delivery as the ledger knows it; `status` is received, accepted, rejected or duplicate."""
-
-    manifest_sha256: str
-    organisation: str
-    period: str
-    delivery_id: str
-    sequence: int
-    received_at: datetime
-    decided_at: datetime | None
-    status: str
-    signature: str | None
-    content_hash: str | None
-    cutoff_on: date | None
-    is_simulated: bool
-    row_counts: dict[str, int]
-
-
-def _record(row: Any) -> DeliveryRecord:
-    return DeliveryRecord(
-        manifest_sha256=row.manifest_sha256,
-        organisation=row.organisation,
-        period=row.period,
-        delivery_id=row.delivery_id,
-        sequence=row.sequence,
-        received_at=row.received_at,
-        decided_at=row.decided_at,
-        status=row.status,
-        signature=row.signature,
-        content_hash=row.content_hash,
-        cutoff_on=row.cutoff_on,
-        is_simulated=row.is_simulated,
-        row_counts=json.loads(row.row_counts),
-    )
-
 
 def now() -> datetime:
     """The time as the ledger writes it: UTC without a zone."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-class Ledger:
+class Ledger(Readings):
     """The ledger at one database URL. Every method is one transaction."""
 
     def __init__(self, url: str) -> None:
@@ -147,6 +109,10 @@ class Ledger:
     def _begin(self) -> Iterator[sa.Connection]:
         with self._engine.begin() as connection:
             yield connection
+
+    def _rows(self, sql: str, **values: str) -> list[Row]:
+        with self._begin() as connection:
+            return [dict(row) for row in connection.execute(sa.text(sql), values).mappings()]
 
     # keys -----------------------------------------------------------------------------------------------------------
     def admit_key(self, key_id: str) -> None:
@@ -220,41 +186,6 @@ class Ledger:
                 )
             )
 
-    def delivery(self, sha256: str) -> DeliveryRecord | None:
-        with self._begin() as connection:
-            row = connection.execute(sa.select(_delivery).where(_delivery.c.manifest_sha256 == sha256)).first()
-        return _record(row) if row else None
-
-    def deliveries(self, *, status: str | None = None, organisation: str | None = None) -> list[DeliveryRecord]:
-        """Deliveries ordered by organisation, period, sequence, hash: an order that does not depend on arrival."""
-        query = sa.select(_delivery)
-        if status:
-            query = query.where(_delivery.c.status == status)
-        if organisation:
-            query = query.where(_delivery.c.organisation == organisation)
-        columns = (_delivery.c.organisation, _delivery.c.period, _delivery.c.sequence, _delivery.c.manifest_sha256)
-        with self._begin() as connection:
-            return [_record(row) for row in connection.execute(query.order_by(*columns))]
-
-    def decided(self) -> dict[str, str | None]:
-        """Deliveries that have a verdict: manifest hash to the signature of the files that were rejected, else None.
-
-        A rejected delivery is judged again when its files change under the same manifest, as when a transfer that broke
-        off is repeated; an accepted one never is.
-        """
-        query = sa.select(_delivery).where(_delivery.c.status.in_(DECIDED))
-        with self._begin() as connection:
-            return {
-                row.manifest_sha256: row.signature if row.status == "rejected" else None
-                for row in connection.execute(query)
-            }
-
-    def judgements(self, sha256: str) -> list[dict[str, Any]]:
-        """What each rule found in one delivery: counts only."""
-        query = sa.select(_judgement).where(_judgement.c.manifest_sha256 == sha256).order_by(_judgement.c.id)
-        with self._begin() as connection:
-            return [dict(row._mapping) for row in connection.execute(query)]
-
     # builds and fits ------------------------------------------------------------------------------------------------
     def record_build(self, build_id: str, version_id: str, record: dict[str, Any]) -> None:
         """How a version came about; the same build again replaces its record."""
@@ -269,23 +200,12 @@ class Ledger:
                 )
             )
 
-    def builds(self) -> list[dict[str, Any]]:
-        """Builds, oldest first."""
-        with self._begin() as connection:
-            rows = connection.execute(sa.select(_build).order_by(_build.c.built_at)).all()
-        return [{**row._mapping, "record": json.loads(row.record)} for row in rows]
-
     def record_fit(self, fit_id: str, version_id: str, fingerprint: str) -> None:
         with self._begin() as connection:
             connection.execute(_fit.delete().where(_fit.c.fit_id == fit_id))
             connection.execute(
                 _fit.insert().values(fit_id=fit_id, version_id=version_id, fingerprint=fingerprint, fitted_at=now())
             )
-
-    def fits(self) -> list[dict[str, Any]]:
-        """Fits, oldest first."""
-        with self._begin() as connection:
-            return [dict(row._mapping) for row in connection.execute(sa.select(_fit).order_by(_fit.c.fitted_at))]
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

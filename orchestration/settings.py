@@ -98,4 +98,9 @@ class Settings(BaseSettings):
 
     @property
     def ledger_location(self) -> str:
-        return self.ledger_url or f"sqlite:///{self.home_path / 'ledger.sqlite'}"
+        return self.ledger_url or f"sqlite:///{self.ledger_file}"
+
+    @property
+    def ledger_file(self) -> Path:
+        """Where the ledger lies that no `ledger_url` puts elsewhere."""
+        return self.home_path / "ledger.sqlite"

@@ -10,7 +10,7 @@ from typing import Any
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.inbox import waiting
 from orchestration.deliveries.periods import is_period, last_day
-from orchestration.ledger import DeliveryRecord, Ledger
+from orchestration.readings import DeliveryRecord, Readings
 from orchestration.settings import Settings
 from orchestration.warehouse.versions import all_versions, current_id
 
@@ -48,7 +48,7 @@ def periods_due(organisation: Organisation, first: str, today: date) -> Iterator
         year += 1
 
 
-def lines(settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisation], today: date) -> list[Line]:
+def lines(settings: Settings, ledger: Readings, contracts: Mapping[str, Organisation], today: date) -> list[Line]:
     """The state of each organisation and period, oldest problem first, then the rest."""
     built = ledger.builds()
     published = {
@@ -85,7 +85,7 @@ def lines(settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisati
 
 
 def _line(
-    ledger: Ledger,
+    ledger: Readings,
     organisation: Organisation,
     period: str,
     record: DeliveryRecord | None,
@@ -112,7 +112,7 @@ def _line(
     return Line(organisation.name, period, state, "", record.delivery_id, sum(record.row_counts.values()), due_on)
 
 
-def listed_versions(settings: Settings, ledger: Ledger) -> list[dict[str, Any]]:
+def listed_versions(settings: Settings, ledger: Readings) -> list[dict[str, Any]]:
     """The published versions, newest first, with when each was first built and how many fits it has."""
     builds, fits, current = ledger.builds(), ledger.fits(), current_id(settings)
     found = []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from datetime import date
+from datetime import date, datetime
 
 import pytest
 
+from orchestration.home import readings
 from orchestration.ledger import Ledger
+from orchestration.readings import SqliteReadings
+from orchestration.settings import Settings
 
 FINDING = {
     "table_name": "clients", "column_name": "BSN", "rule": "value.check", "status": "failed", "severity": "error",
@@ -92,3 +95,33 @@ def test_a_key_is_known_once_it_was_admitted(ledger: Ledger) -> None:
     ledger.admit_key("0123456789abcdef")
     ledger.admit_key("0123456789abcdef")
     assert ledger.knows_key("0123456789abcdef")
+
+
+def test_an_sqlite_ledger_reads_the_same_without_sqlalchemy(ledger: Ledger, settings: Settings) -> None:
+    ledger.receive("a", "registry", "2024", "first", "seen")
+    ledger.decide(
+        "a", "accepted", [FINDING], sequence=3, content_hash="c", cutoff_on=date(2024, 12, 31), is_simulated=True,
+        row_counts={"cases": 7},
+    )  # fmt: skip
+    ledger.receive("b", "rn", "2024-Q1", "second", "torn")
+    ledger.decide("b", "rejected", [FINDING, {**FINDING, "threshold": None, "column_name": None}])
+    ledger.receive("c", "rn", "2024-Q2", "third", "seen")
+    ledger.record_build("build", "version", {"deliveries": []})
+    ledger.record_fit("fit", "version", "mark")
+    light = readings(settings)
+    assert isinstance(light, SqliteReadings)
+    for ask in (
+        lambda asked: asked.deliveries(),
+        lambda asked: asked.deliveries(status="accepted", organisation="registry"),
+        lambda asked: asked.delivery("b"),
+        lambda asked: asked.decided(),
+        lambda asked: asked.judgements("b"),
+        lambda asked: asked.builds(),
+        lambda asked: asked.fits(),
+    ):
+        assert ask(light) == ask(ledger) != []
+    (build,) = light.builds()
+    assert isinstance(build["built_at"], datetime)
+    assert light.delivery("nobody") is None
+    elsewhere = settings.model_copy(update={"ledger_url": settings.ledger_location})
+    assert isinstance(readings(elsewhere), Ledger)

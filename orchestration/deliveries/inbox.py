@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.manifest import MANIFEST, manifest_hash
 from orchestration.hashing import combined_hash
-from orchestration.ledger import Ledger
+from orchestration.readings import Readings
 from orchestration.settings import Settings
 
 BACKLOG = 12  # deliveries; from here on it is worth while to take them in side by side
@@ -31,7 +31,7 @@ def signature(delivery: Path) -> str:
     return combined_hash({name: f"{stat.st_size} {stat.st_mtime_ns}" for name, stat in seen.items()})
 
 
-def waiting(settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisation]) -> list[Waiting]:
+def waiting(settings: Settings, ledger: Readings, contracts: Mapping[str, Organisation]) -> list[Waiting]:
     """Complete deliveries (manifest present) in the inbox that have no verdict yet, oldest period first."""
     decided = ledger.decided()
     found = []

@@ -26,7 +26,8 @@ from orchestration.deliveries.periods import last_day
 from orchestration.deliveries.readers import Reading, read_delivery
 from orchestration.files import folder_by_rename, write_atomically, write_json
 from orchestration.hashing import combined_hash
-from orchestration.ledger import DeliveryRecord, Ledger
+from orchestration.ledger import Ledger
+from orchestration.readings import DeliveryRecord
 from orchestration.settings import Settings
 
 REFERENCE = "reference.json"

@@ -24,7 +24,8 @@ from orchestration.deliveries import raw
 from orchestration.deliveries.contracts import Organisation, Table
 from orchestration.deliveries.keys import PseudonymKey
 from orchestration.hashing import code_hash, combined_hash
-from orchestration.ledger import DeliveryRecord, Ledger
+from orchestration.ledger import Ledger
+from orchestration.readings import DeliveryRecord
 from orchestration.settings import CHECKOUT, Settings
 
 KEPT_BUILDS = 2

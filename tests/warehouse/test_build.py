@@ -19,7 +19,7 @@ from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.ingest import ingest, known_key
 from orchestration.hashing import content_hash
 from orchestration.home import opened
-from orchestration.ledger import DeliveryRecord
+from orchestration.readings import DeliveryRecord
 from orchestration.settings import Settings
 from orchestration.warehouse.build import (
     BuildInputs,

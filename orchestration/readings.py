@@ -1,0 +1,121 @@
+"""What is read from the ledger: the queries, in one place, for SQLAlchemy and for SQLite alone.
+
+`status` and `versions` must answer at once, and loading SQLAlchemy takes half of that time. A ledger in an SQLite file is
+therefore read with what Python brings along; every writer, and every other database, goes through `ledger.Ledger`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DeliveryRecord:
+    """One delivery as the ledger knows it; `status` is received, accepted, rejected or duplicate."""
+
+    manifest_sha256: str
+    organisation: str
+    period: str
+    delivery_id: str
+    sequence: int
+    received_at: datetime
+    decided_at: datetime | None
+    status: str
+    signature: str | None
+    content_hash: str | None
+    cutoff_on: date | None
+    is_simulated: bool
+    row_counts: dict[str, int]
+
+
+class Readings(ABC):
+    """The questions that a ledger answers, whatever it is kept in."""
+
+    @abstractmethod
+    def _rows(self, sql: str, **values: str) -> list[Row]:
+        """The rows of a query with named parameters (`:name`), columns as the database gives them."""
+
+    def delivery(self, sha256: str) -> DeliveryRecord | None:
+        rows = self._rows("select * from delivery where manifest_sha256 = :sha256", sha256=sha256)
+        return _record(rows[0]) if rows else None
+
+    def deliveries(self, *, status: str | None = None, organisation: str | None = None) -> list[DeliveryRecord]:
+        """Deliveries ordered by organisation, period, sequence, hash: an order that does not depend on arrival."""
+        given = {"status": status, "organisation": organisation}
+        wanted = {name: value for name, value in given.items() if value}
+        conditions = " and ".join(["1 = 1", *(f"{name} = :{name}" for name in wanted)])
+        order = "organisation, period, sequence, manifest_sha256"
+        rows = self._rows(f"select * from delivery where {conditions} order by {order}", **wanted)  # noqa: S608 - our names
+        return [_record(row) for row in rows]
+
+    def decided(self) -> dict[str, str | None]:
+        """Deliveries that have a verdict: manifest hash to the signature of the files that were rejected, else None.
+
+        A rejected delivery is judged again when its files change under the same manifest, as when a transfer that broke
+        off is repeated; an accepted one never is.
+        """
+        rows = self._rows("select manifest_sha256, status, signature from delivery where status <> 'received'")
+        return {row["manifest_sha256"]: row["signature"] if row["status"] == "rejected" else None for row in rows}
+
+    def judgements(self, sha256: str) -> list[dict[str, Any]]:
+        """What each rule found in one delivery: counts only."""
+        rows = self._rows("select * from judgement where manifest_sha256 = :sha256 order by id", sha256=sha256)
+        return [dict(row) for row in rows]
+
+    def builds(self) -> list[dict[str, Any]]:
+        """Builds, oldest first."""
+        rows = self._rows("select * from build order by built_at")
+        return [{**row, "built_at": _moment(row["built_at"]), "record": json.loads(row["record"])} for row in rows]
+
+    def fits(self) -> list[dict[str, Any]]:
+        """Fits, oldest first."""
+        rows = self._rows("select * from fit order by fitted_at")
+        return [{**row, "fitted_at": _moment(row["fitted_at"])} for row in rows]
+
+
+class SqliteReadings(Readings):
+    """A ledger in an SQLite file, read without SQLAlchemy."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def _rows(self, sql: str, **values: str) -> list[Row]:
+        with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=rw", uri=True, timeout=30)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [{name: row[name] for name in row.keys()} for row in connection.execute(sql, values)]  # noqa: SIM118
+
+
+def _record(row: Row) -> DeliveryRecord:
+    received_at = _moment(row["received_at"])
+    assert received_at is not None  # noqa: S101 - the column is never empty
+    cutoff_on = row["cutoff_on"]
+    return DeliveryRecord(
+        manifest_sha256=row["manifest_sha256"],
+        organisation=row["organisation"],
+        period=row["period"],
+        delivery_id=row["delivery_id"],
+        sequence=row["sequence"],
+        received_at=received_at,
+        decided_at=_moment(row["decided_at"]),
+        status=row["status"],
+        signature=row["signature"],
+        content_hash=row["content_hash"],
+        cutoff_on=date.fromisoformat(cutoff_on) if isinstance(cutoff_on, str) else cutoff_on,
+        is_simulated=bool(row["is_simulated"]),
+        row_counts=json.loads(row["row_counts"]),
+    )
+
+
+def _moment(value: str | datetime | None) -> datetime | None:
+    """A time as SQLite (text) or another database gives it."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
