@@ -16,14 +16,18 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 
 from orchestration.deliveries.assets import delivery_asset, job_name, partition_of
 from orchestration.deliveries.contracts import Organisation, read_contracts
 from orchestration.deliveries.inbox import Waiting, waiting
+from orchestration.deliveries.retention import clear_landing
 from orchestration.hashing import combined_hash
-from orchestration.ledger import Ledger
+from orchestration.ledger import Ledger, now
+from orchestration.readings import DeliveryRecord
 from orchestration.settings import Settings
+from orchestration.warehouse.build import effective
 
 _C = dg.AutomationCondition
 
@@ -138,6 +142,50 @@ def yearly_schedule(
         return dg.RunRequest(run_key=f"follow-up {year}", partition_key=year)
 
     return follow_up
+
+
+def announce_retraction(settings: Settings, organisation: Organisation, record: DeliveryRecord) -> None:
+    """Tell Dagster what counts for a partition now that `record` is taken back, so that a build follows.
+
+    That is the content of the delivery before it, if there is one; the same content as before builds nothing.
+    """
+    taken_in = [
+        other
+        for other in Ledger(settings.ledger_location).deliveries(organisation=organisation.name)
+        if other.period == record.period and other.status in ("accepted", "duplicate")
+    ]
+    counts = effective(taken_in)
+    with instance_of(settings) as instance:
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                dg.AssetKey(["deliveries", organisation.name]),
+                description="A delivery was taken back.",
+                metadata={"delivery": record.delivery_id, "period": record.period, "status": "retracted"},
+                partition=partition_of(organisation, record.period),
+                tags={DATA_VERSION_TAG: str(counts[-1].content_hash) if counts else "retracted"},
+            )
+        )
+
+
+def landing_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Every night delete from landing what has had its verdict for long enough."""
+
+    @dg.op(name="clear_landing", description="Deletes what lies in landing after its verdict and the retention time.")
+    def clear(context: dg.OpExecutionContext) -> None:
+        cleared = clear_landing(settings, Ledger(settings.ledger_location), now())
+        context.log.info(f"deleted from landing: {cleared.files} files of {cleared.deliveries} deliveries")
+
+    @dg.job(name="landing_retention", description="Landing is a corridor: what has had its verdict does not stay.")
+    def retention() -> None:
+        clear()
+
+    return dg.ScheduleDefinition(
+        name="landing_retention",
+        job=retention,
+        cron_schedule="30 3 * * *",
+        execution_timezone="Europe/Amsterdam",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
 
 
 @dataclass(frozen=True)

@@ -274,6 +274,31 @@ def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:
 
 
 @main.command()
+@click.argument("delivery")
+@click.option("--reason", required=True, help="Why it is taken back; kept on record.")
+@_plainly
+def retract(delivery: str, reason: str) -> None:
+    """Take back a delivery that was sent or accepted by mistake; the next refresh builds without it.
+
+    DELIVERY is its id, or ORGANISATION/PERIOD/ID where an id is used twice. What it held stays in the raw store and counts
+    for nothing; the same delivery stays out, a new one (another id, a higher sequence) is taken in as any other.
+    """
+    from orchestration.automation import announce_retraction
+    from orchestration.deliveries.contracts import read_contracts
+    from orchestration.deliveries.retraction import retract as take_back
+    from orchestration.home import home_settings, opened
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        record = take_back(opened(settings), delivery, reason)
+        announce_retraction(settings, read_contracts(settings.expectations)[record.organisation], record)
+    click.echo(
+        f"taken back: {record.organisation} {record.period} {record.delivery_id}; `delictvrij refresh` builds without it"
+    )
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True)
 @_plainly
 def status(as_json: bool) -> None:

@@ -22,6 +22,7 @@ from orchestration.automation import (
     deliveries_by_partition,
     inbox_sensor,
     instance_of,
+    landing_schedule,
     refit_condition,
     run_job,
     side_by_side,
@@ -30,9 +31,10 @@ from orchestration.automation import (
 from orchestration.deliveries.assets import delivery_assets, job_name
 from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.inbox import waiting
+from orchestration.deliveries.retention import clear_landing
 from orchestration.files import write_atomically
-from orchestration.home import home_settings
-from orchestration.ledger import Ledger
+from orchestration.home import home_settings, opened
+from orchestration.ledger import now
 from orchestration.settings import Settings
 from orchestration.warehouse import dbt
 from orchestration.warehouse.assets import build_inputs_asset, version_asset, warehouse_models
@@ -70,7 +72,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
                 description="Builds when a delivery or the code has changed; refits when the rows that models read have.",
             ),
         ],
-        schedules=[yearly_schedule(settings, contracts, jobs)],
+        schedules=[yearly_schedule(settings, contracts, jobs), landing_schedule(settings)],
         executor=dg.in_process_executor,
     )
 
@@ -112,7 +114,7 @@ def _launch(
     settings: Settings, progress: Progress, instance: dg.DagsterInstance, pool: Executor | None, workers: int
 ) -> Refreshed:
     contracts = read_contracts(settings.expectations)
-    ledger = Ledger(settings.ledger_location)
+    ledger = opened(settings)
     defs = build_defs(settings)
     runs: list[Launched] = []
     requested: list[str] = []
@@ -146,6 +148,7 @@ def _launch(
         progress(", ".join(sorted({key.path[0] for key in keys})), 0, 1)
         runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, keys))
         ticker.remember()
+    clear_landing(settings, ledger, now())
     return Refreshed(tuple(runs), tuple(requested), unplaced)
 
 

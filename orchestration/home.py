@@ -94,7 +94,9 @@ def opened(settings: Settings) -> Ledger:
     from orchestration.ledger import Ledger
 
     _require_home(settings)
-    return Ledger(settings.ledger_location)
+    ledger = Ledger(settings.ledger_location)
+    ledger.create()  # a home that an earlier release made may lack a table
+    return ledger
 
 
 def readings(settings: Settings) -> Readings:

@@ -58,6 +58,25 @@ _judgement = sa.Table(
     sa.Column("threshold", sa.Float),
 )
 
+_retraction = sa.Table(
+    "retraction",
+    _metadata,
+    sa.Column("manifest_sha256", sa.ForeignKey("delivery.manifest_sha256"), primary_key=True),
+    sa.Column("retracted_at", sa.DateTime, nullable=False),
+    sa.Column("retracted_by", sa.String(127), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+_clearing = sa.Table(
+    "clearing",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("manifest_sha256", sa.ForeignKey("delivery.manifest_sha256"), nullable=False, index=True),
+    sa.Column("cleared_at", sa.DateTime, nullable=False),
+    sa.Column("files", sa.Integer, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+)
+
 _build = sa.Table(
     "build",
     _metadata,
@@ -184,6 +203,22 @@ class Ledger(Readings):
                     is_simulated=is_simulated,
                     row_counts=json.dumps(row_counts or {}, sort_keys=True),
                 )
+            )
+
+    def retract(self, sha256: str, by: str, reason: str) -> None:
+        """Take a delivery back: it no longer counts, and stays on record with who, when and why."""
+        same = _delivery.c.manifest_sha256 == sha256
+        with self._begin() as connection:
+            connection.execute(_delivery.update().where(same).values(status="retracted"))
+            connection.execute(
+                _retraction.insert().values(manifest_sha256=sha256, retracted_at=now(), retracted_by=by, reason=reason)
+            )
+
+    def record_clearing(self, sha256: str, at: datetime, files: int, size: int) -> None:
+        """That what lay in landing of a delivery is deleted: how many files and bytes."""
+        with self._begin() as connection:
+            connection.execute(
+                _clearing.insert().values(manifest_sha256=sha256, cleared_at=at, files=files, bytes=size)
             )
 
     # builds and fits ------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class DeliveryRecord:
-    """One delivery as the ledger knows it; `status` is received, accepted, rejected or duplicate."""
+    """One delivery as the ledger knows it; `status` is received, accepted, rejected, duplicate or
+    retracted (taken back after it was accepted)."""
 
     manifest_sha256: str
     organisation: str
@@ -71,6 +72,16 @@ class Readings(ABC):
         """What each rule found in one delivery: counts only."""
         rows = self._rows("select * from judgement where manifest_sha256 = :sha256 order by id", sha256=sha256)
         return [dict(row) for row in rows]
+
+    def retractions(self) -> list[dict[str, Any]]:
+        """Deliveries that were taken back, oldest first: by whom, when and why."""
+        rows = self._rows("select * from retraction order by retracted_at, manifest_sha256")
+        return [{**row, "retracted_at": _moment(row["retracted_at"])} for row in rows]
+
+    def clearings(self) -> list[dict[str, Any]]:
+        """What was deleted from landing, oldest first: counts only."""
+        rows = self._rows("select * from clearing order by id")
+        return [{**row, "cleared_at": _moment(row["cleared_at"])} for row in rows]
 
     def builds(self) -> list[dict[str, Any]]:
         """Builds, oldest first."""

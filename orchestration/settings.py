@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     landmark_months: int = Field(9, ge=1, le=48)
     imputations: int = Field(20, ge=2, le=200)
     seed: int = 20260101
+    landing_retention_days: int = Field(30, ge=0, le=3650)
     small_cell: int = Field(10, ge=5, le=20)
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)

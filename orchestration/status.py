@@ -15,7 +15,7 @@ from orchestration.settings import Settings
 from orchestration.warehouse.versions import all_versions, current_id
 
 GRACE_DAYS = 45
-_ORDER = {"blocked": 0, "late": 1, "received": 2, "accepted": 3, "published": 4}
+_ORDER = {"blocked": 0, "retracted": 1, "late": 2, "received": 3, "accepted": 4, "published": 5}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,11 @@ def lines(settings: Settings, ledger: Readings, contracts: Mapping[str, Organisa
     newest: dict[str, dict[str, DeliveryRecord]] = {}
     for record in ledger.deliveries():
         known = newest.setdefault(record.organisation, {}).get(record.period)
-        if known is None or record.received_at >= known.received_at:
+        # A delivery that was taken back is shown where nothing else was delivered for the period.
+        if known is None or (record.status != "retracted", record.received_at) >= (
+            known.status != "retracted",
+            known.received_at,
+        ):
             newest[record.organisation][record.period] = record
     found = []
     for organisation in contracts.values():
@@ -107,6 +111,8 @@ def _line(
             }
         )
         return Line(organisation.name, period, "blocked", ", ".join(rules), record.delivery_id, 0, due_on)
+    if record.status == "retracted":
+        return Line(organisation.name, period, "retracted", "taken back", record.delivery_id, 0, due_on)
     is_published = (organisation.name, period, record.content_hash) in published
     state = "received" if record.status == "received" else "published" if is_published else "accepted"
     return Line(organisation.name, period, state, "", record.delivery_id, sum(record.row_counts.values()), due_on)

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 
 from orchestration.automation import instance_of
+from orchestration.cli import main
 from orchestration.definitions import Refreshed, build_defs, launch
 from orchestration.home import initialise
 from orchestration.ledger import Ledger
@@ -220,3 +222,25 @@ def test_organisations_taken_in_side_by_side_keep_their_order_and_their_verdicts
         key = dg.AssetKey(["deliveries", "rn"])
         assert instance.get_materialized_partitions(key) == {"2025-01", "2025-04"}
     assert seen == {run.run_id for run in done.runs}
+
+
+def test_taking_a_delivery_back_builds_the_version_before_again(backlog: Path, settings: Settings) -> None:
+    for organisation, periods in EARLY.items():
+        for period in periods:
+            deliver(backlog, settings, organisation, period)
+    assert launch(settings).is_success
+    before = current_id(settings)
+    mistaken = redeliver(next((settings.inbox_path / "svg" / "2025-Q2").iterdir()), 2)
+    edit(mistaken, "supervisions", _move_planned_ends)
+    assert launch(settings).is_success
+    assert current_id(settings) != before
+
+    environment = {"DELICTVRIJ_HOME": str(settings.home), "DELICTVRIJ_ADMIT_TEST_NUMBERS": "1"}
+    said = CliRunner().invoke(main, ["retract", mistaken.name, "--reason", "sent by mistake"], env=environment)
+    assert said.exit_code == 0, said.output
+    back = launch(settings)
+
+    assert back.is_success
+    assert back.requested.count("versions/version") == 1
+    assert current_id(settings) == before
+    assert launch(settings).requested == ()
