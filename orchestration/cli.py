@@ -20,6 +20,8 @@ import click
 from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from orchestration.settings import Settings
 
 # A command lives for seconds and loads libraries of hundreds of thousands of objects: with Python's own thresholds it
@@ -296,6 +298,36 @@ def retract(delivery: str, reason: str) -> None:
     click.echo(
         f"taken back: {record.organisation} {record.period} {record.delivery_id}; `delictvrij refresh` builds without it"
     )
+
+
+@main.command()
+@click.argument("delivery")
+@click.argument("rule")
+@click.option("--reason", required=True, help="Why the failed rule is accepted; stands in every letter.")
+@click.option("--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="The last day on which it holds.")
+@_plainly
+def waive(delivery: str, rule: str, reason: str, until: datetime) -> None:
+    """Accept a failed RULE for one rejected DELIVERY, in the name of who is signed on.
+
+    Two people sign by typing the same; the next refresh judges the delivery again.
+    """
+    from orchestration.deliveries.retraction import signed_on
+    from orchestration.deliveries.waivers import PEOPLE
+    from orchestration.deliveries.waivers import waive as sign
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        waiver, record = sign(
+            settings.waivers_file, opened(settings), delivery, rule, reason, until.date(), signed_on(), now().date()
+        )
+    place = f"{record.organisation} {record.period} {record.delivery_id}"
+    if waiver.holds(now().date()):
+        click.echo(f"{rule} is waived for {place} until {waiver.until}; `delictvrij refresh` judges it again")
+    else:
+        click.echo(f"signed by {len(waiver.by)} of {PEOPLE}: {rule} of {place}; somebody else types the same")
 
 
 @main.command()

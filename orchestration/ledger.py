@@ -205,6 +205,12 @@ class Ledger(Readings):
                 )
             )
 
+    def reopen(self, sha256: str) -> None:
+        """Let a delivery wait for its verdict again, as when a waiver was given."""
+        same = _delivery.c.manifest_sha256 == sha256
+        with self._begin() as connection:
+            connection.execute(_delivery.update().where(same).values(status="received", decided_at=None))
+
     def retract(self, sha256: str, by: str, reason: str) -> None:
         """Take a delivery back: it no longer counts, and stays on record with who, when and why."""
         same = _delivery.c.manifest_sha256 == sha256

@@ -73,6 +73,16 @@ class Readings(ABC):
         rows = self._rows("select * from judgement where manifest_sha256 = :sha256 order by id", sha256=sha256)
         return [dict(row) for row in rows]
 
+    def waived(self) -> dict[str, list[str]]:
+        """The rules that people have accepted although they fail, by the manifest hash of the delivery."""
+        rows = self._rows(
+            "select distinct manifest_sha256, rule from judgement where severity = 'waived' order by rule"
+        )
+        found: dict[str, list[str]] = {}
+        for row in rows:
+            found.setdefault(row["manifest_sha256"], []).append(row["rule"])
+        return found
+
     def retractions(self) -> list[dict[str, Any]]:
         """Deliveries that were taken back, oldest first: by whom, when and why."""
         rows = self._rows("select * from retraction order by retracted_at, manifest_sha256")

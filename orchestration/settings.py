@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     key_file: Path | None = None
     inbox: Path | None = None
     ledger_url: str | None = None
+    waivers: Path | None = None
     project: str = "delictvrij"
     admit_test_numbers: bool = False
     enrolment_from: date = date(2022, 1, 1)
@@ -59,6 +60,11 @@ class Settings(BaseSettings):
     def key_path(self) -> Path:
         """Where the pseudonym key lies: `key_file`, or a file beside the home."""
         return (self.key_file or self.home_path.with_name(self.home_path.name + ".key")).expanduser()
+
+    @property
+    def waivers_file(self) -> Path:
+        """Where waivers stand: `waivers`, or beside the contracts."""
+        return (self.waivers or self.expectations / "waivers.yml").expanduser()
 
     @property
     def landing(self) -> Path:

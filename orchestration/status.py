@@ -56,6 +56,7 @@ def lines(settings: Settings, ledger: Readings, contracts: Mapping[str, Organisa
         for delivery in (built[-1]["record"]["deliveries"] if built else [])
     }
     waits = {(item.organisation, item.period): item for item in waiting(settings, ledger, contracts)}
+    waived = ledger.waived()
     newest: dict[str, dict[str, DeliveryRecord]] = {}
     for record in ledger.deliveries():
         known = newest.setdefault(record.organisation, {}).get(record.period)
@@ -79,6 +80,7 @@ def lines(settings: Settings, ledger: Readings, contracts: Mapping[str, Organisa
                     records.get(period),
                     (organisation.name, period) in waits,
                     published,
+                    waived.get(records[period].manifest_sha256, []) if period in records else [],
                     today,
                 )
             )
@@ -95,6 +97,7 @@ def _line(
     record: DeliveryRecord | None,
     waits: bool,
     published: set[tuple[str, str, str]],
+    waived: list[str],
     today: date,
 ) -> Line | None:
     due_on = last_day(period) + timedelta(days=GRACE_DAYS) if is_period(period, organisation.cadence) else today
@@ -115,7 +118,8 @@ def _line(
         return Line(organisation.name, period, "retracted", "taken back", record.delivery_id, 0, due_on)
     is_published = (organisation.name, period, record.content_hash) in published
     state = "received" if record.status == "received" else "published" if is_published else "accepted"
-    return Line(organisation.name, period, state, "", record.delivery_id, sum(record.row_counts.values()), due_on)
+    reason = f"waived: {', '.join(waived)}" if waived else ""
+    return Line(organisation.name, period, state, reason, record.delivery_id, sum(record.row_counts.values()), due_on)
 
 
 def listed_versions(settings: Settings, ledger: Readings) -> list[dict[str, Any]]:

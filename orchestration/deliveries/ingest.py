@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from orchestration.deliveries import raw
+from orchestration.deliveries import raw, waivers
 from orchestration.deliveries.contracts import Organisation, Table, read_contracts
 from orchestration.deliveries.inbox import signature
 from orchestration.deliveries.judgement import Judgement, Refused, Status, blocking
@@ -26,7 +26,7 @@ from orchestration.deliveries.periods import last_day
 from orchestration.deliveries.readers import Reading, read_delivery
 from orchestration.files import folder_by_rename, write_atomically, write_json
 from orchestration.hashing import combined_hash
-from orchestration.ledger import Ledger
+from orchestration.ledger import Ledger, now
 from orchestration.readings import DeliveryRecord
 from orchestration.settings import Settings
 
@@ -65,6 +65,11 @@ class Receipt:
     @property
     def reasons(self) -> list[Judgement]:
         return blocking(self.judgements)
+
+    @property
+    def waived(self) -> list[Judgement]:
+        """The findings that people have accepted."""
+        return [judgement for judgement in self.judgements if judgement.waived]
 
 
 @cache
@@ -122,7 +127,9 @@ def examine(
     digest = raw.content_hash_of(tables, deletions)
     before = snapshot_before(ledger, organisation.name, manifest.period)
     if before is None or before.content_hash != digest:
-        found.extend(_gate(manifest, organisation, settings, readings, tables, deletions, before))
+        gated = _gate(manifest, organisation, settings, readings, tables, deletions, before)
+        place = (organisation.name, manifest.period, manifest.delivery_id)
+        found.extend(waivers.apply(gated, waivers.read_waivers(settings.waivers_file), place, now().date()))
     return Examination(manifest, tuple(found), tables, deletions, has_test_numbers, digest)
 
 
@@ -306,6 +313,7 @@ def report(receipt: Receipt) -> dict[str, object]:
         "content_hash": receipt.content_hash,
         "rows": dict(receipt.row_counts),
         "findings": [judgement.as_dict() for judgement in receipt.reasons],
+        "waived": [judgement.as_dict() for judgement in receipt.waived],
         "rules_applied": len(receipt.judgements),
     }
 

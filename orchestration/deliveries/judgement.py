@@ -28,6 +28,7 @@ class Judgement:
     """One rule applied to one place.
 
     `rule` is a stable code with a text in `messages.yml`; `place` a file, or empty. `column` is the partner's header.
+    `waived` says by whom, until when and why a failed rule was accepted; its severity is then `waived`.
     `rows` are the first row numbers (1 = first row under the header) where the rule failed.
     """
 
@@ -42,6 +43,7 @@ class Judgement:
     threshold: float | None = None
     rows: tuple[int, ...] = ()
     expected: str = ""
+    waived: str = ""
 
     @property
     def blocks(self) -> bool:
@@ -63,7 +65,8 @@ class Judgement:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON reports."""
-        return {**self.for_ledger(), "rows": list(self.rows), "expected": self.expected}
+        waived = {"waived": self.waived} if self.waived else {}
+        return {**self.for_ledger(), "rows": list(self.rows), "expected": self.expected, **waived}
 
 
 class Refused(Exception):

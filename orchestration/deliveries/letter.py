@@ -24,6 +24,7 @@ _WORDS = {
         "first_rows": "eerste rijnummers",
         "expected": "verwacht",
         "do": "wat te doen",
+        "waived": "Aanvaard, al voldoet het niet (door wie; tot en met; waarom)",
         "contact": "Vragen? Neem contact op met de gegevensbeheerder van het onderzoek en noem deze levering.",
     },
     "en": {
@@ -39,6 +40,7 @@ _WORDS = {
         "first_rows": "first row numbers",
         "expected": "expected",
         "do": "what to do",
+        "waived": "Accepted although it fails (by whom; until; why)",
         "contact": "Questions? Contact the data steward of the study and name this delivery.",
     },
 }
@@ -73,4 +75,7 @@ def letter(receipt: Receipt, organisation: Organisation, language: str) -> str:
         lines += [f"{words['rows']}:", *(f"  {name}: {rows}" for name, rows in receipt.row_counts.items()), ""]
     if receipt.reasons:
         lines += [f"{words['findings']}:", "", *(finding(judgement, language) + "\n" for judgement in receipt.reasons)]
+    if receipt.waived:
+        lines += [f"{words['waived']}:", ""]
+        lines += [f"{finding(judgement, language)}\n  {judgement.waived}\n" for judgement in receipt.waived]
     return "\n".join([*lines, words["contact"], ""])

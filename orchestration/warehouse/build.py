@@ -187,7 +187,7 @@ def prepare(
     cutoff_on = registry_cutoff(contracts, by_organisation)
     write_build_row(sources, cutoff_on, settings)
     deliveries = tuple(record for records in by_organisation.values() for record in records)
-    record = build_record(settings, key, deliveries, cutoff_on)
+    record = build_record(settings, key, deliveries, cutoff_on, ledger.waived())
     return BuildInputs(
         build_id=combined_hash({name: str(value) for name, value in record.items()})[:16],
         folder=folder,
@@ -254,9 +254,13 @@ def warehouse_code(settings: Settings) -> str:
 
 
 def build_record(
-    settings: Settings, key: PseudonymKey, deliveries: Sequence[DeliveryRecord], cutoff_on: date
+    settings: Settings,
+    key: PseudonymKey,
+    deliveries: Sequence[DeliveryRecord],
+    cutoff_on: date,
+    waived: Mapping[str, list[str]],
 ) -> dict[str, Any]:
-    """How a build comes about: deliveries, settings, code, packages and the id of the key."""
+    """How a build comes about: deliveries with their waived rules, settings, code, packages and the id of the key."""
     return {
         "deliveries": [
             {
@@ -265,6 +269,7 @@ def build_record(
                 "delivery_id": record.delivery_id,
                 "manifest_sha256": record.manifest_sha256,
                 "content_hash": record.content_hash,
+                **({"waived": waived[record.manifest_sha256]} if record.manifest_sha256 in waived else {}),
             }
             for record in deliveries
         ],

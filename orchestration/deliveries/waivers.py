@@ -1,0 +1,150 @@
+"""Waivers: a failed rule that people accept for one delivery, with a reason, their names and an end date.
+
+They stand in `waivers.yml`. A rule that keeps a delivery out needs two people. What cannot be read, identified or joined
+cannot be waived: it has to be delivered again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestration.deliveries.judgement import Judgement, Status
+from orchestration.files import write_atomically
+from orchestration.ledger import Ledger
+from orchestration.readings import DeliveryRecord
+from orchestration.trouble import Mendable
+
+WAIVED = "waived"
+WAIVABLE = frozenset(
+    {
+        "rows.shrunk", "table.empty", "value.range", "relation.unknown", "rule.unique", "rule.order",
+        "rule.required_when", "rule.missing_share",
+    }
+)  # fmt: skip
+PEOPLE = 2
+
+
+class CannotWaive(Mendable):
+    """The waiver is not one that can be given; says why."""
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A rule that is waived for one delivery; without `table` or `column`, wherever it failed in that delivery."""
+
+    rule: str
+    organisation: str
+    period: str
+    delivery: str
+    reason: str
+    by: tuple[str, ...]
+    until: date
+    table: str = ""
+    column: str = ""
+
+    def holds(self, today: date) -> bool:
+        """Whether enough people have signed and its time is not over."""
+        return len(set(self.by)) >= PEOPLE and today <= self.until
+
+    def covers(self, judgement: Judgement) -> bool:
+        return (
+            judgement.rule == self.rule
+            and self.table in ("", judgement.table)
+            and self.column in ("", judgement.column)
+        )
+
+    def said(self) -> str:
+        """By whom, until when and why, for a letter."""
+        return f"{', '.join(self.by)}; {self.until.isoformat()}; {self.reason}"
+
+
+def read_waivers(path: Path) -> tuple[Waiver, ...]:
+    """The waivers in a file; none where there is no file. Raises CannotWaive when an entry lacks or adds something."""
+    if not path.is_file():
+        return ()
+    entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    return tuple(_waiver(entry, f"{path.name}, entry {number}") for number, entry in enumerate(entries, start=1))
+
+
+def _waiver(entry: Any, where: str) -> Waiver:
+    try:
+        waiver = Waiver(**{**entry, "by": tuple(entry["by"])})
+    except (TypeError, KeyError):
+        raise CannotWaive(
+            f"{where}: it says rule, organisation, period, delivery, reason, by, until, and no more"
+        ) from None
+    if waiver.rule not in WAIVABLE:
+        raise CannotWaive(f"{where}: {waiver.rule} cannot be waived")
+    if not isinstance(waiver.until, date) or not str(waiver.reason).strip():
+        raise CannotWaive(f"{where}: it needs a reason and a day on which it ends (yyyy-mm-dd)")
+    return waiver
+
+
+def apply(
+    judgements: Iterable[Judgement], waivers: Sequence[Waiver], place: tuple[str, str, str], today: date
+) -> tuple[Judgement, ...]:
+    """The judgements of the delivery at `place` (organisation, period, id), those that are waived marked as such."""
+    own = [item for item in waivers if (item.organisation, item.period, item.delivery) == place and item.holds(today)]
+
+    def judged(judgement: Judgement) -> Judgement:
+        # An error is a rule that could not be evaluated: nobody knows what would be waived.
+        waiver = next((item for item in own if item.covers(judgement)), None)
+        if waiver is None or judgement.status is not Status.FAILED or not judgement.blocks:
+            return judgement
+        return replace(judgement, severity=WAIVED, waived=waiver.said())
+
+    return tuple(judged(judgement) for judgement in judgements)
+
+
+def waive(
+    path: Path, ledger: Ledger, delivery: str, rule: str, reason: str, until: date, by: str, today: date
+) -> tuple[Waiver, DeliveryRecord]:
+    """Sign a waiver of `rule` for a rejected delivery, in the name of `by`; a second person signs by asking the same.
+
+    Once two people have signed, the delivery waits to be judged again. Raises CannotWaive.
+    """
+    if rule not in WAIVABLE:
+        raise CannotWaive(f"{rule} cannot be waived: what cannot be read, identified or joined is delivered again")
+    if not reason.strip() or until < today:
+        raise CannotWaive("a waiver needs a reason and a day on which it ends, not before today")
+    named = [
+        record
+        for record in ledger.deliveries(status="rejected")
+        if delivery in (record.delivery_id, f"{record.organisation}/{record.period}/{record.delivery_id}")
+    ]
+    if len(named) != 1:
+        raise CannotWaive(f"{len(named)} rejected deliveries have that name; say it as ORGANISATION/PERIOD/ID")
+    (record,) = named
+    failed = {item["rule"] for item in ledger.judgements(record.manifest_sha256) if item["status"] == "failed"}
+    if rule not in failed:
+        raise CannotWaive(f"{rule} did not fail there; what failed: {', '.join(sorted(failed))}")
+    known = read_waivers(path)
+    place = (record.organisation, record.period, record.delivery_id)
+    others = [item for item in known if (item.rule, item.organisation, item.period, item.delivery) != (rule, *place)]
+    signed = next((item for item in known if item not in others), None)
+    waiver = Waiver(rule, *place, reason=reason.strip(), by=(by,), until=until)
+    if signed is not None:
+        waiver = replace(signed, by=tuple(dict.fromkeys((*signed.by, by))), until=min(signed.until, until))
+    write_atomically(path, _as_yaml([*others, waiver]).encode())
+    if waiver.holds(today):
+        ledger.reopen(record.manifest_sha256)
+    return waiver, record
+
+
+def _as_yaml(waivers: Sequence[Waiver]) -> str:
+    entries = [
+        {
+            "rule": item.rule, "organisation": item.organisation, "period": item.period, "delivery": item.delivery,
+            **({"table": item.table} if item.table else {}), **({"column": item.column} if item.column else {}),
+            "reason": item.reason, "by": list(item.by), "until": item.until,
+        }
+        for item in waivers
+    ]  # fmt: skip
+    head = "# Failed rules that people accept for one delivery: why, who, until when. A rule that blocks needs two people.\n"
+    return head + yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
