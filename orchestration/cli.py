@@ -94,13 +94,12 @@ def init() -> None:
     show_default=True,
     help="The whole backlog or the last snapshots.",
 )
-@click.option("--mutate", metavar="NAME", help="Spoil the last delivery of rn in a named way.")
+@click.option("--mutate", metavar="NAME", help="Spoil one of the last deliveries in a named way.")
 @_plainly
 def simulate(out: Path, clients: int, seed: int, form: str | None, periods: str, mutate: str | None) -> None:
     """Write the deliveries of a simulated cohort and what is true of it (truth.json) to OUT."""
     from orchestration.simulation import simulate as run
     from orchestration.simulation.mutations import MUTATIONS
-    from orchestration.simulation.mutations import mutate as spoil
 
     if mutate is not None and mutate not in MUTATIONS:
         raise click.BadParameter(f"choose from {', '.join(sorted(MUTATIONS))}", param_hint="--mutate")
@@ -108,9 +107,24 @@ def simulate(out: Path, clients: int, seed: int, form: str | None, periods: str,
     truth = run(out, clients, seed, form, which)
     click.echo(f"{truth['deliveries']} simulated deliveries of {clients} clients in {out}")
     if mutate is not None:
-        delivery = max(path for path in out.glob("rn/*/*") if path.is_dir())
-        spoil(delivery, mutate)
-        click.echo(f"spoiled ({mutate}; the gate should say {MUTATIONS[mutate].rule}): {delivery}")
+        delivery = _spoil_one(out, mutate)
+        expected = MUTATIONS[mutate].rule
+        said = f"the gate should say {expected}" if expected else "the gate should accept it"
+        click.echo(f"spoiled ({mutate}; {said}): {delivery}")
+
+
+def _spoil_one(out: Path, name: str) -> Path:
+    """Spoil the last delivery of the first organisation that has something to spoil; its folder."""
+    from orchestration.simulation.mutations import CannotMutate, mutate
+
+    for organisation in ("rn", "registry", "svg", "ljr"):
+        delivery = max(path for path in out.glob(f"{organisation}/*/*") if path.is_dir())
+        try:
+            mutate(delivery, name)
+        except CannotMutate:
+            continue
+        return delivery
+    raise click.BadParameter("no delivery has anything to spoil in this way", param_hint="--mutate")
 
 
 @main.command()

@@ -1,14 +1,17 @@
 """Bad deliveries on purpose: a good one in which exactly one thing is made wrong, to see that the gate names it.
 
 Each mutation rewrites a delivery in place, in its own form, and keeps the manifest true to the files unless that is
-what is wrong. What rule must fire stands beside it.
+what is wrong. What rule must fire stands beside it. There are three kinds: what the manifest says, what the files are
+(bytes), and what the tables hold (rows).
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,55 +22,346 @@ import pandas as pd
 from orchestration.deliveries.contracts import Column, Organisation, Table, read_contracts
 from orchestration.simulation.delivery import EXPECTATIONS, describe_file, is_numeric_code, write_sav, write_xlsx
 
-Rewrite = Callable[[Organisation, Table, pd.DataFrame], tuple[Table, pd.DataFrame]]
+Frame = pd.DataFrame
+Change = Callable[[Path, dict[str, Any], Organisation], None]
+Rewrite = Callable[[Organisation, Table, Frame], tuple[Table, Frame]]
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """One thing that can be wrong with a delivery, and the code of the rule that must reject it."""
+    """One thing that can be wrong with a delivery: the rule that must say so, and those that may say so too.
+
+    Without a rule, the delivery is still good: what is changed is a freedom that partners have.
+    """
 
     name: str
     rule: str
     why: str
-
-
-MUTATIONS: dict[str, Mutation] = {
-    mutation.name: mutation
-    for mutation in (
-        Mutation("truncated_file", "file.size", "A transfer that broke off leaves the beginning of a file."),
-        Mutation("wrong_hash", "file.hash", "A file that changed after its manifest was made is not what was sent."),
-        Mutation("missing_column", "column.missing", "An export whose query lost a column."),
-        Mutation(
-            "renamed_column", "column.renamed", "A new version of the partner's system calls a column differently."
-        ),
-        Mutation("unknown_code", "value.code", "A code that no contract explains, in one row."),
-        Mutation("empty_table", "table.empty", "An export that ran before its source was filled: headers and no row."),
-    )
-}
+    change: Change
+    also: tuple[str, ...] = ()
 
 
 class CannotMutate(ValueError):
     """This delivery has nothing that the mutation could make wrong, such as a column of codes."""
 
 
+MUTATIONS: dict[str, Mutation] = {}
+_also: tuple[str, ...]
+
+
 def mutate(delivery: Path, name: str, expectations: Path = EXPECTATIONS) -> None:
     """Make one thing wrong in the delivery folder `delivery`; `name` is a key of MUTATIONS.
 
-    Raises KeyError for an unknown name, and CannotMutate where the contract has nothing to make wrong.
+    Raises KeyError for an unknown name, and CannotMutate where there is nothing to make wrong; the delivery is then as
+    it was.
     """
-    MUTATIONS[name]
+    mutation = MUTATIONS[name]
     manifest = json.loads((delivery / "manifest.json").read_text(encoding="utf-8"))
-    organisation = read_contracts(expectations)[manifest["organisation"]]
-    if name == "truncated_file":
-        path = delivery / manifest["files"][0]["name"]
-        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    elif name == "wrong_hash":
-        file = manifest["files"][0]
-        file["sha256"] = file["sha256"][::-1]
+    mutation.change(delivery, manifest, read_contracts(expectations)[manifest["organisation"]])
+
+
+def _add(name: str, rule: str, why: str, change: Change, also: Sequence[str] = ()) -> None:
+    assert name not in MUTATIONS, name  # noqa: S101 - a name twice would hide a mutation
+    MUTATIONS[name] = Mutation(name, rule, why, change, tuple(also))
+
+
+# what the manifest says ----------------------------------------------------------------------------------------------
+def _saying(edit: Callable[[dict[str, Any], Organisation], Any]) -> Change:
+    def change(delivery: Path, manifest: dict[str, Any], organisation: Organisation) -> None:
+        edit(manifest, organisation)
         _write_manifest(delivery, manifest)
-    else:
-        target, rewrite = _REWRITES[name]
-        _rewrite(delivery, manifest, organisation, target(organisation), rewrite)
+
+    return change
+
+
+def _bytes_of_manifest(content: bytes) -> Change:
+    return lambda delivery, manifest, organisation: _nothing((delivery / "manifest.json").write_bytes(content))
+
+
+def _nothing(_: Any) -> None:
+    return None
+
+
+def _only_csv(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    file: dict[str, Any] = manifest["files"][0]
+    if not file["name"].endswith(".csv"):
+        raise CannotMutate("no CSV file is delivered")
+    return file
+
+
+def _cutoff(manifest: dict[str, Any], organisation: Organisation) -> None:
+    manifest["cutoff_on"] = None if organisation.kind == "registry" else "2025-12-31"
+
+
+def _deleted(**keys: str) -> Callable[[dict[str, Any], Organisation], Any]:
+    def edit(manifest: dict[str, Any], organisation: Organisation) -> None:
+        manifest["deletions"] = [{"table": keys.get("table", organisation.tables[0].name), "keys": [{"zomaar": "1"}]}]
+
+    return edit
+
+
+# A wrong name leaves the right file undeclared; a wrong period is also not that of the cut-off and of the rows.
+_ALSO_SAID = {"file.name": ("file.undeclared",), "manifest.place": ("manifest.cutoff", "value.range")}
+
+for _name, _rule, _why, _edit in (
+    ("manifest_field_missing", "manifest.unreadable", "A manifest made by hand forgets who to ask.", lambda m, o: m.pop("contact")),
+    ("manifest_field_added", "manifest.unreadable", "A manifest of another project says more than agreed.", lambda m, o: m.update(remark="-")),
+    ("manifest_rows_negative", "manifest.unreadable", "A count that is a code for an error.", lambda m, o: m["tables"][0].update(rows=-1)),
+    ("manifest_rows_text", "manifest.unreadable", "A count in words.", lambda m, o: m["tables"][0].update(rows="veel")),
+    ("manifest_hash_short", "manifest.unreadable", "A checksum of another kind.", lambda m, o: m["files"][0].update(sha256="abc")),
+    ("manifest_sequence_negative", "manifest.unreadable", "A counter that ran over.", lambda m, o: m.update(sequence=-1)),
+    ("manifest_id_with_folder", "manifest.unreadable", "A delivery id that is a path.", lambda m, o: m.update(delivery_id="../x")),
+    ("manifest_other_organisation", "manifest.place", "A delivery in another organisation's folder.", lambda m, o: m.update(organisation="elsewhere")),
+    ("manifest_other_period", "manifest.place", "A delivery in another period's folder.", lambda m, o: m.update(period="2019-Q1" if o.cadence == "quarterly" else "2019")),
+    ("manifest_period_unknown", "manifest.place", "A fifth quarter.", lambda m, o: m.update(period="2025-Q5")),
+    ("manifest_other_id", "manifest.place", "A copied manifest names the delivery before.", lambda m, o: m.update(delivery_id="another")),
+    ("manifest_schema_version", "manifest.schema_version", "A partner who moved to a version that was not agreed.", lambda m, o: m.update(schema_version="99")),
+    ("manifest_table_missing", "manifest.tables", "An export that leaves a table out.", lambda m, o: m["tables"].pop()),
+    ("manifest_table_twice", "manifest.tables", "An export that names a table twice.", lambda m, o: m["tables"].append(m["tables"][0])),
+    ("manifest_table_unknown", "manifest.tables", "An export that names a table of its own.", lambda m, o: m["tables"][0].update(table="overig")),
+    ("manifest_table_elsewhere", "manifest.tables", "A table in a file that is not delivered.", lambda m, o: m["tables"][0].update(file="nergens.csv")),
+    ("manifest_cutoff", "manifest.cutoff", "A registry without its cut-off, or a partner with one.", _cutoff),
+    ("manifest_deletion_table", "manifest.deletions", "A deletion in a table that nobody agreed on.", _deleted(table="overig")),
+    ("manifest_deletion_key", "manifest.deletions", "A deletion that does not name the key of its table.", _deleted()),
+    ("manifest_encoding", "manifest.form", "An export in another encoding than agreed.", lambda m, o: _only_csv(m).update(encoding="utf-16")),
+    ("manifest_delimiter", "manifest.form", "An export with another delimiter than agreed.", lambda m, o: _only_csv(m).update(delimiter="|")),
+    ("manifest_decimal", "manifest.form", "An export from a computer set to another language.", lambda m, o: _only_csv(m).update(decimal="'")),
+    ("manifest_date_format", "manifest.form", "An export with American dates.", lambda m, o: _only_csv(m).update(date_format="%m/%d/%Y")),
+    ("file_name_with_folder", "file.name", "A file name that leads out of the delivery.", lambda m, o: _rename_entry(m, "../" + m["files"][0]["name"])),
+    ("file_name_unknown", "file.name", "A file with a name of its own.", lambda m, o: _rename_entry(m, "export.csv")),
+    ("file_name_twice", "file.name", "A manifest that names a file twice.", lambda m, o: m["files"].append(m["files"][0])),
+    ("file_hash_of_another", "file.hash", "A checksum that was copied from another file.", lambda m, o: m["files"][0].update(sha256=hashlib.sha256(b"").hexdigest())),
+    ("wrong_hash", "file.hash", "A file that changed after its manifest was made is not what was sent.", lambda m, o: m["files"][0].update(sha256=m["files"][0]["sha256"][::-1])),
+    ("rows_fewer_than_said", "table.rows", "A table that was cut off after it was counted.", lambda m, o: m["tables"][0].update(rows=m["tables"][0]["rows"] + 1)),
+    ("rows_more_than_said", "table.rows", "A table that grew after it was counted.", lambda m, o: m["tables"][0].update(rows=m["tables"][0]["rows"] - 1)),
+):  # fmt: skip
+    _add(_name, _rule, _why, _saying(_edit), _ALSO_SAID.get(_rule, ()))
+
+
+def _rename_entry(manifest: dict[str, Any], name: str) -> None:
+    old = manifest["files"][0]["name"]
+    manifest["files"][0]["name"] = name
+    for entry in manifest["tables"]:
+        if entry["file"] == old:
+            entry["file"] = name
+
+
+_add(
+    "manifest_broken_off",
+    "manifest.unreadable",
+    "A manifest whose transfer broke off.",
+    _bytes_of_manifest(b'{"organisation": "rn"'),
+)
+_add(
+    "manifest_other_encoding",
+    "manifest.unreadable",
+    "A manifest saved by an editor in UTF-16.",
+    _bytes_of_manifest("{}".encode("utf-16")),
+)
+_add("manifest_list", "manifest.unreadable", "A manifest that holds a list of manifests.", _bytes_of_manifest(b"[]"))
+
+
+# what the files are --------------------------------------------------------------------------------------------------
+def _files(edit: Callable[[Path, dict[str, Any]], Any], *, is_signed: bool = False, form: str = "") -> Change:
+    """Change the first file (of a form); `is_signed` keeps size and checksum in the manifest true to it."""
+
+    def change(delivery: Path, manifest: dict[str, Any], organisation: Organisation) -> None:
+        file = manifest["files"][0]
+        if form and not file["name"].endswith(f".{form}"):
+            raise CannotMutate(f"no file of the form {form} is delivered")
+        path = delivery / file["name"]
+        edit(path, file)
+        if is_signed:
+            written = describe_file(path)
+            file["bytes"], file["sha256"] = written.size, written.sha256
+            _write_manifest(delivery, manifest)
+
+    return change
+
+
+def _bytes(edit: Callable[[bytes], bytes]) -> Callable[[Path, dict[str, Any]], Any]:
+    return lambda path, file: path.write_bytes(edit(path.read_bytes()))
+
+
+def _second_line(edit: Callable[[bytes, bytes], bytes]) -> Callable[[Path, dict[str, Any]], Any]:
+    """Change the first row under the header; `edit` gets the line and the delimiter."""
+
+    def change(path: Path, file: dict[str, Any]) -> None:
+        header, line, rest = path.read_bytes().split(b"\n", 2)
+        path.write_bytes(b"\n".join((header, edit(line, file["delimiter"].encode()), rest)))
+
+    return change
+
+
+def _to_link(path: Path, _: dict[str, Any]) -> None:
+    aside = path.with_name(path.name + ".data")
+    path.rename(aside)
+    path.symlink_to(aside.name)
+
+
+for _name, _rule, _why, _step, _signed, _form, _also in (
+    ("truncated_file", "file.size", "A transfer that broke off leaves the beginning of a file.", _bytes(lambda b: b[: len(b) * 2 // 3]), False, "", ()),
+    ("file_longer", "file.size", "A file that was appended to after its manifest was made.", _bytes(lambda b: b + b"\n"), False, "", ()),
+    ("file_emptied", "file.size", "A transfer that made the file and no more.", _bytes(lambda b: b""), False, "", ()),
+    ("file_byte_changed", "file.hash", "A bit that fell over on the way.", _bytes(lambda b: b[:-3] + bytes([b[-3] ^ 1]) + b[-2:]), False, "", ()),
+    ("file_missing", "file.missing", "A file that was forgotten.", lambda path, file: path.unlink(), False, "", ()),
+    ("file_added", "file.undeclared", "A file that nobody asked for.", lambda path, file: path.with_name("extra.txt").write_bytes(b"x"), False, "", ()),
+    ("file_is_link", "file.name", "A link in the place of a file.", _to_link, False, "", ("file.undeclared",)),
+    ("file_of_noise", "file.unreadable", "A file of another program under the agreed name.", _bytes(lambda b: b"\x07\x99" * 500), True, "xlsx", ()),
+    ("file_of_noise_sav", "file.unreadable", "A file of another program under the agreed name.", _bytes(lambda b: b"\x07\x99" * 500), True, "sav", ()),
+    ("file_cut_and_signed", "file.unreadable", "A broken file that was signed as it was.", _bytes(lambda b: b[: len(b) // 2]), True, "xlsx", ()),
+    ("file_cut_and_signed_sav", "file.unreadable", "A broken file that was signed as it was.", _bytes(lambda b: b[: len(b) // 2]), True, "sav", ("table.rows",)),
+    ("file_without_content", "column.missing", "An export that ran and wrote nothing.", _bytes(lambda b: b""), True, "csv", ()),
+    ("encoding_broken", "file.encoding", "A byte that the declared encoding does not have.", _second_line(lambda line, mark: line.replace(mark, b"\x81" + mark, 1)), True, "csv", ("value.pattern", "file.unreadable")),
+    ("row_with_a_cell_more", "file.unreadable", "A delimiter in a text without quotes.", _second_line(lambda line, mark: line.rstrip(b"\r") + mark + b"x"), True, "csv", ()),
+    ("row_with_a_cell_less", "file.unreadable", "A row that was cut off.", _second_line(lambda line, mark: line.rpartition(mark)[0]), True, "csv", ()),
+    ("quote_never_closed", "file.unreadable", "A quote that swallows the rest of the file.", _second_line(lambda line, mark: b'"' + line), True, "csv", ("table.rows",)),
+    ("other_delimiter", "column.missing", "A file with commas where semicolons were declared.", lambda path, file: path.write_bytes(path.read_bytes().replace(file["delimiter"].encode(), b"|")), True, "csv", ("column.undeclared",)),
+):  # fmt: skip
+    _add(_name, _rule, _why, _files(_step, is_signed=_signed, form=_form), _also)
+
+
+# what the tables hold ------------------------------------------------------------------------------------------------
+Where = Callable[[Organisation], tuple[Table, Column]]
+
+
+def _rows(target: Callable[[Organisation], Table], rewrite: Rewrite) -> Change:
+    return lambda delivery, manifest, organisation: _rewrite(
+        delivery, manifest, organisation, target(organisation), rewrite
+    )
+
+
+def _first(wanted: Callable[[Table, Column], bool], what: str) -> Where:
+    """The first column, in the order of the contract, that is wanted; its table is not one that may be empty."""
+
+    def find(organisation: Organisation) -> tuple[Table, Column]:
+        for table in organisation.tables:
+            for column in table.columns:
+                if not table.may_be_empty and wanted(table, column):
+                    return table, column
+        raise CannotMutate(f"{organisation.name} delivers no {what}")
+
+    return find
+
+
+def _cell(where: Where, value: Callable[[Column, Any], Any], *, form: str = "", row: int = 0) -> Change:
+    """Change one cell: that of the first row in which the column holds something."""
+
+    def change(delivery: Path, manifest: dict[str, Any], organisation: Organisation) -> None:
+        table, column = where(organisation)
+        entry = next(entry for entry in manifest["tables"] if entry["table"] == table.name)
+        if form and not entry["file"].endswith(f".{form}"):
+            raise CannotMutate(f"no table of the form {form} is delivered")
+
+        def rewrite(_: Organisation, same: Table, frame: Frame) -> tuple[Table, Frame]:
+            values = frame[column.source].to_numpy().copy()
+            held = [place for place, cell in enumerate(values) if not pd.isna(cell) and cell != ""]
+            if len(held) <= row:
+                raise CannotMutate("the column holds too little")
+            values[held[row]] = value(column, values[held[row]])
+            return same, frame.assign(**{column.source: values})
+
+        _rewrite(delivery, manifest, organisation, table, rewrite)
+
+    return change
+
+
+_is_plain = _first(
+    lambda table, column: column.is_required and column.keep and column.name not in table.key, "plain column"
+)
+_integer = _first(lambda table, column: column.type == "integer" and column.keep and not column.missing, "integer")
+_decimal = _first(lambda table, column: column.type == "decimal" and column.keep, "decimal number")
+_date = _first(lambda table, column: column.type == "date" and column.is_required, "date")
+_code = _first(lambda table, column: column.type == "code" and column.keep and column.name not in table.key, "codes")
+_lettered = _first(
+    lambda table, column: (
+        column.type == "code" and any(code.source.lower() != code.source.upper() for code in column.codes)
+    ),
+    "codes with letters",
+)
+_national = _first(lambda table, column: column.check == "eleven_proof", "national numbers")
+_numbered = _first(
+    lambda table, column: bool(column.pattern) and not column.check and column.name in table.key, "numbered key"
+)
+_ranged = _first(
+    lambda table, column: column.type in ("integer", "decimal") and column.maximum is not None, "number with a range"
+)
+_dated = _first(
+    lambda table, column: (
+        column.type == "date" and column.maximum in ("period_end", "cutoff") and column.name not in table.key
+    ),
+    "date that may not lie ahead",
+)
+_born = _first(lambda table, column: column.reduce == "year", "date of birth")
+_referring = _first(lambda table, column: bool(column.references) and not column.check, "reference")
+_seeded = _first(lambda table, column: bool(column.seed), "code of a list")
+
+
+def _unknown(column: Column, old: Any) -> Any:
+    known = {code.source for code in column.codes} | set(column.missing)
+    new = next(str(number) for number in range(77, 99) if str(number) not in known)
+    return float(new) if isinstance(old, float) else new
+
+
+def _like(old: Any, digits: str) -> str:
+    """Another number of the same shape."""
+    return "".join(digits if letter.isdigit() else letter for letter in str(old))
+
+
+def _day(text: str) -> Callable[[Column, Any], Any]:
+    return lambda column, old: pd.Timestamp(text).to_datetime64() if not isinstance(old, str) else _spelled(text, old)
+
+
+def _spelled(day: str, like: str) -> str:
+    year, month, number = day.split("-")
+    return f"{number}-{month}-{year}" if like[2:3] == "-" else day
+
+
+def _number(value: float) -> Callable[[Column, Any], Any]:
+    return lambda column, old: value if not isinstance(old, str) else str(value).removesuffix(".0")
+
+
+for _name, _rule, _why, _where, _value, _form, _also in (
+    ("value_missing", "value.missing", "A required field that one row lacks.", _is_plain, lambda c, v: "" if isinstance(v, str) else None, "csv", ()),
+    ("text_in_a_number", "value.type", "A remark in the place of a number.", _integer, lambda c, v: "onbekend", "csv", ()),
+    ("fraction_in_an_integer", "value.type", "A mean in the place of a count.", _integer, lambda c, v: f"{v},5", "csv", ()),
+    ("number_in_scientific_notation", "value.type", "A spreadsheet that shortened a number.", _integer, lambda c, v: "1,0E+08", "csv", ()),
+    ("number_with_thousands", "value.type", "A spreadsheet that grouped the digits.", _integer, lambda c, v: "1.000", "csv", ()),
+    ("other_decimal_mark", "value.type", "A number from a computer set to another language.", _decimal, lambda c, v: str(v).replace(",", "."), "csv", ()),
+    ("date_iso", "value.type", "A date in another notation than declared.", _date, lambda c, v: "2024-03-04" if v[2] == "-" else "04-03-2024", "csv", ()),
+    ("date_american", "value.type", "A date with slashes.", _date, lambda c, v: "03/04/2024", "csv", ()),
+    ("date_two_digit_year", "value.type", "A date with half a year number.", _date, lambda c, v: v[:-4] + v[-2:] if v[2] == "-" else v[2:], "csv", ()),
+    ("date_excel_serial", "value.type", "A date that a spreadsheet turned into a number.", _date, lambda c, v: "45355", "csv", ()),
+    ("date_impossible", "value.type", "A thirty-first of February.", _date, lambda c, v: "31-02-2024" if v[2] == "-" else "2024-02-31", "csv", ()),
+    ("date_with_time", "value.type", "A date with a time behind it.", _date, lambda c, v: f"{v} 00:00", "csv", ()),
+    ("leading_zero_lost", "value.pattern", "A number that a spreadsheet read as a number.", _numbered, lambda c, v: v[1:], "csv", ("relation.unknown",)),
+    ("id_as_a_fraction", "value.pattern", "A number that was read as a fraction and written again.", _numbered, lambda c, v: f"{v}.0", "csv", ("relation.unknown",)),
+    ("id_in_scientific_notation", "value.pattern", "A number that a spreadsheet shortened.", _numbered, lambda c, v: "1,0E+08", "csv", ("relation.unknown",)),
+    ("id_with_spaces", "value.pattern", "A number padded to a width.", _numbered, lambda c, v: f" {v}", "csv", ("relation.unknown",)),
+    ("id_in_other_digits", "value.pattern", "Digits of another script, which look like digits to a program.", _numbered, lambda c, v: v.translate({ord(str(d)): 0xFF10 + d for d in range(10)}), "csv", ("relation.unknown", "file.encoding")),
+    ("national_number_too_short", "value.pattern", "A national number without its leading zero.", _national, lambda c, v: v[1:], "csv", ("value.check",)),
+    ("national_number_swapped", "value.check", "Two digits of a national number swapped.", _national, lambda c, v: _swap(v), "csv", ()),
+    ("national_number_of_zeros", "value.check", "A national number that is only filled in.", _national, lambda c, v: "000000000", "csv", ()),
+    ("unknown_code", "value.code", "A code that no contract explains, in one row.", _code, _unknown, "", ()),
+    ("code_in_other_case", "value.code", "A code in small letters.", _lettered, lambda c, v: v.swapcase(), "csv", ()),
+    ("code_with_a_space", "value.code", "A code with a space behind it.", _lettered, lambda c, v: f"{v} ", "csv", ()),
+    ("label_for_code", "value.code", "A label in the place of its code.", _code, lambda c, v: f"{c.codes[0].label['nl']} (label)", "csv", ()),
+    ("number_too_large", "value.range", "A code for missing that nobody declared.", _ranged, _number(1e9), "", ()),
+    ("number_too_small", "value.range", "A code for missing that nobody declared.", _ranged, _number(-9.0), "", ()),
+    ("date_ahead", "value.range", "A day that had not come when the export was made.", _dated, _day("2049-01-01"), "", ("rule.order",)),
+    ("birth_filled_in", "value.range", "A date of birth that is only filled in.", _born, _day("1900-01-01"), "", ()),
+    ("article_unknown", "value.seed", "An article of a law that no list has.", _seeded, lambda c, v: "Sr 999zz", "", ("value.pattern",)),
+    ("reference_to_nobody", "relation.unknown", "A row about somebody who was not delivered.", _referring, lambda c, v: _like(v, "9"), "", ()),
+):  # fmt: skip
+    _add(_name, _rule, _why, _cell(_where, _value, form=_form), _also)
+
+
+def _swap(number: str) -> str:
+    """The number with two neighbouring digits swapped that differ."""
+    place = next((i for i in range(len(number) - 1) if number[i] != number[i + 1]), None)
+    if place is None:
+        raise CannotMutate("all digits are the same")
+    return number[:place] + number[place + 1] + number[place] + number[place + 2 :]
 
 
 # which table ---------------------------------------------------------------------------------------------------------
@@ -75,25 +369,37 @@ def _first_table(organisation: Organisation) -> Table:
     return organisation.tables[0]
 
 
-def _coded_table(organisation: Organisation) -> Table:
-    for table in organisation.tables:
-        if any(column.type == "code" and column.keep for column in table.columns):
-            return table
-    raise CannotMutate(f"{organisation.name} delivers no codes")
+def _long_table(organisation: Organisation) -> Table:
+    """The table that most rows belong to: no other refers to it."""
+    return _unreferenced(organisation)[-1]
 
 
-def _unreferenced_table(organisation: Organisation) -> Table:
-    """A table that may not be empty and that no other refers to, so that emptying it breaks one rule only."""
+def _unreferenced(organisation: Organisation) -> list[Table]:
     referenced = {
         column.references.split(".")[0]
         for table in organisation.tables
         for column in table.columns
         if column.references
     }
-    for table in organisation.tables:
-        if not table.may_be_empty and table.name not in referenced:
-            return table
-    raise CannotMutate(f"every table of {organisation.name} is referred to or may be empty")
+    found = [table for table in organisation.tables if not table.may_be_empty and table.name not in referenced]
+    if not found:
+        raise CannotMutate(f"every table of {organisation.name} is referred to or may be empty")
+    return found
+
+
+def _unreferenced_table(organisation: Organisation) -> Table:
+    """A table that may not be empty and that no other refers to, so that emptying it breaks one rule only."""
+    return _unreferenced(organisation)[0]
+
+
+def _with_rule(kind: str) -> Callable[[Organisation], Table]:
+    def find(organisation: Organisation) -> Table:
+        for table in organisation.tables:
+            if any(rule.kind == kind for rule in table.rules):
+                return table
+        raise CannotMutate(f"{organisation.name} has no rule {kind}")
+
+    return find
 
 
 # what is done to it --------------------------------------------------------------------------------------------------
@@ -104,38 +410,108 @@ def _expendable(table: Table) -> Column:
     )
 
 
-def _drop_column(_: Organisation, table: Table, frame: pd.DataFrame) -> tuple[Table, pd.DataFrame]:
+def _drop_column(_: Organisation, table: Table, frame: Frame) -> tuple[Table, Frame]:
     lost = _expendable(table)
     kept = tuple(column for column in table.columns if column is not lost)
     return replace(table, columns=kept), frame.drop(columns=lost.source)
 
 
-def _rename_column(_: Organisation, table: Table, frame: pd.DataFrame) -> tuple[Table, pd.DataFrame]:
+def _rename_column(_: Organisation, table: Table, frame: Frame) -> tuple[Table, Frame]:
     old = _expendable(table)
     new = replace(old, source=f"{old.source}_2")
     columns = tuple(new if column is old else column for column in table.columns)
     return replace(table, columns=columns), frame.rename(columns={old.source: new.source})
 
 
-def _change_code(_: Organisation, table: Table, frame: pd.DataFrame) -> tuple[Table, pd.DataFrame]:
-    column = next(column for column in table.columns if column.type == "code" and column.keep)
-    known = {code.source for code in column.codes} | set(column.missing)
-    unknown = next(str(number) for number in range(77, 99) if str(number) not in known)
-    values = frame[column.source].to_numpy().copy()
-    values[0] = float(unknown) if values.dtype.kind == "f" else unknown
-    return table, frame.assign(**{column.source: values})
+def _add_column(_: Organisation, table: Table, frame: Frame) -> tuple[Table, Frame]:
+    text = next(column for column in table.columns if column.type == "text")
+    new = replace(text, name="remark", source="Opmerking")
+    return replace(table, columns=(*table.columns, new)), frame.assign(Opmerking="-")
 
 
-def _empty(_: Organisation, table: Table, frame: pd.DataFrame) -> tuple[Table, pd.DataFrame]:
+def _double_column(_: Organisation, table: Table, frame: Frame) -> tuple[Table, Frame]:
+    return table, pd.concat([frame, frame[[table.columns[0].source]]], axis="columns")
+
+
+def _reverse_columns(_: Organisation, table: Table, frame: Frame) -> tuple[Table, Frame]:
+    columns = table.columns[::-1]
+    return replace(table, columns=columns), frame[[column.source for column in columns]]
+
+
+def _empty(_: Organisation, table: Table, frame: Frame) -> tuple[Table, Frame]:
     return table, frame.iloc[:0]
 
 
-_REWRITES: Mapping[str, tuple[Callable[[Organisation], Table], Rewrite]] = {
-    "missing_column": (_first_table, _drop_column),
-    "renamed_column": (_first_table, _rename_column),
-    "unknown_code": (_coded_table, _change_code),
-    "empty_table": (_unreferenced_table, _empty),
-}
+def _repeat_row(_: Organisation, table: Table, frame: Frame) -> tuple[Table, Frame]:
+    return table, pd.concat([frame, frame.iloc[:1]], ignore_index=True)
+
+
+def _keep_share(share: float) -> Rewrite:
+    return lambda organisation, table, frame: (table, frame.iloc[: int(len(frame) * share)])
+
+
+def _two_under_one(_: Organisation, table: Table, frame: Frame) -> tuple[Table, Frame]:
+    """Two rows that say the same where no two may."""
+    rule = next(rule for rule in table.rules if rule.kind == "unique")
+    columns = [table.column(name).source for name in rule.columns]
+    changed = frame.copy()
+    for name in columns:
+        values = changed[name].to_numpy().copy()
+        values[1] = values[0]
+        changed[name] = values
+    return table, changed
+
+
+def _swap_days(_: Organisation, table: Table, frame: Frame) -> tuple[Table, Frame]:
+    """Beginning and end swapped in every row that has both."""
+    rule = next(rule for rule in table.rules if rule.kind == "order")
+    first, second = (table.column(name).source for name in rule.columns)
+    both = (frame[first].notna() & frame[second].notna() & (frame[first] != "") & (frame[second] != "")).to_numpy()
+    both &= (frame[first] != frame[second]).to_numpy()
+    if not both.any():
+        raise CannotMutate("no row has both days")
+    one, two = frame[first].to_numpy().copy(), frame[second].to_numpy().copy()
+    one[both], two[both] = two[both], one[both].copy()
+    return table, frame.assign(**{first: one, second: two})
+
+
+def _blank(kind: str) -> Rewrite:
+    """The column of a rule left empty throughout."""
+
+    def rewrite(_: Organisation, table: Table, frame: Frame) -> tuple[Table, Frame]:
+        rule = next(rule for rule in table.rules if rule.kind == kind)
+        name = table.column(rule.columns[0]).source
+        values = frame[name].to_numpy().copy()
+        values[:] = float("nan") if values.dtype.kind == "f" else "NaT" if values.dtype.kind == "M" else ""
+        return table, frame.assign(**{name: values})
+
+    return rewrite
+
+
+for _name, _rule, _why, _target, _rewritten, _also in (
+    ("missing_column", "column.missing", "An export whose query lost a column.", _first_table, _drop_column, ()),
+    ("renamed_column", "column.renamed", "A new version of the partner's system calls a column differently.", _first_table, _rename_column, ()),
+    ("column_added", "column.undeclared", "A column of remarks, in which anything may stand.", _first_table, _add_column, ()),
+    ("columns_in_other_order", "", "The order of columns is free.", _first_table, _reverse_columns, ()),
+    ("empty_table", "table.empty", "An export that ran before its source was filled: headers and no row.", _unreferenced_table, _empty, ("rows.shrunk",)),
+    ("row_twice", "key.unique", "A join that met a row twice.", _long_table, _repeat_row, ()),
+    ("first_row_twice", "key.unique", "A person who was exported twice.", _first_table, _repeat_row, ("rule.unique",)),
+    ("two_people_under_one_number", "rule.unique", "Two people who were given one number.", _with_rule("unique"), _two_under_one, ("value.type",)),
+    ("days_swapped", "rule.order", "Beginning and end in each other's column.", _with_rule("order"), _swap_days, ("value.range", "rows.shrunk", "value.missing")),
+    ("required_when_blank", "rule.required_when", "A rating that was done, on no day.", _with_rule("required_when"), _blank("required_when"), ()),
+    ("answers_blank", "rule.missing_share", "A failed export of answers.", _with_rule("missing_share"), _blank("missing_share"), ("value.missing",)),
+    ("rows_lost", "rows.shrunk", "A selection that lost one row in twenty.", _long_table, _keep_share(0.95), ()),
+    ("half_the_rows_lost", "rows.shrunk", "A selection of one office.", _long_table, _keep_share(0.5), ()),
+):  # fmt: skip
+    _add(_name, _rule, _why, _rows(_target, _rewritten), _also)
+
+
+def _column_twice(delivery: Path, manifest: dict[str, Any], organisation: Organisation) -> None:
+    _only_csv(manifest)
+    _rewrite(delivery, manifest, organisation, organisation.tables[0], _double_column)
+
+
+_add("column_twice", "column.duplicate", "A query that selects a column twice.", _column_twice)
 
 
 # reading and writing the files back ----------------------------------------------------------------------------------
@@ -177,10 +553,15 @@ def _read_csv(path: Path, file: Mapping[str, Any]) -> pd.DataFrame:
 
 def _write_csv(path: Path, frame: pd.DataFrame, file: Mapping[str, Any]) -> None:
     newline = "\r\n" if b"\r\n" in path.read_bytes()[:10_000] else "\n"
-    with path.open("w", encoding=file["encoding"], newline="") as stream:
-        writer = csv.writer(stream, delimiter=file["delimiter"], lineterminator=newline)
-        writer.writerow(frame.columns)
-        writer.writerows(frame.to_numpy().tolist())
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, delimiter=file["delimiter"], lineterminator=newline)
+    writer.writerow(frame.columns)
+    writer.writerows(frame.to_numpy().tolist())
+    try:
+        content = stream.getvalue().encode(file["encoding"])
+    except UnicodeEncodeError:
+        raise CannotMutate("the agreed encoding does not have these letters") from None
+    path.write_bytes(content)
 
 
 def _typed(values: pd.Series, column: Column, *, numeric_codes: bool) -> Any:

@@ -27,9 +27,8 @@ from tests.deliveries.making import (
 )
 
 # An empty table is also one that shrank: every row of the snapshot before is gone.
-NAMED = {name: {mutation.rule} for name, mutation in MUTATIONS.items()} | {
-    "empty_table": {"table.empty", "rows.shrunk"}
-}
+WHOLE_WAY = ("empty_table", "missing_column", "renamed_column", "truncated_file", "unknown_code", "wrong_hash")
+NAMED = {name: {MUTATIONS[name].rule} for name in WHOLE_WAY} | {"empty_table": {"table.empty", "rows.shrunk"}}
 NEXT = {"rn": "2026-Q1", "svg": "2026-Q1", "ljr": "2026-Q1"}
 
 
@@ -45,7 +44,7 @@ def _counts(receipt: way_in.Receipt) -> list[tuple[object, ...]]:
     return [(item.rule, item.table, item.column, item.place, item.status, item.failed) for item in receipt.judgements]
 
 
-@pytest.mark.parametrize("name", sorted(MUTATIONS))
+@pytest.mark.parametrize("name", WHOLE_WAY)
 @pytest.mark.parametrize("organisation", ["rn", "svg", "ljr"])
 def test_a_spoiled_delivery_is_rejected_by_name_and_changes_nothing(
     settled: Platform, simulated: Path, organisation: str, name: str

@@ -13,10 +13,19 @@ from orchestration.cli import main
 from orchestration.deliveries.ingest import REFERENCE, check_delivery
 from orchestration.deliveries.offline import NoReference, Reference, check_offline, read_reference
 from orchestration.settings import Settings
-from orchestration.simulation.mutations import MUTATIONS, mutate
+from orchestration.simulation.mutations import mutate
 from tests.conftest import Platform
 from tests.deliveries.making import change_rows, deliver, delivery_in
 
+SOME = (
+    "days_swapped",
+    "empty_table",
+    "file_missing",
+    "missing_column",
+    "national_number_swapped",
+    "rows_fewer_than_said",
+    "unknown_code",
+)
 ORGANISATIONS = ("ljr", "registry", "rn", "svg")
 
 
@@ -25,7 +34,7 @@ def reference_of(platform: Platform, organisation: str) -> Path:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(MUTATIONS))
+@pytest.mark.parametrize("name", SOME)
 def test_a_partner_finds_what_the_platform_would_find(settled: Platform, tmp_path: Path, name: str) -> None:
     bad = deliver(delivery_in(settled.settings.inbox_path, "rn"), tmp_path / "outside", "bad", sequence=2)
     mutate(bad, name)

@@ -1,0 +1,1 @@
+"""The catalogue of bad deliveries: each is spoiled in one way, and the gate says which."""
