@@ -23,6 +23,7 @@ from orchestration.analysis.fit import read_fit
 from orchestration.analysis.small_cells import STEP_EVENTS, coarse_curve, rounded, suppress
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.files import write_atomically
+from orchestration.pages import rendered
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCALE_LABELS = {
@@ -104,8 +105,6 @@ def render_report(fit_dir: Path, version_manifest: Mapping[str, Any], out: Path,
     every figure but that of the benchmark, which is real); `registry_cutoff_on` is shown when there. Counts below
     `small_cell` are not shown.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     tables, manifest = read_fit(fit_dir)
     source = Source(
         version_id=str(version_manifest["version_id"]),
@@ -116,14 +115,8 @@ def render_report(fit_dir: Path, version_manifest: Mapping[str, Any], out: Path,
     spec = read_specification()
     outcomes = outcome_labels(tables["absolute_risk"])
     real = Source(source.version_id, source.fit_id, False, small_cell)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
+    page = rendered(
+        TEMPLATES / "report.html.j2",
         source=source,
         manifest=manifest,
         cutoff=str(version_manifest.get("registry_cutoff_on") or "not known"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.judgement import messages
+from orchestration.pages import rendered
 
 if TYPE_CHECKING:
     from orchestration.deliveries.ingest import Receipt
@@ -77,17 +78,9 @@ def page(
     changes: Mapping[str, int] | None = None,
 ) -> str:
     """The page in Dutch (`nl`) or English (`en`); `changes` are the counts of `warehouse.preview`."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     words = _WORDS[language]
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("verdict.html.j2").render(
+    return rendered(
+        TEMPLATES / "verdict.html.j2",
         language=language,
         title=words["title"].format(
             delivery=receipt.delivery_id, organisation=organisation.title[language], period=receipt.period

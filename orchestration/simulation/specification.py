@@ -18,6 +18,7 @@ from orchestration.deliveries.contracts import Column, Organisation, Table, read
 from orchestration.deliveries.judgement import messages
 from orchestration.deliveries.periods import last_day
 from orchestration.files import write_atomically
+from orchestration.pages import rendered
 from orchestration.simulation import simulate
 from orchestration.simulation.delivery import (
     EXPECTATIONS,
@@ -100,16 +101,8 @@ def _empty(table: Table, *, numeric_codes: bool) -> pd.DataFrame:
 
 
 def _page(organisation: Organisation, form: str) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("specification.html.j2").render(
+    return rendered(
+        TEMPLATES / "specification.html.j2",
         organisation=organisation,
         form=form,
         terms=organisation.forms[form],
