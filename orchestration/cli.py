@@ -370,6 +370,35 @@ def status(as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--rule", help="One rule, in every delivery; else each rule that ever failed.")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def rules(rule: str | None, as_json: bool) -> None:
+    """Show each rule over the deliveries, and where today's contract would judge the same counts differently."""
+    from dataclasses import asdict
+
+    from orchestration.deliveries.contracts import read_contracts
+    from orchestration.deliveries.trend import noticed, trend
+    from orchestration.home import home_settings, readings
+
+    settings = home_settings()
+    found = trend(readings(settings), read_contracts(settings.expectations), rule)
+    shown = found if rule else list(noticed(found))
+    if as_json:
+        _json([{**asdict(point), "share": point.share} for point in shown])
+        return
+    for point in shown:
+        counts = "" if point.evaluated is None else f"{point.failed} of {point.evaluated}"
+        place = ", ".join(part for part in (point.table, point.column) if part)
+        now = f"; now {point.status_now} (at most {point.threshold_now:.1%})" if point.has_changed else ""
+        click.echo(
+            f"{point.organisation:16}{point.period:10}{point.rule:20}{point.status:16}{counts:>18}  {place}{now}".rstrip()
+        )
+    if not shown:
+        click.echo("no delivery has been judged by it" if rule else "no rule has failed in any delivery")
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True)
 @_plainly
 def versions(as_json: bool) -> None:

@@ -100,6 +100,11 @@ class Rule:
     when: Mapping[str, str] = field(default_factory=dict)
     threshold: float = 0.0
 
+    @property
+    def tolerated(self) -> float:
+        """The share of failures that does not count: keys and orders hold for every row."""
+        return self.threshold if self.kind in ("required_when", "missing_share") else 0.0
+
 
 @dataclass(frozen=True)
 class Table:

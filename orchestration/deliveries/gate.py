@@ -119,17 +119,17 @@ def suite_of(table: Table, limits: Limits, rows: int) -> list[tuple[str, tuple[s
     for rule in table.rules:
         headers = tuple(source[name] for name in rule.columns)
         if rule.kind == "unique":
-            suite.append(("rule.unique", headers, 0.0, _unique(headers)))
+            suite.append(("rule.unique", headers, rule.tolerated, _unique(headers)))
         elif rule.kind == "order":
             first, second = headers
             pair = gxe.ExpectColumnPairValuesAToBeGreaterThanB(
                 column_A=second, column_B=first, or_equal=True, ignore_row_if="either_value_is_missing"
             )
-            suite.append(("rule.order", headers, 0.0, pair))
+            suite.append(("rule.order", headers, rule.tolerated, pair))
         elif rule.kind in ("required_when", "missing_share"):
             flag = _flag(rule.kind, headers[0])
             suite.append(
-                (f"rule.{rule.kind}", headers, rule.threshold, gxe.ExpectColumnValuesToBeInSet(column=flag, value_set=[True]))
+                (f"rule.{rule.kind}", headers, rule.tolerated, gxe.ExpectColumnValuesToBeInSet(column=flag, value_set=[True]))
             )  # fmt: skip
     return suite
 
