@@ -21,13 +21,17 @@ from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 
 from orchestration.deliveries.assets import delivery_asset, job_name, partition_of
 from orchestration.deliveries.contracts import Organisation, read_contracts
+from orchestration.deliveries.fetching import acknowledge, fetch_all
 from orchestration.deliveries.inbox import Waiting, waiting
 from orchestration.deliveries.retention import clear_landing
+from orchestration.deliveries.transports import WHY
 from orchestration.hashing import combined_hash
 from orchestration.ledger import Ledger, now
 from orchestration.readings import DeliveryRecord
 from orchestration.settings import Settings
 from orchestration.warehouse.build import effective
+
+FETCHING = "fetch"
 
 _C = dg.AutomationCondition
 
@@ -188,6 +192,46 @@ def landing_schedule(settings: Settings) -> dg.ScheduleDefinition:
     )
 
 
+def fetching_job(settings: Settings, contracts: Mapping[str, Organisation]) -> dg.JobDefinition:
+    """Look at every source, take what is complete into the inbox, and write receipts where that is allowed."""
+
+    @dg.op(name=FETCHING, description="Fetches complete deliveries from the sources into the inbox.")
+    def look(context: dg.OpExecutionContext) -> None:
+        ledger = Ledger(settings.ledger_location)
+        looks = fetch_all(settings, ledger, contracts)
+        for found in looks:
+            context.log.info(
+                f"{found.organisation}: {found.taken} taken, {found.incomplete} incomplete, {found.changing} changing; "
+                f"{found.bytes} bytes; {found.trouble or 'no trouble'}"
+            )
+        context.log.info(f"receipts written: {acknowledge(settings, ledger)}")
+        context.add_output_metadata({found.organisation: found.trouble or found.taken for found in looks})
+        troubles = [found for found in looks if found.trouble not in ("", "source.resting")]
+        if troubles:
+            raise dg.Failure(
+                "; ".join(f"{found.organisation}: {found.trouble}: {WHY[found.trouble]}" for found in troubles),
+                allow_retries=False,
+            )
+
+    @dg.job(name=FETCHING, description="What partners have put on their servers comes into the inbox.")
+    def fetch_job() -> None:
+        look()
+
+    return fetch_job
+
+
+def fetching_schedule(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """Every quarter of an hour, where there are sources."""
+    status = dg.DefaultScheduleStatus
+    return dg.ScheduleDefinition(
+        name=FETCHING,
+        job=job,
+        cron_schedule="*/15 * * * *",
+        execution_timezone="Europe/Amsterdam",
+        default_status=status.RUNNING if settings.sources_file else status.STOPPED,
+    )
+
+
 @dataclass(frozen=True)
 class Launched:
     """What one run did: its job, partition, id, and whether it succeeded."""
@@ -287,6 +331,11 @@ def _landing_job(settings: Settings, organisation: str) -> dg.JobDefinition:
     landing = delivery_asset(contracts[organisation], settings, contracts)
     job = dg.define_asset_job(job_name(organisation), selection=[landing])
     return dg.Definitions(assets=[landing], jobs=[job], executor=dg.in_process_executor).resolve_job_def(job.name)
+
+
+def fetch_apart(settings: Settings) -> Launched:
+    """Fetch in a process of its own: transports start threads, and a process with threads must not be forked."""
+    return run_job(fetching_job(settings, read_contracts(settings.expectations)), _instance(settings))
 
 
 def _take_in(settings: Settings, organisation: str, partition: str | None) -> Launched:

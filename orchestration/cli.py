@@ -225,13 +225,15 @@ def refresh(as_json: bool) -> None:
 
     settings = home_settings()
     waits = len(waiting(settings, readings(settings), read_organisations(settings.expectations)))
-    if waits >= BACKLOG:
+    if waits >= BACKLOG or settings.sources_file:
         _leave(apart(_refresh, settings, as_json, workers=os.cpu_count() or 1))
     _leave(_refresh(settings, as_json, workers=min(waits, 1)))
 
 
 def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:
     from orchestration.definitions import launch
+    from orchestration.deliveries.sources import read_sources
+    from orchestration.deliveries.transports import WHY
     from orchestration.ledger import Ledger, now
     from orchestration.terminal import progress_on_terminal
     from orchestration.warehouse.versions import current_id
@@ -280,6 +282,10 @@ def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:
         )
     for place in done.unplaced:
         click.echo(f"  not taken in {place}: its period is not one that this organisation delivers")
+    for name in read_sources(settings.sources_file):
+        last = ledger.fetchings(name)[-1:]
+        if last and last[0]["trouble"]:
+            click.echo(f"  not fetched from {name}: {last[0]['trouble']}: {WHY[last[0]['trouble']]}")
     if done.requested:
         click.echo(f"rebuilt: {len(done.requested)} assets")
     click.echo(f"version: {after or 'none yet'} ({'new' if after != before else 'unchanged'})")
@@ -287,6 +293,39 @@ def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:
         if not run.is_success and run.name == "__ASSET_JOB":
             click.echo(f"  run {run.run_id[:8]} failed; the published version is as it was; see `delictvrij ui`")
     return 0 if done.is_success else 1
+
+
+@main.command()
+@_plainly
+def recipient() -> None:
+    """Say the public key that partners seal deliveries for; the first time, make the key that opens them."""
+    from orchestration.deliveries.sealing import make_opening_key
+    from orchestration.deliveries.sealing import recipient as public_key
+    from orchestration.settings import Settings
+
+    path = Settings().opening_key_path
+    if not path.exists():
+        make_opening_key(path)
+        click.echo(f"new key at {path}; keep it safe: without it no sealed delivery can be opened", err=True)
+    click.echo(public_key(path))
+
+
+@main.command()
+@click.argument("delivery", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--to", "public_key", required=True, help="The public key of the platform; it begins with age1.")
+@_plainly
+def seal(delivery: Path, out: Path, public_key: str) -> None:
+    """Seal a delivery that only the platform can open, as a partner does before sending: the folder OUT is what to send."""
+    from orchestration.deliveries.manifest import NotADelivery, manifest_hash
+    from orchestration.deliveries.sealing import seal as pack
+
+    try:
+        manifest_hash(delivery)
+    except NotADelivery as error:
+        click.echo(f"delictvrij: {error}", err=True)
+        _leave(2)
+    click.echo(str(pack(delivery, public_key, out)))
 
 
 @main.command()

@@ -16,10 +16,14 @@ from dagster._utils.warnings import BetaWarning
 
 from orchestration.analysis.assets import analysis_assets
 from orchestration.automation import (
+    FETCHING,
     Launched,
     build_condition,
     chain_condition,
     deliveries_by_partition,
+    fetch_apart,
+    fetching_job,
+    fetching_schedule,
     inbox_sensor,
     instance_of,
     landing_schedule,
@@ -30,6 +34,7 @@ from orchestration.automation import (
 )
 from orchestration.deliveries.assets import delivery_assets, job_name
 from orchestration.deliveries.contracts import read_contracts
+from orchestration.deliveries.fetching import acknowledge
 from orchestration.deliveries.inbox import waiting
 from orchestration.deliveries.retention import clear_landing
 from orchestration.files import write_atomically
@@ -53,6 +58,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
     jobs = {
         name: dg.define_asset_job(job_name(name), selection=[dg.AssetKey(["deliveries", name])]) for name in contracts
     }
+    fetching = fetching_job(settings, contracts)
     return dg.Definitions(
         assets=[
             *landing,
@@ -61,7 +67,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             version_asset(settings, manifest, chain_condition()),
             *analysis_assets(settings, chain_condition(), refit_condition()),
         ],
-        jobs=list(jobs.values()),
+        jobs=[*jobs.values(), fetching],
         sensors=[
             inbox_sensor(settings, contracts, jobs),
             dg.AutomationConditionSensorDefinition(
@@ -72,7 +78,11 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
                 description="Builds when a delivery or the code has changed; refits when the rows that models read have.",
             ),
         ],
-        schedules=[yearly_schedule(settings, contracts, jobs), landing_schedule(settings)],
+        schedules=[
+            yearly_schedule(settings, contracts, jobs),
+            landing_schedule(settings),
+            fetching_schedule(settings, fetching),
+        ],
         executor=dg.in_process_executor,
     )
 
@@ -122,6 +132,11 @@ def _launch(
     if not ticker.has_baseline:
         ticker.tick()
         ticker.remember()
+    if settings.sources_file:
+        progress("fetch", 0, 1)
+        runs.append(
+            pool.submit(fetch_apart, settings).result() if pool else run_job(defs.resolve_job_def(FETCHING), instance)
+        )
     items = waiting(settings, ledger, contracts)
     grouped = deliveries_by_partition(items, contracts)
     placed = {item.path for group in grouped.values() for item in group}
@@ -148,6 +163,7 @@ def _launch(
         progress(", ".join(sorted({key.path[0] for key in keys})), 0, 1)
         runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, keys))
         ticker.remember()
+    acknowledge(settings, ledger)
     clear_landing(settings, ledger, now())
     return Refreshed(tuple(runs), tuple(requested), unplaced)
 

@@ -18,6 +18,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sha256_bytes(content: bytes) -> str:
+    """SHA-256 of bytes, as hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
 class _Sink:
     """A writable that only hashes."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from orchestration.readings import Readings, Row
+from orchestration.readings import Readings, Row, Sighting
 
 _metadata = sa.MetaData()
 
@@ -75,6 +76,38 @@ _clearing = sa.Table(
     sa.Column("cleared_at", sa.DateTime, nullable=False),
     sa.Column("files", sa.Integer, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
+)
+
+_sighting = sa.Table(
+    "sighting",
+    _metadata,
+    sa.Column("organisation", sa.String(63), primary_key=True),
+    sa.Column("period", sa.String(16), primary_key=True),
+    sa.Column("delivery_id", sa.String(128), primary_key=True),
+    sa.Column("manifest_sha256", sa.String(64), nullable=False),
+    sa.Column("signature", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("first_seen_at", sa.DateTime, nullable=False),
+    sa.Column("seen_at", sa.DateTime, nullable=False),
+    sa.Column("acknowledged", sa.String(16)),
+)
+
+_fetching = sa.Table(
+    "fetching",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("organisation", sa.String(63), nullable=False, index=True),
+    sa.Column("fetched_at", sa.DateTime, nullable=False),
+    sa.Column("trouble", sa.String(63)),
+    sa.Column("deliveries", sa.Integer, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+)
+
+_opening = sa.Table(
+    "opening",
+    _metadata,
+    sa.Column("manifest_sha256", sa.String(64), primary_key=True),
+    sa.Column("sealed_manifest_sha256", sa.String(64), nullable=False, index=True),
 )
 
 _build = sa.Table(
@@ -225,6 +258,36 @@ class Ledger(Readings):
         with self._begin() as connection:
             connection.execute(
                 _clearing.insert().values(manifest_sha256=sha256, cleared_at=at, files=files, bytes=size)
+            )
+
+    # fetching -------------------------------------------------------------------------------------------------------
+    def record_sighting(self, seen: Sighting) -> None:
+        """What was seen of a delivery at its source; what was seen there before under the same name gives way."""
+        same = sa.and_(
+            _sighting.c.organisation == seen.organisation,
+            _sighting.c.period == seen.period,
+            _sighting.c.delivery_id == seen.delivery_id,
+        )
+        with self._begin() as connection:
+            connection.execute(_sighting.delete().where(same))
+            connection.execute(_sighting.insert().values(**asdict(seen)))
+
+    def record_fetching(self, organisation: str, at: datetime, trouble: str | None, deliveries: int, size: int) -> None:
+        """That a source was looked at: what came of it, or the code of the trouble."""
+        with self._begin() as connection:
+            connection.execute(
+                _fetching.insert().values(
+                    organisation=organisation, fetched_at=at, trouble=trouble, deliveries=deliveries, bytes=size
+                )
+            )
+
+    def record_opening(self, sha256: str, sealed_manifest_sha256: str) -> None:
+        """Which manifest was found in a sealed delivery, so that it is known when it comes again."""
+        same = _opening.c.manifest_sha256 == sha256
+        with self._begin() as connection:
+            connection.execute(_opening.delete().where(same))
+            connection.execute(
+                _opening.insert().values(manifest_sha256=sha256, sealed_manifest_sha256=sealed_manifest_sha256)
             )
 
     # builds and fits ------------------------------------------------------------------------------------------------

@@ -39,6 +39,25 @@ class DeliveryRecord:
     row_counts: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Sighting:
+    """A delivery as it was last seen at its source.
+
+    `state` is incomplete, changing or fetched; `signature` the names, sizes and times of its files, hashed; `acknowledged`
+    the verdict that its receipt says, once one is written.
+    """
+
+    organisation: str
+    period: str
+    delivery_id: str
+    manifest_sha256: str
+    signature: str
+    state: str
+    first_seen_at: datetime
+    seen_at: datetime
+    acknowledged: str | None = None
+
+
 class Readings(ABC):
     """The questions that a ledger answers, whatever it is kept in."""
 
@@ -92,6 +111,31 @@ class Readings(ABC):
         """What was deleted from landing, oldest first: counts only."""
         rows = self._rows("select * from clearing order by id")
         return [{**row, "cleared_at": _moment(row["cleared_at"])} for row in rows]
+
+    def sightings(self, organisation: str | None = None) -> list[Sighting]:
+        """Deliveries as last seen at their sources, of one organisation or all."""
+        condition = "where organisation = :organisation" if organisation else ""
+        given = {"organisation": organisation} if organisation else {}
+        order = "organisation, period, delivery_id"
+        rows = self._rows(f"select * from sighting {condition} order by {order}", **given)  # noqa: S608 - our names
+        times = ("first_seen_at", "seen_at")
+        return [Sighting(**{**row, **{name: _moment(row[name]) for name in times}}) for row in rows]
+
+    def fetchings(self, organisation: str) -> list[dict[str, Any]]:
+        """When a source was looked at and what came of it, oldest first."""
+        rows = self._rows(
+            "select * from fetching where organisation = :organisation order by id", organisation=organisation
+        )
+        return [{**row, "fetched_at": _moment(row["fetched_at"])} for row in rows]
+
+    def opened_before(self, sealed_manifest_sha256: str) -> list[DeliveryRecord]:
+        """The deliveries under whatever name, sealed or not, that hold this manifest."""
+        rows = self._rows(
+            "select delivery.* from delivery left join opening using (manifest_sha256) "
+            "where :sha256 in (manifest_sha256, sealed_manifest_sha256)",
+            sha256=sealed_manifest_sha256,
+        )
+        return [_record(row) for row in rows]
 
     def builds(self) -> list[dict[str, Any]]:
         """Builds, oldest first."""

@@ -20,7 +20,9 @@ class Settings(BaseSettings):
 
     `home` holds everything that the platform makes except the pseudonym key, which lies in `key_file`, by default beside
     the home and never in it. `admit_test_numbers` lets national numbers from the range that is set aside for tests pass
-    the gate; only the demo switches it on.
+    the gate; only the demo switches it on. `sources` names the file that says where deliveries are fetched from, and
+    `opening_key_file` the key that opens sealed ones. A delivery that is still incomplete `incomplete_hours` after it was
+    first seen is taken as it is, and judged.
     """
 
     model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", frozen=True, extra="ignore")
@@ -30,6 +32,8 @@ class Settings(BaseSettings):
     inbox: Path | None = None
     ledger_url: str | None = None
     waivers: Path | None = None
+    sources: Path | None = None
+    opening_key_file: Path | None = None
     project: str = "delictvrij"
     admit_test_numbers: bool = False
     enrolment_from: date = date(2022, 1, 1)
@@ -40,6 +44,7 @@ class Settings(BaseSettings):
     imputations: int = Field(20, ge=2, le=200)
     seed: int = 20260101
     landing_retention_days: int = Field(30, ge=0, le=3650)
+    incomplete_hours: int = Field(24, ge=0, le=720)
     small_cell: int = Field(10, ge=5, le=20)
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
@@ -60,6 +65,16 @@ class Settings(BaseSettings):
     def key_path(self) -> Path:
         """Where the pseudonym key lies: `key_file`, or a file beside the home."""
         return (self.key_file or self.home_path.with_name(self.home_path.name + ".key")).expanduser()
+
+    @property
+    def opening_key_path(self) -> Path:
+        """Where the key lies that opens sealed deliveries: `opening_key_file`, or a file beside the home."""
+        return (self.opening_key_file or self.home_path.with_name(self.home_path.name + ".age")).expanduser()
+
+    @property
+    def sources_file(self) -> Path | None:
+        """Where it stands what is fetched from where; None when organisations deliver into the inbox themselves."""
+        return self.sources.expanduser() if self.sources else None
 
     @property
     def waivers_file(self) -> Path:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.deliveries.contracts import Organisation
-from orchestration.deliveries.manifest import MANIFEST, manifest_hash
+from orchestration.deliveries.manifest import MANIFEST
+from orchestration.deliveries.sealing import SEAL, delivery_hash, is_sealed
 from orchestration.hashing import combined_hash
 from orchestration.readings import Readings
 from orchestration.settings import Settings
@@ -32,15 +33,18 @@ def signature(delivery: Path) -> str:
 
 
 def waiting(settings: Settings, ledger: Readings, contracts: Mapping[str, Organisation]) -> list[Waiting]:
-    """Complete deliveries (manifest present) in the inbox that have no verdict yet, oldest period first."""
+    """Complete deliveries (manifest or seal present) in the inbox that have no verdict yet, oldest period first."""
     decided = ledger.decided()
     found = []
-    for path in sorted(settings.inbox_path.glob(f"*/*/*/{MANIFEST}")):
+    covers = [path for name in (MANIFEST, SEAL) for path in settings.inbox_path.glob(f"*/*/*/{name}")]
+    for path in sorted(covers):
         delivery = path.parent
         organisation, period = delivery.parts[-3:-1]
         if organisation not in contracts or not path.is_file() or path.is_symlink():
             continue
-        digest = manifest_hash(delivery)
+        if path.name == SEAL and not is_sealed(delivery):
+            continue
+        digest = delivery_hash(delivery)
         if digest not in decided or decided[digest] not in (None, signature(delivery)):
             found.append(Waiting(delivery, digest, organisation, period))
     return sorted(found, key=lambda item: (item.period, item.organisation, item.path.name))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,12 +19,13 @@ import pyarrow as pa
 from orchestration.deliveries import raw, waivers
 from orchestration.deliveries.contracts import Organisation, Table, read_contracts
 from orchestration.deliveries.inbox import signature
-from orchestration.deliveries.judgement import Judgement, Refused, Status, blocking
+from orchestration.deliveries.judgement import Judgement, Refused, Status, blocking, failed
 from orchestration.deliveries.keys import PseudonymKey, PseudonymKeyError, read_key
 from orchestration.deliveries.letter import letter
 from orchestration.deliveries.manifest import MANIFEST, Manifest, NotADelivery, manifest_hash, read_manifest, verify
 from orchestration.deliveries.periods import last_day
 from orchestration.deliveries.readers import Reading, read_delivery
+from orchestration.deliveries.sealing import SEALED, delivery_hash, is_sealed, unseal
 from orchestration.files import folder_by_rename, write_atomically, write_json
 from orchestration.hashing import combined_hash
 from orchestration.ledger import Ledger, now
@@ -31,6 +33,7 @@ from orchestration.readings import DeliveryRecord
 from orchestration.settings import Settings
 
 REFERENCE = "reference.json"
+PREVIEW = "preview-"  # folders in landing of a dry run; one that was killed leaves its own to be cleared
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def ingest(delivery: Path, settings: Settings, ledger: Ledger) -> Receipt:
     if name not in contracts:
         raise NotADelivery(f"{delivery.name}: no contract for the organisation that this folder is under")
     organisation = contracts[name]
-    digest = manifest_hash(delivery)
+    digest = delivery_hash(delivery)
     seen = signature(delivery)
     decided = ledger.delivery(digest)
     if decided and decided.status != "received" and (decided.status != "rejected" or decided.signature == seen):
@@ -187,9 +190,13 @@ def ingest(delivery: Path, settings: Settings, ledger: Ledger) -> Receipt:
     landed = settings.landing / name / period / f"{delivery.name}-{digest[:8]}"
     shutil.rmtree(landed, ignore_errors=True)
     with folder_by_rename(landed) as folder:
-        shutil.copytree(delivery, folder, symlinks=True, dirs_exist_ok=True)
+        refusal = _land(delivery, folder, settings)
     ledger.receive(digest, name, period, delivery.name, seen)
-    found = examine(landed, organisation, settings, ledger, key)
+    if is_sealed(delivery) and not refusal:
+        sealed = manifest_hash(landed)
+        ledger.record_opening(digest, sealed)
+        refusal = replayed(digest, sealed, (name, period, delivery.name), ledger)
+    found = refused(*refusal) if refusal else examine(landed, organisation, settings, ledger, key)
     if found.manifest and (found.manifest.period != period or found.manifest.delivery_id != delivery.name):
         found = misplaced(found)
     if not found.is_accepted:
@@ -197,21 +204,83 @@ def ingest(delivery: Path, settings: Settings, ledger: Ledger) -> Receipt:
     return _accept(digest, organisation, found, settings, ledger)
 
 
+def _land(delivery: Path, folder: Path, settings: Settings) -> tuple[Judgement, ...]:
+    """Copy a delivery into `folder`, opened if it was sealed; sealed as it is, and why, if it cannot be opened."""
+    if is_sealed(delivery):
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".opening-") as private:
+            try:
+                unseal(delivery, settings.opening_key_path, Path(private))
+            except Refused as refusal:
+                shutil.copytree(delivery, folder, symlinks=True, dirs_exist_ok=True)
+                return refusal.judgements
+            for path in Path(private).iterdir():
+                path.rename(folder / path.name)
+        return ()
+    shutil.copytree(delivery, folder, symlinks=True, dirs_exist_ok=True)
+    return ()
+
+
+def replayed(digest: str, sealed: str, place: tuple[str, str, str], ledger: Ledger) -> tuple[Judgement, ...]:
+    """The finding that what was sealed is an older delivery that comes again: elsewhere, taken back, or superseded."""
+    for other in ledger.opened_before(sealed):
+        if other.manifest_sha256 == digest or other.status in ("received", "rejected"):
+            continue
+        newest = [
+            record
+            for record in ledger.deliveries(organisation=other.organisation)
+            if record.period == other.period and record.status in ("accepted", "duplicate")
+        ]
+        is_newest = bool(newest) and newest[-1].content_hash == other.content_hash
+        if (other.organisation, other.period, other.delivery_id) != place or not is_newest:
+            return (failed("archive.replayed", place=SEALED),)
+    return ()
+
+
+def refused(*judgements: Judgement) -> Examination:
+    """What is found of a delivery that is refused before its manifest is read."""
+    return Examination(None, judgements, {}, {}, has_test_numbers=False, content_hash=None)
+
+
 def check_delivery(delivery: Path, settings: Settings, ledger: Ledger) -> Receipt:
-    """The verdict that `ingest` would give, changing nothing. Raises NotADelivery and PseudonymKeyError."""
+    """The verdict that `ingest` would give, changing nothing. Raises NotADelivery, PseudonymKeyError, OpeningKeyError."""
     delivery = delivery.resolve()
-    digest = manifest_hash(delivery)
+    digest = delivery_hash(delivery)
     contracts = read_contracts(settings.expectations)
-    name, period = placed(delivery, contracts)
-    organisation = contracts[name]
-    found = examine(delivery, organisation, settings, ledger, known_key(settings, ledger))
+    if not is_sealed(delivery):
+        name, period = placed(delivery, contracts)
+        found = examine(delivery, contracts[name], settings, ledger, known_key(settings, ledger))
+        return _checked(delivery, digest, contracts[name], period, found, ledger)
+    settings.landing.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.landing, prefix=PREVIEW) as private:
+        opened = Path(private, *delivery.parts[-3:])
+        opened.mkdir(parents=True)
+        try:
+            unseal(delivery, settings.opening_key_path, opened)
+        except Refused as refusal:
+            name, period = placed(delivery, contracts)
+            return _checked(delivery, digest, contracts[name], period, refused(*refusal.judgements), ledger)
+        name, period = placed(opened, contracts)
+        again = replayed(digest, manifest_hash(opened), (name, period, delivery.name), ledger)
+        found = (
+            refused(*again)
+            if again
+            else examine(opened, contracts[name], settings, ledger, known_key(settings, ledger))
+        )
+        return _checked(delivery, digest, contracts[name], period, found, ledger)
+
+
+def _checked(
+    delivery: Path, digest: str, organisation: Organisation, period: str, found: Examination, ledger: Ledger
+) -> Receipt:
     if found.manifest and (found.manifest.period != period or found.manifest.delivery_id != delivery.name):
         found = misplaced(found)
     status = "rejected"
     if found.is_accepted:
         status = "duplicate" if _is_known(found, organisation, ledger) else "accepted"
     counts = {table: rows.num_rows for table, rows in found.tables.items()} if found.is_accepted else {}
-    return Receipt(name, period, delivery.name, digest, status, found.content_hash, counts, found.judgements)
+    return Receipt(
+        organisation.name, period, delivery.name, digest, status, found.content_hash, counts, found.judgements
+    )
 
 
 def placed(delivery: Path, contracts: Mapping[str, Organisation]) -> tuple[str, str]:
@@ -220,7 +289,7 @@ def placed(delivery: Path, contracts: Mapping[str, Organisation]) -> tuple[str, 
     if name not in contracts:
         try:
             manifest = read_manifest(delivery)
-        except Refused:
+        except (Refused, FileNotFoundError):
             raise NotADelivery(f"{delivery.name}: neither its folder nor its manifest names an organisation") from None
         name, period = manifest.organisation, manifest.period
     if name not in contracts:

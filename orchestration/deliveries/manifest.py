@@ -6,7 +6,6 @@ import hashlib
 import json
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -82,12 +81,16 @@ def manifest_hash(delivery: Path) -> str:
 
 def read_manifest(delivery: Path) -> Manifest:
     """Read a delivery's manifest. Raises Refused (`manifest.unreadable`) without repeating what it holds."""
-    path = delivery / MANIFEST
-    if path.stat().st_size > MAX_MANIFEST_BYTES:
+    with (delivery / MANIFEST).open("rb") as stream:
+        return parse_manifest(stream.read(MAX_MANIFEST_BYTES + 1))
+
+
+def parse_manifest(content: bytes) -> Manifest:
+    """The manifest that these bytes are. Raises Refused (`manifest.unreadable`) without repeating what they hold."""
+    if len(content) > MAX_MANIFEST_BYTES:
         raise Refused(failed("manifest.unreadable", place=MANIFEST, expected=f"at most {MAX_MANIFEST_BYTES} bytes"))
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest.model_validate(content)
+        return Manifest.model_validate(json.loads(content.decode("utf-8")))
     except ValidationError as error:
         fields = sorted({_field(item["loc"]) for item in error.errors()})
         raise Refused(failed("manifest.unreadable", place=MANIFEST, expected=", ".join(fields[:5]))) from None
@@ -101,7 +104,7 @@ def _field(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) if isinstance(part, int) or part in ours else "(unknown field)" for part in location)
 
 
-def _file_names(organisation: Organisation) -> set[str]:
+def agreed_names(organisation: Organisation) -> set[str]:
     """The names that files of an organisation may have: one for each table, or the agreed workbook."""
     names = set()
     for form, terms in organisation.forms.items():
@@ -136,7 +139,7 @@ def _promises(manifest: Manifest, organisation: Organisation) -> list[Judgement]
     if organisation.kind != "registry" and manifest.cutoff_on is not None:
         found.append(failed("manifest.cutoff", place=MANIFEST, expected="none"))
     found.extend(_deletions(manifest, organisation))
-    agreed = _file_names(organisation)
+    agreed = agreed_names(organisation)
     for file in manifest.files:
         if file.name not in agreed:
             continue
@@ -168,7 +171,7 @@ def _deletions(manifest: Manifest, organisation: Organisation) -> list[Judgement
 
 def _files(delivery: Path, manifest: Manifest, organisation: Organisation) -> list[Judgement]:
     found = []
-    agreed = _file_names(organisation)
+    agreed = agreed_names(organisation)
     names = [file.name for file in manifest.files]
     if len(set(names)) != len(names):
         found.append(failed("file.name", place=MANIFEST, expected="each file once"))

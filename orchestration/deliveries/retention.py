@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from orchestration.deliveries.manifest import NotADelivery, manifest_hash
+from orchestration.deliveries.ingest import PREVIEW
+from orchestration.deliveries.manifest import NotADelivery
+from orchestration.deliveries.sealing import delivery_hash
 from orchestration.ledger import Ledger
 from orchestration.readings import DeliveryRecord
 from orchestration.settings import Settings
-
-PREVIEWS = "preview-*"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def clear_landing(settings: Settings, ledger: Ledger, now: datetime) -> Cleared:
             shutil.rmtree(folder)
             _remove_empty_parents(folder, settings)
         deliveries, files, size = deliveries + 1, files + len(held), size + bytes_held
-    for left in settings.landing.glob(PREVIEWS):  # of a dry run that was killed
+    # What a process that was killed left behind: of a dry run, and of a copy that was still growing.
+    for left in (*settings.landing.glob(f"{PREVIEW}*"), *settings.landing.glob("*/*/.*")):
         if datetime.fromtimestamp(left.stat().st_mtime) < datetime.now() - timedelta(days=1):  # noqa: DTZ005, DTZ006
             shutil.rmtree(left, ignore_errors=True)
     return Cleared(deliveries, files, size)
@@ -64,7 +65,7 @@ def _folders_of(record: DeliveryRecord, settings: Settings) -> Iterator[Path]:
             yield folder
     waiting = settings.inbox_path / record.organisation / record.period / record.delivery_id
     try:
-        if waiting.is_dir() and manifest_hash(waiting) == record.manifest_sha256:
+        if waiting.is_dir() and delivery_hash(waiting) == record.manifest_sha256:
             yield waiting
     except NotADelivery:
         return

@@ -6,7 +6,6 @@ id. Nothing here publishes.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 from orchestration.deliveries import raw
 from orchestration.deliveries.contracts import Organisation, Table
 from orchestration.deliveries.keys import PseudonymKey
+from orchestration.files import locked
 from orchestration.hashing import code_hash, combined_hash
 from orchestration.ledger import Ledger
 from orchestration.readings import DeliveryRecord
@@ -61,9 +61,7 @@ def candidate_folder(settings: Settings) -> Path:
 @contextmanager
 def one_writer(settings: Settings) -> Iterator[None]:
     """Hold the home for writing: a second writer waits. The lock goes with its process, however that ends."""
-    settings.home_path.mkdir(parents=True, exist_ok=True)
-    with (settings.home_path / "writer.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with locked(settings.home_path / "writer.lock"):
         yield
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestration.deliveries.contracts import read_contracts
-from orchestration.deliveries.ingest import ingest, known_key, placed
+from orchestration.deliveries.ingest import PREVIEW, ingest, known_key, placed
 from orchestration.hashing import content_hash
 from orchestration.ledger import Ledger
 from orchestration.settings import Settings
@@ -43,13 +43,14 @@ def preview(delivery: Path, settings: Settings, ledger: Ledger, model_tables: tu
     refit. Raises DeliveriesMissing and DbtFailed as a build does.
     """
     contracts = read_contracts(settings.expectations)
-    with tempfile.TemporaryDirectory(prefix="preview-", dir=settings.landing) as folder:
+    with tempfile.TemporaryDirectory(prefix=PREVIEW, dir=settings.landing) as folder:
         # A copy of the settings would keep the home that the original has worked out.
         aside = Settings(
             **{
                 **settings.model_dump(),
                 "home": Path(folder),
                 "key_file": settings.key_path,
+                "opening_key_file": settings.opening_key_path,
                 "ledger_url": None,
                 "inbox": None,
             }
