@@ -22,6 +22,7 @@ from orchestration.trouble import Mendable
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from orchestration.deliveries.contracts import Organisation
     from orchestration.settings import Settings
 
 # A command lives for seconds and loads libraries of hundreds of thousands of objects: with Python's own thresholds it
@@ -295,6 +296,61 @@ def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:
     return 0 if done.is_success else 1
 
 
+def _organisation(settings: Settings, name: str) -> Organisation:
+    from orchestration.deliveries.contracts import read_contracts
+
+    contracts = read_contracts(settings.expectations)
+    if name not in contracts:
+        raise click.BadParameter(f"choose from {', '.join(sorted(contracts))}", param_hint="ORGANISATION")
+    return contracts[name]
+
+
+@main.command()
+@click.argument("delivery")
+@click.argument("table")
+@click.argument("row", type=click.IntRange(1))
+@click.argument("column")
+@click.option("--becomes", required=True, help="What it should say, as the contract spells it; '' for empty.")
+@click.option("--why", required=True, help="How it is known that the source is wrong.")
+@click.option("--reported-to", required=True, help="Who was told at the source.")
+@click.option("--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="The last day on which it holds.")
+@_plainly
+def correct(
+    delivery: str, table: str, row: int, column: str, becomes: str, why: str, reported_to: str, until: datetime
+) -> None:
+    """Correct one value that the source has wrong: TABLE, ROW (1 is the first under the header) and COLUMN of DELIVERY.
+
+    DELIVERY, as ORGANISATION/PERIOD/ID, still lies in landing. What was delivered is kept as it is; the correction is applied
+    to this and later deliveries until the source is mended.
+    """
+    from orchestration.deliveries.corrections import CannotCorrect
+    from orchestration.deliveries.corrections import correct as write
+    from orchestration.deliveries.ingest import known_key
+    from orchestration.deliveries.retraction import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        ledger = opened(settings)
+        named = [
+            record
+            for record in ledger.deliveries()
+            if f"{record.organisation}/{record.period}/{record.delivery_id}" == delivery
+            and record.status != "retracted"
+        ]
+        if not named or until.date() < now().date():
+            raise CannotCorrect(
+                "the ledger knows no delivery of that name, or the day is over; `delictvrij status` lists them"
+            )
+        made = write(
+            settings, ledger, _organisation(settings, named[-1].organisation), named[-1], known_key(settings, ledger),
+            (table, row, column), becomes, why, reported_to, signed_on(), until.date(),
+        )  # fmt: skip
+    click.echo(f"entry {made.number} of {settings.corrections_file}: {made.table}.{made.column} until {made.until}")
+
+
 @main.command()
 @_plainly
 def recipient() -> None:
@@ -362,10 +418,11 @@ def retract(delivery: str, reason: str) -> None:
 def waive(delivery: str, rule: str, reason: str, until: datetime) -> None:
     """Accept a failed RULE for one rejected DELIVERY, in the name of who is signed on.
 
-    Two people sign by typing the same; the next refresh judges the delivery again.
+    Two people sign by typing the same; the next refresh judges the delivery again. The rule deliveries.missing, with the
+    name of an organisation in the place of a delivery, lets builds be made without one that never delivered.
     """
     from orchestration.deliveries.retraction import signed_on
-    from orchestration.deliveries.waivers import PEOPLE
+    from orchestration.deliveries.waivers import MISSING, PEOPLE, waive_missing
     from orchestration.deliveries.waivers import waive as sign
     from orchestration.home import home_settings, opened
     from orchestration.ledger import now
@@ -373,12 +430,17 @@ def waive(delivery: str, rule: str, reason: str, until: datetime) -> None:
 
     settings = home_settings()
     with one_writer(settings):
-        waiver, record = sign(
-            settings.waivers_file, opened(settings), delivery, rule, reason, until.date(), signed_on(), now().date()
-        )
-    place = f"{record.organisation} {record.period} {record.delivery_id}"
+        terms = (reason, until.date(), signed_on(), now().date())
+        if rule == MISSING:
+            organisation = _organisation(settings, delivery)
+            waiver = waive_missing(settings.waivers_file, opened(settings), organisation, *terms)
+            place = organisation.name
+        else:
+            waiver, record = sign(settings.waivers_file, opened(settings), delivery, rule, *terms)
+            place = f"{record.organisation} {record.period} {record.delivery_id}"
     if waiver.holds(now().date()):
-        click.echo(f"{rule} is waived for {place} until {waiver.until}; `delictvrij refresh` judges it again")
+        then = "builds without it" if rule == MISSING else "judges it again"
+        click.echo(f"{rule} is waived for {place} until {waiver.until}; `delictvrij refresh` {then}")
     else:
         click.echo(f"signed by {len(waiver.by)} of {PEOPLE}: {rule} of {place}; somebody else types the same")
 

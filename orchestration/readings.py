@@ -92,6 +92,13 @@ class Readings(ABC):
         rows = self._rows("select * from judgement where manifest_sha256 = :sha256 order by id", sha256=sha256)
         return [dict(row) for row in rows]
 
+    def corrected(self) -> dict[str, int]:
+        """How many corrections were applied to a delivery, by its manifest hash."""
+        rows = self._rows(
+            "select manifest_sha256, count(*) as corrections from judgement where severity = 'corrected' group by 1"
+        )
+        return {row["manifest_sha256"]: row["corrections"] for row in rows}
+
     def waived(self) -> dict[str, list[str]]:
         """The rules that people have accepted although they fail, by the manifest hash of the delivery."""
         rows = self._rows(

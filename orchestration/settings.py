@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     inbox: Path | None = None
     ledger_url: str | None = None
     waivers: Path | None = None
+    corrections: Path | None = None
     sources: Path | None = None
     opening_key_file: Path | None = None
     project: str = "delictvrij"
@@ -80,6 +81,11 @@ class Settings(BaseSettings):
     def waivers_file(self) -> Path:
         """Where waivers stand: `waivers`, or beside the contracts."""
         return (self.waivers or self.expectations / "waivers.yml").expanduser()
+
+    @property
+    def corrections_file(self) -> Path:
+        """Where corrections stand: `corrections`, or beside the contracts."""
+        return (self.corrections or self.expectations / "corrections.yml").expanduser()
 
     @property
     def landing(self) -> Path:

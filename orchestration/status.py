@@ -10,12 +10,15 @@ from typing import Any
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.inbox import waiting
 from orchestration.deliveries.periods import is_period, last_day
+from orchestration.deliveries.waivers import MISSING, Waiver, missing, read_waivers
 from orchestration.readings import DeliveryRecord, Readings
 from orchestration.settings import Settings
 from orchestration.warehouse.versions import all_versions, current_id
 
 GRACE_DAYS = 45
-_ORDER = {"blocked": 0, "retracted": 1, "late": 2, "received": 3, "accepted": 4, "published": 5}
+_ORDER = {
+    "blocked": 0, "retracted": 1, "late": 2, "incomplete": 3, "received": 4, "accepted": 5, "published": 6,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,11 @@ def lines(settings: Settings, ledger: Readings, contracts: Mapping[str, Organisa
         for delivery in (built[-1]["record"]["deliveries"] if built else [])
     }
     waits = {(item.organisation, item.period): item for item in waiting(settings, ledger, contracts)}
-    waived = ledger.waived()
+    waived, corrected = ledger.waived(), ledger.corrected()
+    without = missing(read_waivers(settings.waivers_file), today)
+    incomplete = {
+        (seen.organisation, seen.period): seen.state for seen in ledger.sightings() if seen.state != "fetched"
+    }
     newest: dict[str, dict[str, DeliveryRecord]] = {}
     for record in ledger.deliveries():
         known = newest.setdefault(record.organisation, {}).get(record.period)
@@ -70,41 +77,58 @@ def lines(settings: Settings, ledger: Readings, contracts: Mapping[str, Organisa
     for organisation in contracts.values():
         records = newest.get(organisation.name, {})
         first = settings.first_quarter if organisation.cadence == "quarterly" else str(settings.first_registry_year)
-        periods = set(records) | {period for name, period in waits if name == organisation.name}
+        periods = set(records) | {period for name, period in (*waits, *incomplete) if name == organisation.name}
         for period in sorted(periods | set(periods_due(organisation, first, today))):
-            found.append(
-                _line(
-                    ledger,
-                    organisation,
-                    period,
-                    records.get(period),
-                    (organisation.name, period) in waits,
-                    published,
-                    waived.get(records[period].manifest_sha256, []) if period in records else [],
-                    today,
-                )
-            )
+            if period not in records:
+                place = (organisation.name, period)
+                found.append(_nothing(organisation, period, place in waits, incomplete.get(place), without, today))
+                continue
+            record = records[period]
+            notes = [f"waived: {', '.join(waived[sha])}" for sha in (record.manifest_sha256,) if sha in waived]
+            notes += [f"corrections: {corrected[sha]}" for sha in (record.manifest_sha256,) if sha in corrected]
+            found.append(_line(ledger, organisation, period, record, published, "; ".join(notes), today))
     return sorted(
         (line for line in found if line is not None),
         key=lambda line: (_ORDER[line.state], line.due_on, line.organisation),
     )
 
 
+def _due_on(organisation: Organisation, period: str, today: date) -> date:
+    return last_day(period) + timedelta(days=GRACE_DAYS) if is_period(period, organisation.cadence) else today
+
+
+def _nothing(
+    organisation: Organisation,
+    period: str,
+    waits: bool,
+    at_source: str | None,
+    without: Mapping[str, Waiver],
+    today: date,
+) -> Line | None:
+    """The line of a period of which the ledger knows no delivery: it waits, is still at its source, or is late."""
+    due_on = _due_on(organisation, period, today)
+    if waits:
+        return Line(organisation.name, period, "received", "", "", 0, due_on)
+    if at_source:
+        return Line(organisation.name, period, "incomplete", f"{at_source} at the source", "", 0, due_on)
+    if today <= due_on:
+        return None
+    reason = "not received"
+    if organisation.name in without:
+        reason += f"; waived: {MISSING} until {without[organisation.name].until}"
+    return Line(organisation.name, period, "late", reason, "", 0, due_on)
+
+
 def _line(
     ledger: Readings,
     organisation: Organisation,
     period: str,
-    record: DeliveryRecord | None,
-    waits: bool,
+    record: DeliveryRecord,
     published: set[tuple[str, str, str]],
-    waived: list[str],
+    notes: str,
     today: date,
-) -> Line | None:
-    due_on = last_day(period) + timedelta(days=GRACE_DAYS) if is_period(period, organisation.cadence) else today
-    if record is None:
-        if waits:
-            return Line(organisation.name, period, "received", "", "", 0, due_on)
-        return Line(organisation.name, period, "late", "not received", "", 0, due_on) if today > due_on else None
+) -> Line:
+    due_on = _due_on(organisation, period, today)
     if record.status == "rejected":
         rules = sorted(
             {
@@ -118,8 +142,7 @@ def _line(
         return Line(organisation.name, period, "retracted", "taken back", record.delivery_id, 0, due_on)
     is_published = (organisation.name, period, record.content_hash) in published
     state = "received" if record.status == "received" else "published" if is_published else "accepted"
-    reason = f"waived: {', '.join(waived)}" if waived else ""
-    return Line(organisation.name, period, state, reason, record.delivery_id, sum(record.row_counts.values()), due_on)
+    return Line(organisation.name, period, state, notes, record.delivery_id, sum(record.row_counts.values()), due_on)
 
 
 def listed_versions(settings: Settings, ledger: Readings) -> list[dict[str, Any]]:

@@ -129,6 +129,7 @@ def _checked(receipts: list[Receipt]) -> dg.AssetCheckResult:
             "rules_applied": sum(len(receipt.judgements) for receipt in receipts),
             "rules_failed": len(reasons),
             "rules_waived": sum(len(receipt.waived) for receipt in receipts),
+            "corrections": sum(len(receipt.corrected) for receipt in receipts),
             "rules": ", ".join(sorted({reason.rule for reason in reasons})) or "none",
         },
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -132,6 +132,24 @@ class Table:
 
 
 @dataclass(frozen=True)
+class FileLimits:
+    """How large what an organisation delivers may be: sizes in bytes, `ratio` of unpacked to packed.
+
+    `line_bytes` is of CSV; `members`, `unpacked_bytes` and `ratio` of a workbook, and of whatever else is packed.
+    """
+
+    file_bytes: int = 4 * 2**30
+    line_bytes: int = 65_536
+    members: int = 200
+    unpacked_bytes: int = 150_000_000
+    ratio: int = 100
+    rows: int = 100_000_000
+
+
+ORDINARY = FileLimits()
+
+
+@dataclass(frozen=True)
 class Organisation:
     """Who delivers, how often, in which forms, and which tables."""
 
@@ -143,6 +161,7 @@ class Organisation:
     forms: Mapping[str, Mapping[str, Any]]
     tables: tuple[Table, ...]
     shrink_tolerance: float
+    limits: FileLimits = ORDINARY
 
     def table(self, name: str) -> Table:
         """The table called `name`. Raises KeyError."""
@@ -250,7 +269,18 @@ def read_organisation(folder: Path, *, with_tables: bool = True) -> Organisation
         forms=raw["forms"],
         tables=tuple(read_table(folder / f"{table}.yml", name) for table in raw["tables"] if with_tables),
         shrink_tolerance=float(raw.get("shrink_tolerance", 0.0)),
+        limits=_limits(raw.get("limits", {}), f"{name}/_organisation.yml"),
     )
+
+
+def _limits(raw: dict[str, Any], where: str) -> FileLimits:
+    if set(raw) - {item.name for item in fields(FileLimits)} or any(
+        not isinstance(value, int) or value <= 0 for value in raw.values()
+    ):
+        raise ContractError(
+            f"{where}: limits are whole numbers of {', '.join(item.name for item in fields(FileLimits))}"
+        )
+    return FileLimits(**raw)
 
 
 @cache

@@ -230,7 +230,10 @@ class _Fetching:
         with folder_by_rename(aside) as folder:
             undeclared = 0
             for entry in entries:
-                if entry.name in expected.files and entry.is_plain:
+                if entry.name in expected.files and entry.size > self._organisation.limits.file_bytes:
+                    with (folder / entry.name).open("wb") as hole:
+                        hole.truncate(entry.size)  # refused for its size; what it holds is not asked for
+                elif entry.name in expected.files and entry.is_plain:
                     arrived, digest = remote.copy(f"{path}/{entry.name}", folder / entry.name, deadline)
                     size += arrived
                     if not as_it_is and digest != expected.files[entry.name].sha256:

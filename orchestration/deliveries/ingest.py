@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,16 +17,24 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from orchestration.deliveries import raw, waivers
-from orchestration.deliveries.contracts import Organisation, Table, read_contracts
+from orchestration.deliveries import corrections, raw, waivers
+from orchestration.deliveries.contracts import ORDINARY, FileLimits, Organisation, Table, read_contracts
 from orchestration.deliveries.inbox import signature
 from orchestration.deliveries.judgement import Judgement, Refused, Status, blocking, failed
 from orchestration.deliveries.keys import PseudonymKey, PseudonymKeyError, read_key
 from orchestration.deliveries.letter import letter
-from orchestration.deliveries.manifest import MANIFEST, Manifest, NotADelivery, manifest_hash, read_manifest, verify
+from orchestration.deliveries.manifest import (
+    MANIFEST,
+    Manifest,
+    NotADelivery,
+    agreed_names,
+    manifest_hash,
+    read_manifest,
+    verify,
+)
 from orchestration.deliveries.periods import last_day
 from orchestration.deliveries.readers import Reading, read_delivery
-from orchestration.deliveries.sealing import SEALED, delivery_hash, is_sealed, unseal
+from orchestration.deliveries.sealing import SEAL, SEALED, delivery_hash, is_sealed, unseal
 from orchestration.files import folder_by_rename, write_atomically, write_json
 from orchestration.hashing import combined_hash
 from orchestration.ledger import Ledger, now
@@ -33,6 +42,7 @@ from orchestration.readings import DeliveryRecord
 from orchestration.settings import Settings
 
 REFERENCE = "reference.json"
+MOST_FILES = 1_000  # of one delivery; of what lies there beside them it is enough to know that it does
 PREVIEW = "preview-"  # folders in landing of a dry run; one that was killed leaves its own to be cleared
 
 
@@ -73,6 +83,13 @@ class Receipt:
     def waived(self) -> list[Judgement]:
         """The findings that people have accepted."""
         return [judgement for judgement in self.judgements if judgement.waived]
+
+    @property
+    def corrected(self) -> list[Judgement]:
+        """The corrections that were applied, and those that no longer fit."""
+        return [
+            judgement for judgement in self.judgements if judgement.rule in (corrections.APPLIED, corrections.STALE)
+        ]
 
 
 @cache
@@ -115,7 +132,9 @@ def examine(
     try:
         manifest = read_manifest(delivery)
         verify(delivery, manifest, organisation)
-        readings = read_delivery(delivery, manifest, organisation.tables, settings.admit_test_numbers)
+        readings = read_delivery(
+            delivery, manifest, organisation.tables, settings.admit_test_numbers, organisation.limits
+        )
     except Refused as refusal:
         return Examination(manifest, refusal.judgements, {}, {}, has_test_numbers=False, content_hash=None)
     found = [judgement for reading in readings for judgement in reading.judgements]
@@ -130,10 +149,24 @@ def examine(
     digest = raw.content_hash_of(tables, deletions)
     before = snapshot_before(ledger, organisation.name, manifest.period)
     if before is None or before.content_hash != digest:
-        gated = _gate(manifest, organisation, settings, readings, tables, deletions, before)
+        mended, noted = _corrected(organisation, settings, tables, key)
+        found.extend(noted)
+        gated = _gate(manifest, organisation, settings, readings, mended, deletions, before)
         place = (organisation.name, manifest.period, manifest.delivery_id)
         found.extend(waivers.apply(gated, waivers.read_waivers(settings.waivers_file), place, now().date()))
     return Examination(manifest, tuple(found), tables, deletions, has_test_numbers, digest)
+
+
+def _corrected(
+    organisation: Organisation, settings: Settings, tables: Mapping[str, pa.Table], key: PseudonymKey
+) -> tuple[dict[str, pa.Table], list[Judgement]]:
+    """The tables as the gate judges them: with the corrections that people have made. The raw store keeps what came."""
+    known = corrections.read_corrections(settings.corrections_file)
+    mended, found = {}, []
+    for name, content in tables.items():
+        mended[name], judged = corrections.corrected(organisation.table(name), content, known, key, now().date())
+        found.extend(judged)
+    return mended, found
 
 
 def _gate(
@@ -190,7 +223,7 @@ def ingest(delivery: Path, settings: Settings, ledger: Ledger) -> Receipt:
     landed = settings.landing / name / period / f"{delivery.name}-{digest[:8]}"
     shutil.rmtree(landed, ignore_errors=True)
     with folder_by_rename(landed) as folder:
-        refusal = _land(delivery, folder, settings)
+        refusal = _land(delivery, folder, organisation, settings)
     ledger.receive(digest, name, period, delivery.name, seen)
     if is_sealed(delivery) and not refusal:
         sealed = manifest_hash(landed)
@@ -204,20 +237,38 @@ def ingest(delivery: Path, settings: Settings, ledger: Ledger) -> Receipt:
     return _accept(digest, organisation, found, settings, ledger)
 
 
-def _land(delivery: Path, folder: Path, settings: Settings) -> tuple[Judgement, ...]:
+def _land(delivery: Path, folder: Path, organisation: Organisation, settings: Settings) -> tuple[Judgement, ...]:
     """Copy a delivery into `folder`, opened if it was sealed; sealed as it is, and why, if it cannot be opened."""
     if is_sealed(delivery):
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".opening-") as private:
             try:
-                unseal(delivery, settings.opening_key_path, Path(private))
+                unseal(delivery, settings.opening_key_path, Path(private), organisation.limits)
             except Refused as refusal:
-                shutil.copytree(delivery, folder, symlinks=True, dirs_exist_ok=True)
+                copy_in(delivery, folder, organisation)
                 return refusal.judgements
             for path in Path(private).iterdir():
                 path.rename(folder / path.name)
         return ()
-    shutil.copytree(delivery, folder, symlinks=True, dirs_exist_ok=True)
+    copy_in(delivery, folder, organisation)
     return ()
+
+
+def copy_in(delivery: Path, folder: Path, organisation: Organisation) -> None:
+    """Copy the files of a delivery that are plain and not too large; in the place of others something that is refused.
+
+    A pipe or device would never end, and what is larger than agreed is not worth its room: a hole of the same size stands
+    for it, a link that leads nowhere for whatever is not a file.
+    """
+    agreed = {MANIFEST, SEALED, SEAL, *agreed_names(organisation)}
+    for path in sorted(delivery.iterdir(), key=lambda path: (path.name not in agreed, path.name))[:MOST_FILES]:
+        state = path.lstat()
+        if not stat.S_ISREG(state.st_mode):
+            (folder / path.name).symlink_to("not-a-plain-file")
+        elif state.st_size > organisation.limits.file_bytes:
+            with (folder / path.name).open("wb") as hole:
+                hole.truncate(state.st_size)
+        else:
+            shutil.copy2(path, folder / path.name, follow_symlinks=False)
 
 
 def replayed(digest: str, sealed: str, place: tuple[str, str, str], ledger: Ledger) -> tuple[Judgement, ...]:
@@ -255,7 +306,7 @@ def check_delivery(delivery: Path, settings: Settings, ledger: Ledger) -> Receip
         opened = Path(private, *delivery.parts[-3:])
         opened.mkdir(parents=True)
         try:
-            unseal(delivery, settings.opening_key_path, opened)
+            unseal(delivery, settings.opening_key_path, opened, _limits_of(delivery, contracts))
         except Refused as refusal:
             name, period = placed(delivery, contracts)
             return _checked(delivery, digest, contracts[name], period, refused(*refusal.judgements), ledger)
@@ -281,6 +332,12 @@ def _checked(
     return Receipt(
         organisation.name, period, delivery.name, digest, status, found.content_hash, counts, found.judgements
     )
+
+
+def _limits_of(delivery: Path, contracts: Mapping[str, Organisation]) -> FileLimits:
+    """The limits of the organisation that a delivery's folder names; without one, those of no organisation."""
+    name = delivery.parts[-3] if len(delivery.parts) >= 3 else ""
+    return contracts[name].limits if name in contracts else ORDINARY
 
 
 def placed(delivery: Path, contracts: Mapping[str, Organisation]) -> tuple[str, str]:
@@ -383,6 +440,7 @@ def report(receipt: Receipt) -> dict[str, object]:
         "rows": dict(receipt.row_counts),
         "findings": [judgement.as_dict() for judgement in receipt.reasons],
         "waived": [judgement.as_dict() for judgement in receipt.waived],
+        "corrected": [judgement.as_dict() for judgement in receipt.corrected],
         "rules_applied": len(receipt.judgements),
     }
 

@@ -29,6 +29,7 @@ class Judgement:
 
     `rule` is a stable code with a text in `messages.yml`; `place` a file, or empty. `column` is the partner's header.
     `waived` says by whom, until when and why a failed rule was accepted; its severity is then `waived`.
+    `note` says the same of a correction that was applied.
     `rows` are the first row numbers (1 = first row under the header) where the rule failed.
     """
 
@@ -44,6 +45,7 @@ class Judgement:
     rows: tuple[int, ...] = ()
     expected: str = ""
     waived: str = ""
+    note: str = ""
 
     @property
     def blocks(self) -> bool:
@@ -66,7 +68,8 @@ class Judgement:
     def as_dict(self) -> dict[str, Any]:
         """For JSON reports."""
         waived = {"waived": self.waived} if self.waived else {}
-        return {**self.for_ledger(), "rows": list(self.rows), "expected": self.expected, **waived}
+        note = {"note": self.note} if self.note else {}
+        return {**self.for_ledger(), "rows": list(self.rows), "expected": self.expected, **waived, **note}
 
 
 class Refused(Exception):

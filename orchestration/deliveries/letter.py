@@ -25,6 +25,7 @@ _WORDS = {
         "expected": "verwacht",
         "do": "wat te doen",
         "waived": "Aanvaard, al voldoet het niet (door wie; tot en met; waarom)",
+        "corrected": "Hier gecorrigeerd (door wie; tot en met; waarom; aan wie gemeld)",
         "contact": "Vragen? Neem contact op met de gegevensbeheerder van het onderzoek en noem deze levering.",
     },
     "en": {
@@ -41,6 +42,7 @@ _WORDS = {
         "expected": "expected",
         "do": "what to do",
         "waived": "Accepted although it fails (by whom; until; why)",
+        "corrected": "Corrected here (by whom; until; why; reported to)",
         "contact": "Questions? Contact the data steward of the study and name this delivery.",
     },
 }
@@ -78,4 +80,9 @@ def letter(receipt: Receipt, organisation: Organisation, language: str) -> str:
     if receipt.waived:
         lines += [f"{words['waived']}:", ""]
         lines += [f"{finding(judgement, language)}\n  {judgement.waived}\n" for judgement in receipt.waived]
+    if receipt.corrected:
+        lines += [f"{words['corrected']}:", ""]
+        lines += [
+            f"{finding(judgement, language)}\n  {judgement.note}".rstrip() + "\n" for judgement in receipt.corrected
+        ]
     return "\n".join([*lines, words["contact"], ""])

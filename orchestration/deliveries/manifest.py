@@ -6,6 +6,7 @@ import hashlib
 import json
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -76,7 +77,8 @@ def manifest_hash(delivery: Path) -> str:
     path = delivery / MANIFEST
     if not path.is_file() or path.is_symlink():
         raise NotADelivery(f"{delivery.name}: there is no {MANIFEST} here; a delivery is a folder with its manifest")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.sha256(stream.read(MAX_MANIFEST_BYTES + 1)).hexdigest()
 
 
 def read_manifest(delivery: Path) -> Manifest:
@@ -90,12 +92,25 @@ def parse_manifest(content: bytes) -> Manifest:
     if len(content) > MAX_MANIFEST_BYTES:
         raise Refused(failed("manifest.unreadable", place=MANIFEST, expected=f"at most {MAX_MANIFEST_BYTES} bytes"))
     try:
-        return Manifest.model_validate(json.loads(content.decode("utf-8")))
+        said = json.loads(content.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_number)
+        return Manifest.model_validate(said)
     except ValidationError as error:
         fields = sorted({_field(item["loc"]) for item in error.errors()})
         raise Refused(failed("manifest.unreadable", place=MANIFEST, expected=", ".join(fields[:5]))) from None
     except (UnicodeDecodeError, ValueError, RecursionError):
         raise Refused(failed("manifest.unreadable", place=MANIFEST, expected="JSON in UTF-8")) from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names are each given once: of two, readers take different ones."""
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a name is given twice")
+    return content
+
+
+def _no_number(_: str) -> None:
+    raise ValueError("NaN and Infinity are not JSON")
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -138,6 +153,8 @@ def _promises(manifest: Manifest, organisation: Organisation) -> list[Judgement]
         found.append(failed("manifest.cutoff", place=MANIFEST))
     if organisation.kind != "registry" and manifest.cutoff_on is not None:
         found.append(failed("manifest.cutoff", place=MANIFEST, expected="none"))
+    if any(table.rows > organisation.limits.rows for table in manifest.tables):
+        found.append(failed("file.too_large", place=MANIFEST, expected=f"at most {organisation.limits.rows} rows"))
     found.extend(_deletions(manifest, organisation))
     agreed = agreed_names(organisation)
     for file in manifest.files:
@@ -180,10 +197,14 @@ def _files(delivery: Path, manifest: Manifest, organisation: Organisation) -> li
             found.append(failed("file.name", place=MANIFEST, expected="a file for each table, named as agreed"))
             continue
         path = delivery / file.name
-        if path.is_symlink():
+        if path.is_symlink() or (path.exists() and not path.is_file()):
             found.append(failed("file.name", place=file.name))
         elif not path.is_file():
             found.append(failed("file.missing", place=file.name))
+        elif path.stat().st_size > organisation.limits.file_bytes:
+            found.append(
+                failed("file.too_large", place=file.name, expected=f"at most {organisation.limits.file_bytes} bytes")
+            )
         elif path.stat().st_size != file.bytes:
             found.append(failed("file.size", place=file.name, expected=f"{file.bytes} bytes"))
         elif sha256_file(path) != file.sha256:

@@ -19,10 +19,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from orchestration.deliveries.contracts import Column, Table
+from orchestration.deliveries.contracts import ORDINARY, Column, FileLimits, Table
 from orchestration.deliveries.judgement import MAX_ROW_NUMBERS, Judgement, Refused, Status, failed
 from orchestration.deliveries.manifest import Manifest, ManifestFile
 from orchestration.deliveries.pseudonyms import is_eleven_proof, is_test_number
+from orchestration.deliveries.screening import screen
 
 _WIDTHS = {"%d-%m-%Y": r"[0-9]{2}-[0-9]{2}-[0-9]{4}", "%Y-%m-%d": r"[0-9]{4}-[0-9]{2}-[0-9]{2}"}
 _LARGEST_INTEGER = 10**15
@@ -39,16 +40,28 @@ class Reading:
 
 
 def read_delivery(
-    delivery: Path, manifest: Manifest, tables: Sequence[Table], admit_test_numbers: bool
+    delivery: Path, manifest: Manifest, tables: Sequence[Table], admit_test_numbers: bool, limits: FileLimits = ORDINARY
 ) -> list[Reading]:
     """Read every table of a verified delivery. Raises Refused when a file cannot be read or its columns differ."""
     readings = []
     refused: list[Judgement] = []
     workbooks: dict[str, Any] = {}
+    screened: dict[str, Refused | None] = {}
+    most_columns = max(len(table.columns) for table in tables)
     for table in tables:
         entry = manifest.table(table.name)
         file = manifest.file(entry.file)
         try:
+            if entry.file not in screened:
+                most_rows = max(other.rows for other in manifest.tables if other.file == entry.file)
+                try:
+                    screen(delivery / entry.file, limits, most_rows, most_columns, {"place": entry.file})
+                    screened[entry.file] = None
+                except Refused as refusal:
+                    screened[entry.file] = refusal
+                    raise
+            elif screened[entry.file]:
+                continue  # said once, of the file
             cells = _cells(delivery / entry.file, file, table, entry.sheet, workbooks)
             if cells.rows != entry.rows:
                 raise Refused(
@@ -126,17 +139,19 @@ def _read_csv(path: Path, file: ManifestFile, table: Table) -> Cells:
         headers = next(rows, [])
         headers = [headers[0].removeprefix("\ufeff"), *headers[1:]] if headers else []
         check_headers(headers, table, file.name)
-        ragged: list[int] = []
+        ragged, first_ragged = 0, []
         counted = 0
         for counted, row in enumerate(rows, start=1):
             if len(row) != len(headers):
-                ragged.append(counted)
+                ragged += 1
+                if ragged <= MAX_ROW_NUMBERS:
+                    first_ragged.append(counted)
     except UnicodeDecodeError:
         raise Refused(failed("file.encoding", **where, expected=file.encoding or "")) from None
     except csv.Error:
         raise Refused(failed("file.unreadable", **where)) from None
     if ragged:
-        raise Refused(failed("file.unreadable", **where, failed=len(ragged), rows=tuple(ragged[:MAX_ROW_NUMBERS])))
+        raise Refused(failed("file.unreadable", **where, failed=ragged, rows=tuple(first_ragged)))
     try:
         read = pacsv.read_csv(
             path,

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from orchestration.deliveries.contracts import FileLimits
 from orchestration.deliveries.judgement import Refused, failed
 from orchestration.deliveries.manifest import MANIFEST, manifest_hash
 from orchestration.files import write_atomically
@@ -22,8 +23,6 @@ from orchestration.trouble import Mendable
 
 SEALED = "delivery.tar.age"
 SEAL = f"{SEALED}.sha256"
-MOST_MEMBERS = 1_000
-MOST_BYTES = 4 * 2**30
 _CHECKSUM = re.compile(rb"([0-9a-f]{64})(?: [ *]delivery\.tar\.age)?\s*")
 
 
@@ -97,7 +96,7 @@ def sealed_digest(checksum: bytes) -> str | None:
     return match[1].decode() if match else None
 
 
-def unseal(delivery: Path, key_file: Path, folder: Path) -> None:
+def unseal(delivery: Path, key_file: Path, folder: Path, limits: FileLimits) -> None:
     """Open a sealed delivery into the empty, private `folder`. Raises Refused and OpeningKeyError.
 
     An archive that fails in its middle leaves nothing: the folder is the caller's to drop.
@@ -108,8 +107,8 @@ def unseal(delivery: Path, key_file: Path, folder: Path) -> None:
     sealed = delivery / SEALED
     if sealed.is_symlink() or not sealed.is_file():
         raise Refused(failed("file.missing", place=SEALED))
-    if sealed.stat().st_size > MOST_BYTES:
-        raise Refused(failed("archive.size", place=SEALED, expected=f"at most {MOST_BYTES} bytes"))
+    if sealed.stat().st_size > limits.file_bytes:
+        raise Refused(failed("archive.size", place=SEALED, expected=f"at most {limits.file_bytes} bytes"))
     if sealed_digest((delivery / SEAL).read_bytes()[:1000]) != sha256_file(sealed):
         raise Refused(failed("file.hash", place=SEALED))
     extra = [path for path in delivery.iterdir() if path.name not in (SEALED, SEAL)]
@@ -127,10 +126,10 @@ def unseal(delivery: Path, key_file: Path, folder: Path) -> None:
                 raise
             raise Refused(failed("archive.tampered", place=SEALED)) from None
         opened.seek(0)
-        _unpack(opened, folder)
+        _unpack(opened, folder, limits)
 
 
-def _unpack(opened: IO[bytes], folder: Path) -> None:
+def _unpack(opened: IO[bytes], folder: Path, limits: FileLimits) -> None:
     """Write the members of a tar archive: plain files with bare names, within limits. Raises Refused."""
     written = 0
     names: set[str] = set()
@@ -145,10 +144,12 @@ def _unpack(opened: IO[bytes], folder: Path) -> None:
                     raise Refused(failed("archive.member", place=SEALED))
                 names.add(name)
                 written += member.size
-                if len(names) > MOST_MEMBERS or written > MOST_BYTES:
+                if len(names) > limits.members or written > limits.file_bytes:
                     raise Refused(
                         failed(
-                            "archive.size", place=SEALED, expected=f"at most {MOST_MEMBERS} files, {MOST_BYTES} bytes"
+                            "archive.size",
+                            place=SEALED,
+                            expected=f"at most {limits.members} files, {limits.file_bytes} bytes",
                         )
                     )
                 content = archive.extractfile(member)

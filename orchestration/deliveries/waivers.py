@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.files import write_atomically
 from orchestration.ledger import Ledger
@@ -28,6 +29,7 @@ WAIVABLE = frozenset(
     }
 )  # fmt: skip
 PEOPLE = 2
+MISSING = "deliveries.missing"
 
 
 class CannotWaive(Mendable):
@@ -51,6 +53,11 @@ class Waiver:
     def holds(self, today: date) -> bool:
         """Whether enough people have signed and its time is not over."""
         return len(set(self.by)) >= PEOPLE and today <= self.until
+
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """The rule, and the delivery for which it is waived."""
+        return self.rule, self.organisation, self.period, self.delivery
 
     def covers(self, judgement: Judgement) -> bool:
         return (
@@ -79,7 +86,7 @@ def _waiver(entry: Any, where: str) -> Waiver:
         raise CannotWaive(
             f"{where}: it says rule, organisation, period, delivery, reason, by, until, and no more"
         ) from None
-    if waiver.rule not in WAIVABLE:
+    if waiver.rule not in WAIVABLE | {MISSING}:
         raise CannotWaive(f"{where}: {waiver.rule} cannot be waived")
     if not isinstance(waiver.until, date) or not str(waiver.reason).strip():
         raise CannotWaive(f"{where}: it needs a reason and a day on which it ends (yyyy-mm-dd)")
@@ -102,6 +109,39 @@ def apply(
     return tuple(judged(judgement) for judgement in judgements)
 
 
+def missing(waivers: Sequence[Waiver], today: date) -> dict[str, Waiver]:
+    """The organisations without which a build may be made today, with the waiver that says so."""
+    return {item.organisation: item for item in waivers if item.rule == MISSING and item.holds(today)}
+
+
+def waive_missing(
+    path: Path, ledger: Ledger, organisation: Organisation, reason: str, until: date, by: str, today: date
+) -> Waiver:
+    """Sign that builds are made without an organisation that never delivered; a second person signs by asking the same.
+
+    Raises CannotWaive: for a registry there is no doing without, nor for one of which something is accepted.
+    """
+    if organisation.kind != "partner":
+        raise CannotWaive(f"nothing can be built without {organisation.name}")
+    if any(record.status in ("accepted", "duplicate") for record in ledger.deliveries(organisation=organisation.name)):
+        raise CannotWaive(f"a delivery of {organisation.name} is accepted; it is not missing")
+    return _sign(path, Waiver(MISSING, organisation.name, "", "", reason=reason.strip(), by=(by,), until=until), today)
+
+
+def _sign(path: Path, waiver: Waiver, today: date) -> Waiver:
+    """Write a waiver, or add its name to the one that is there; gives what then stands."""
+    if not waiver.reason or waiver.until < today:
+        raise CannotWaive("a waiver needs a reason and a day on which it ends, not before today")
+    known = read_waivers(path)
+    others = [item for item in known if item.place != waiver.place]
+    signed = next((item for item in known if item.place == waiver.place), None)
+    if signed is not None:
+        by = tuple(dict.fromkeys((*signed.by, *waiver.by)))
+        waiver = replace(signed, by=by, until=min(signed.until, waiver.until))
+    write_atomically(path, _as_yaml([*others, waiver]).encode())
+    return waiver
+
+
 def waive(
     path: Path, ledger: Ledger, delivery: str, rule: str, reason: str, until: date, by: str, today: date
 ) -> tuple[Waiver, DeliveryRecord]:
@@ -111,8 +151,6 @@ def waive(
     """
     if rule not in WAIVABLE:
         raise CannotWaive(f"{rule} cannot be waived: what cannot be read, identified or joined is delivered again")
-    if not reason.strip() or until < today:
-        raise CannotWaive("a waiver needs a reason and a day on which it ends, not before today")
     named = [
         record
         for record in ledger.deliveries(status="rejected")
@@ -124,14 +162,8 @@ def waive(
     failed = {item["rule"] for item in ledger.judgements(record.manifest_sha256) if item["status"] == "failed"}
     if rule not in failed:
         raise CannotWaive(f"{rule} did not fail there; what failed: {', '.join(sorted(failed))}")
-    known = read_waivers(path)
     place = (record.organisation, record.period, record.delivery_id)
-    others = [item for item in known if (item.rule, item.organisation, item.period, item.delivery) != (rule, *place)]
-    signed = next((item for item in known if item not in others), None)
-    waiver = Waiver(rule, *place, reason=reason.strip(), by=(by,), until=until)
-    if signed is not None:
-        waiver = replace(signed, by=tuple(dict.fromkeys((*signed.by, by))), until=min(signed.until, until))
-    write_atomically(path, _as_yaml([*others, waiver]).encode())
+    waiver = _sign(path, Waiver(rule, *place, reason=reason.strip(), by=(by,), until=until), today)
     if waiver.holds(today):
         ledger.reopen(record.manifest_sha256)
     return waiver, record

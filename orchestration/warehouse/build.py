@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -19,12 +19,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestration.deliveries import raw
+from orchestration.deliveries import corrections, raw, waivers
 from orchestration.deliveries.contracts import Organisation, Table
+from orchestration.deliveries.corrections import Correction
 from orchestration.deliveries.keys import PseudonymKey
 from orchestration.files import locked
-from orchestration.hashing import code_hash, combined_hash
-from orchestration.ledger import Ledger
+from orchestration.hashing import code_hash, combined_hash, sha256_file
+from orchestration.ledger import Ledger, now
 from orchestration.readings import DeliveryRecord
 from orchestration.settings import CHECKOUT, Settings
 
@@ -77,13 +78,18 @@ def effective(records: Sequence[DeliveryRecord]) -> list[DeliveryRecord]:
     return [latest[period] for period in sorted(latest)]
 
 
-def require_all(contracts: Mapping[str, Organisation], ledger: Ledger) -> dict[str, list[DeliveryRecord]]:
-    """The effective deliveries of every organisation. Raises DeliveriesMissing when one has none."""
+def require_all(
+    contracts: Mapping[str, Organisation], ledger: Ledger, without: Collection[str] = ()
+) -> dict[str, list[DeliveryRecord]]:
+    """The effective deliveries of every organisation. Raises DeliveriesMissing when one has none.
+
+    `without` names those that a waiver lets be missing; they have an empty list then.
+    """
     taken_in = [record for record in ledger.deliveries() if record.status in ("accepted", "duplicate")]
     by_organisation = {
         name: effective([record for record in taken_in if record.organisation == name]) for name in contracts
     }
-    missing = [name for name, records in by_organisation.items() if not records]
+    missing = [name for name, records in by_organisation.items() if not records and name not in without]
     if missing:
         raise DeliveriesMissing(
             f"no accepted delivery of {', '.join(missing)}: nothing is built on a part of the sources; "
@@ -164,11 +170,32 @@ def _deleted_clause(connection: duckdb.DuckDBPyConnection, table: Table, deleted
     return f"and not exists (select 1 from deletion where deletion.at_position > position and {matches})"  # noqa: S608
 
 
+def nothing(table: Table, target: Path) -> tuple[int, int]:
+    """Write the snapshot of a table of an organisation that is missing: its columns and no row."""
+    fields = [*raw.raw_schema(table), pa.field("_delivery", pa.string()), pa.field("_received_on", pa.date32())]
+    pq.write_table(pa.schema(fields).empty_table(), target)
+    return 0, 0
+
+
+def correct(
+    table: Table, target: Path, known: Sequence[Correction], key: PseudonymKey, today: date, path: Path
+) -> None:
+    """Apply the corrections of a table to its snapshot. Raises CorrectionStale when one no longer fits."""
+    content = pq.read_table(target)
+    mended, judgements = corrections.corrected(table, content, known, key, today)
+    corrections.require_fresh(judgements, path)
+    if judgements:
+        pq.write_table(mended, target)
+
+
 def prepare(
     settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisation], key: PseudonymKey
 ) -> BuildInputs:
-    """Make the candidate folder with the snapshot of every table. Raises DeliveriesMissing."""
-    by_organisation = require_all(contracts, ledger)
+    """Make the candidate folder with the snapshot of every table. Raises DeliveriesMissing and CorrectionStale."""
+    today = now().date()
+    without = waivers.missing(waivers.read_waivers(settings.waivers_file), today)
+    by_organisation = require_all(contracts, ledger, without)
+    known = corrections.read_corrections(settings.corrections_file)
     folder = candidate_folder(settings)
     shutil.rmtree(folder, ignore_errors=True)
     sources = folder / "sources"
@@ -181,11 +208,20 @@ def prepare(
             for table in organisation.tables:
                 place = f"{organisation.name}.{table.name}"
                 target = sources / f"{organisation.name}__{table.name}.parquet"
+                if not records:
+                    rows[place], carried[place] = nothing(table, target)
+                    continue
                 rows[place], carried[place] = snapshot(connection, settings.raw, records, table, target)
+                correct(table, target, known, key, today, settings.corrections_file)
     cutoff_on = registry_cutoff(contracts, by_organisation)
     write_build_row(sources, cutoff_on, settings)
     deliveries = tuple(record for records in by_organisation.values() for record in records)
-    record = build_record(settings, key, deliveries, cutoff_on, ledger.waived())
+    missing = [name for name, records in by_organisation.items() if not records]
+    record = {
+        **build_record(settings, key, deliveries, cutoff_on, ledger.waived()),
+        **({"corrections": [item.as_record() for item in known]} if known else {}),
+        **({"without": {name: without[name].said() for name in missing}} if missing else {}),
+    }
     return BuildInputs(
         build_id=combined_hash({name: str(value) for name, value in record.items()})[:16],
         folder=folder,
@@ -238,7 +274,7 @@ def keep(settings: Settings, build_id: str) -> Path:
 
 
 def warehouse_code(settings: Settings) -> str:
-    """Hash of the code that turns deliveries into tables: the dbt project, the contracts and these rooms."""
+    """Hash of what turns deliveries into tables: the dbt project, the contracts, these rooms, corrections and waivers."""
     project = settings.dbt_project
     files = [
         *sorted(
@@ -248,7 +284,10 @@ def warehouse_code(settings: Settings) -> str:
         *sorted((CHECKOUT / "orchestration" / "warehouse").glob("*.py")),
         *sorted((CHECKOUT / "orchestration" / "deliveries").glob("*.py")),
     ]
-    return code_hash(files, CHECKOUT)
+    decisions = {
+        path.name: sha256_file(path) for path in (settings.corrections_file, settings.waivers_file) if path.is_file()
+    }
+    return combined_hash({"code": code_hash(files, CHECKOUT), **decisions})
 
 
 def build_record(

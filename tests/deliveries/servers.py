@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import threading
 import uuid
@@ -126,6 +127,7 @@ def _s3(root: Path, aside: Path, **terms: Any) -> Iterator[Served]:
     from moto.moto_api import state_manager  # noqa: F401 - moto is loaded here, not by every test
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

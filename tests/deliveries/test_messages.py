@@ -13,7 +13,9 @@ from orchestration.deliveries.judgement import Judgement, Status, messages
 from orchestration.deliveries.letter import finding
 
 ROOMS = Path(deliveries.__file__).parents[1]
-_CODE = re.compile(r"""["']((?:manifest|file|table|column|value|key|rule|relation|rows|platform)\.[a-z_]+)["']""")
+_CODE = re.compile(
+    r"""["']((?:archive|correction|history|manifest|file|table|column|value|key|rule|relation|rows|platform)\.[a-z_]+)["']"""
+)
 _NO_RULES = {"manifest.json"}
 
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestration.cli import main
-from orchestration.deliveries.contracts import Organisation
+from orchestration.deliveries.contracts import FileLimits, Organisation
 from orchestration.deliveries.inbox import waiting
 from orchestration.deliveries.ingest import Receipt, check_delivery, ingest
 from orchestration.deliveries.judgement import Refused
@@ -170,7 +170,7 @@ def test_an_archive_holds_plain_files_with_bare_names_and_nothing_else(tmp_path:
     (sealed / SEALED).write_bytes(pyrage.encrypt(content, [pyrage.x25519.Recipient.from_str(recipient(key))]))
     _sign(sealed)
     with pytest.raises(Refused) as refusal:
-        unseal(sealed, key, opened)
+        unseal(sealed, key, opened, FileLimits())
     assert [judgement.rule for judgement in refusal.value.judgements] == ["archive.member"]
     assert not list(tmp_path.rglob("escaped*"))
 
