@@ -128,6 +128,7 @@ def _checked(receipts: list[Receipt]) -> dg.AssetCheckResult:
             "rejected": ", ".join(rejected) or "none",
             "rules_applied": sum(len(receipt.judgements) for receipt in receipts),
             "rules_failed": len(reasons),
+            "warnings": sum(len(receipt.warnings) for receipt in receipts),
             "rules_waived": sum(len(receipt.waived) for receipt in receipts),
             "corrections": sum(len(receipt.corrected) for receipt in receipts),
             "rules": ", ".join(sorted({reason.rule for reason in reasons})) or "none",

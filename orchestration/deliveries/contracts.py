@@ -161,6 +161,7 @@ class Organisation:
     forms: Mapping[str, Mapping[str, Any]]
     tables: tuple[Table, ...]
     shrink_tolerance: float
+    change_tolerance: float = 0.1
     limits: FileLimits = ORDINARY
 
     def table(self, name: str) -> Table:
@@ -269,6 +270,7 @@ def read_organisation(folder: Path, *, with_tables: bool = True) -> Organisation
         forms=raw["forms"],
         tables=tuple(read_table(folder / f"{table}.yml", name) for table in raw["tables"] if with_tables),
         shrink_tolerance=float(raw.get("shrink_tolerance", 0.0)),
+        change_tolerance=float(raw.get("change_tolerance", 0.1)),
         limits=_limits(raw.get("limits", {}), f"{name}/_organisation.yml"),
     )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from orchestration.deliveries import corrections, raw, waivers
+from orchestration.deliveries import corrections, history, raw, waivers
 from orchestration.deliveries.contracts import ORDINARY, FileLimits, Organisation, Table, read_contracts
 from orchestration.deliveries.inbox import signature
 from orchestration.deliveries.judgement import Judgement, Refused, Status, blocking, failed
@@ -78,6 +78,12 @@ class Receipt:
     @property
     def reasons(self) -> list[Judgement]:
         return blocking(self.judgements)
+
+    @property
+    def warnings(self) -> list[Judgement]:
+        """What is odd and does not keep the delivery out."""
+        found = (judgement for judgement in self.judgements if judgement.severity == "warning")
+        return [item for item in found if item.status is Status.FAILED and item.rule != corrections.STALE]
 
     @property
     def waived(self) -> list[Judgement]:
@@ -149,9 +155,10 @@ def examine(
     digest = raw.content_hash_of(tables, deletions)
     before = snapshot_before(ledger, organisation.name, manifest.period)
     if before is None or before.content_hash != digest:
+        elsewhere = middles_elsewhere(organisation, settings, ledger)
         mended, noted = _corrected(organisation, settings, tables, key)
         found.extend(noted)
-        gated = _gate(manifest, organisation, settings, readings, mended, deletions, before)
+        gated = _gate(manifest, organisation, settings, readings, mended, deletions, before, elsewhere)
         place = (organisation.name, manifest.period, manifest.delivery_id)
         found.extend(waivers.apply(gated, waivers.read_waivers(settings.waivers_file), place, now().date()))
     return Examination(manifest, tuple(found), tables, deletions, has_test_numbers, digest)
@@ -169,6 +176,32 @@ def _corrected(
     return mended, found
 
 
+@cache
+def instrument_items(settings: Settings) -> pd.DataFrame:
+    """The items of the instruments: rater, scale, item and whether it is reversed."""
+    items = pd.read_csv(settings.dbt_project / "seeds" / "instrument_item.csv")
+    return items[["rater", "scale", "item", "is_reversed"]].drop_duplicates()
+
+
+def middles_elsewhere(
+    organisation: Organisation, settings: Settings, ledger: Ledger
+) -> dict[str, list[dict[str, float]]]:
+    """The medians of the numbers of each table in the newest accepted snapshot of every other organisation."""
+    found: dict[str, list[dict[str, float]]] = {}
+    own = {table.name for table in organisation.tables}
+    for other in read_contracts(settings.expectations).values():
+        newest = [
+            record for record in ledger.deliveries(status="accepted", organisation=other.name) if record.content_hash
+        ]
+        if other.name == organisation.name or not newest:
+            continue
+        for table in other.tables:
+            if table.name in own and any(column.staged_type in ("integer", "decimal") for column in table.kept):
+                frame = raw.read_raw(settings.raw, other.name, str(newest[-1].content_hash), table).to_pandas()
+                found.setdefault(table.name, []).append(history.middles(table, frame))
+    return found
+
+
 def _gate(
     manifest: Manifest,
     organisation: Organisation,
@@ -177,6 +210,7 @@ def _gate(
     tables: Mapping[str, pa.Table],
     deletions: Mapping[str, list[tuple[str, ...]]],
     before: DeliveryRecord | None,
+    others: Mapping[str, list[dict[str, float]]],
 ) -> Iterator[Judgement]:
     from orchestration.deliveries import gate
 
@@ -193,10 +227,19 @@ def _gate(
         yield gate.judge_shrinkage(
             table, frames[table.name], earlier, deletions.get(table.name, []), organisation.shrink_tolerance
         )
+        known = None if earlier is None or earlier.empty else _with_days(table, earlier)
+        yield from history.judge_changes(table, frame, known, organisation.change_tolerance)
+        yield from history.judge_values(table, frame)
+        yield from history.judge_dummies(reading)
+        yield from history.judge_directions(table, frame, instrument_items(settings))
+        yield from history.judge_units(table, frame, others.get(table.name, []))
 
 
 def _judged_frame(table: Table, raw_table: pa.Table) -> pd.DataFrame:
-    frame = raw_table.to_pandas()
+    return _with_days(table, raw_table.to_pandas())
+
+
+def _with_days(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
     for column in table.kept:
         if column.staged_type == "date":
             frame[column.source] = pd.to_datetime(frame[column.source])
@@ -439,6 +482,7 @@ def report(receipt: Receipt) -> dict[str, object]:
         "content_hash": receipt.content_hash,
         "rows": dict(receipt.row_counts),
         "findings": [judgement.as_dict() for judgement in receipt.reasons],
+        "warnings": [judgement.as_dict() for judgement in receipt.warnings],
         "waived": [judgement.as_dict() for judgement in receipt.waived],
         "corrected": [judgement.as_dict() for judgement in receipt.corrected],
         "rules_applied": len(receipt.judgements),

@@ -25,6 +25,7 @@ _WORDS = {
         "expected": "verwacht",
         "do": "wat te doen",
         "waived": "Aanvaard, al voldoet het niet (door wie; tot en met; waarom)",
+        "warnings": "Opvallend (houdt de levering niet tegen)",
         "corrected": "Hier gecorrigeerd (door wie; tot en met; waarom; aan wie gemeld)",
         "contact": "Vragen? Neem contact op met de gegevensbeheerder van het onderzoek en noem deze levering.",
     },
@@ -42,6 +43,7 @@ _WORDS = {
         "expected": "expected",
         "do": "what to do",
         "waived": "Accepted although it fails (by whom; until; why)",
+        "warnings": "Noticed (does not keep the delivery out)",
         "corrected": "Corrected here (by whom; until; why; reported to)",
         "contact": "Questions? Contact the data steward of the study and name this delivery.",
     },
@@ -77,6 +79,8 @@ def letter(receipt: Receipt, organisation: Organisation, language: str) -> str:
         lines += [f"{words['rows']}:", *(f"  {name}: {rows}" for name, rows in receipt.row_counts.items()), ""]
     if receipt.reasons:
         lines += [f"{words['findings']}:", "", *(finding(judgement, language) + "\n" for judgement in receipt.reasons)]
+    if receipt.warnings:
+        lines += [f"{words['warnings']}:", "", *(finding(judgement, language) + "\n" for judgement in receipt.warnings)]
     if receipt.waived:
         lines += [f"{words['waived']}:", ""]
         lines += [f"{finding(judgement, language)}\n  {judgement.waived}\n" for judgement in receipt.waived]

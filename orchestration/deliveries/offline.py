@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestration.deliveries import history
 from orchestration.deliveries.contracts import Organisation, read_contracts
 from orchestration.deliveries.ingest import REFERENCE, Receipt, examine, misplaced, placed
 from orchestration.deliveries.judgement import Judgement, Status, blocking
@@ -24,7 +25,7 @@ from orchestration.trouble import Mendable
 if TYPE_CHECKING:
     from orchestration.settings import Settings
 
-SNAPSHOT_RULES = ("rows.shrunk",)
+SNAPSHOT_RULES = ("rows.shrunk", *history.SNAPSHOT_RULES)
 
 
 class NoReference(Mendable):

@@ -207,11 +207,39 @@ def _read_sav(path: Path, table: Table) -> Cells:
     except (pyreadstat.ReadstatError, ValueError, OSError):
         raise Refused(failed("file.unreadable", **where)) from None
     check_headers(list(metadata.column_names), table, path.name)
+    _check_labels(metadata.variable_value_labels, table, path.name)
     columns = {}
     for name in frame.columns:
         series = frame[name].astype(object)
         columns[str(name)] = or_missing(series, (series.notna() & (series != "")).to_numpy(dtype=bool))
     return Cells(columns, len(frame), is_text=False)
+
+
+def _check_labels(labels: Mapping[str, Mapping[Any, str]], table: Table, place: str) -> None:
+    """Hold the value labels of a file against those of the contract, in either language. Raises Refused."""
+    found = []
+    for column in table.columns:
+        agreed = {code.source: code.label for code in column.codes} | dict(column.missing)
+        given = {_code(value): str(label).strip().casefold() for value, label in labels.get(column.source, {}).items()}
+        shared = [code for code in given if code in agreed]
+        other = sum(given[code] not in {text.strip().casefold() for text in agreed[code].values()} for code in shared)
+        if other:
+            found.append(
+                failed(
+                    "column.labels",
+                    table=table.name,
+                    column=column.source,
+                    place=place,
+                    evaluated=len(shared),
+                    failed=other,
+                )
+            )
+    if found:
+        raise Refused(*found)
+
+
+def _code(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value % 1 == 0 else str(value)
 
 
 def or_missing(cells: pd.Series, kept: np.ndarray) -> pd.Series:

@@ -99,6 +99,8 @@ def threshold_now(organisation: Organisation, item: Mapping[str, Any]) -> float 
         return None
     if item["rule"] == SHRINKAGE:
         return organisation.shrink_tolerance
+    if item["rule"] in ("history.recoded", "history.dates"):
+        return organisation.change_tolerance
     if not item["rule"].startswith("rule."):
         return float(item["threshold"])
     asked = {

@@ -25,7 +25,7 @@ WAIVED = "waived"
 WAIVABLE = frozenset(
     {
         "rows.shrunk", "table.empty", "value.range", "relation.unknown", "rule.unique", "rule.order",
-        "rule.required_when", "rule.missing_share",
+        "rule.required_when", "rule.missing_share", "history.recoded", "history.dates", "value.dummy",
     }
 )  # fmt: skip
 PEOPLE = 2

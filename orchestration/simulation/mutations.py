@@ -31,7 +31,8 @@ Rewrite = Callable[[Organisation, Table, Frame], tuple[Table, Frame]]
 class Mutation:
     """One thing that can be wrong with a delivery: the rule that must say so, and those that may say so too.
 
-    Without a rule, the delivery is still good: what is changed is a freedom that partners have.
+    Without a rule, the delivery is still good: what is changed is a freedom that partners have. A warning does not keep
+    the delivery out.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Mutation:
     why: str
     change: Change
     also: tuple[str, ...] = ()
+    is_warning: bool = False
 
 
 class CannotMutate(ValueError):
@@ -60,9 +62,9 @@ def mutate(delivery: Path, name: str, expectations: Path = EXPECTATIONS) -> None
     mutation.change(delivery, manifest, read_contracts(expectations)[manifest["organisation"]])
 
 
-def _add(name: str, rule: str, why: str, change: Change, also: Sequence[str] = ()) -> None:
+def _add(name: str, rule: str, why: str, change: Change, also: Sequence[str] = (), *, is_warning: bool = False) -> None:
     assert name not in MUTATIONS, name  # noqa: S101 - a name twice would hide a mutation
-    MUTATIONS[name] = Mutation(name, rule, why, change, tuple(also))
+    MUTATIONS[name] = Mutation(name, rule, why, change, tuple(also), is_warning)
 
 
 # what the manifest says ----------------------------------------------------------------------------------------------
@@ -512,6 +514,200 @@ def _column_twice(delivery: Path, manifest: dict[str, Any], organisation: Organi
 
 
 _add("column_twice", "column.duplicate", "A query that selects a column twice.", _column_twice)
+
+
+# what was delivered before and now says something else ---------------------------------------------------------------
+def _named_table(name: str) -> Callable[[Organisation], Table]:
+    def find(organisation: Organisation) -> Table:
+        for table in organisation.tables:
+            if table.name == name:
+                return table
+        raise CannotMutate(f"{organisation.name} delivers no {name}")
+
+    return find
+
+
+def _values(change: Callable[[Table, Frame], Mapping[str, Any]]) -> Rewrite:
+    """Put whole columns in the place of others, by header."""
+    return lambda _, table, frame: (table, frame.assign(**change(table, frame)))
+
+
+def _as_numbers(cells: Any) -> Any:
+    return pd.to_numeric(pd.Series(list(cells)), errors="coerce").to_numpy(dtype=float)
+
+
+def _like_cells(numbers: Any, cells: pd.Series, where: Any) -> Any:
+    """Numbers in the spelling of the cells that they replace, where `where` holds."""
+    old = cells.to_numpy(dtype=object).copy()
+    new = [
+        str(int(number)) if isinstance(cell, str) else float(number)
+        for number, cell in zip(numbers[where], old[where], strict=True)
+    ]
+    old[where] = new
+    return old if any(isinstance(cell, str) for cell in old) else old.astype(float)
+
+
+def _answers(change: Callable[[Any], Any], items: slice) -> Rewrite:
+    """Change the answers (1 to 5) to some of the items."""
+
+    def new(table: Table, frame: Frame) -> Mapping[str, Any]:
+        item, response = table.column("item"), table.column("response")
+        chosen = [code.source for code in item.codes[items]]
+        numbers = _as_numbers(frame[response.source])
+        given = (
+            frame[item.source].map(lambda cell: _spelling(cell) in chosen).to_numpy() & (numbers >= 1) & (numbers <= 5)
+        )
+        return {response.source: _like_cells(change(numbers), frame[response.source], given)}
+
+    return _values(new)
+
+
+def _spelling(cell: Any) -> str:
+    return str(int(cell)) if isinstance(cell, float) else str(cell)
+
+
+def _codes_swapped(name: str, first: int = 0, second: int = 1) -> Rewrite:
+    """Two codes of a column in each other's place."""
+
+    def new(table: Table, frame: Frame) -> Mapping[str, Any]:
+        column = table.column(name)
+        one, two = column.codes[first].source, column.codes[second].source
+        swap = {one: two, two: one}
+        cells = [
+            cell if _spelling(cell) not in swap else type(cell)(swap[_spelling(cell)])
+            for cell in frame[column.source].to_numpy().tolist()
+        ]
+        return {column.source: cells}
+
+    return _values(new)
+
+
+def _columns_swapped(first: str, second: str) -> Rewrite:
+    return _values(
+        lambda table, frame: {
+            table.column(first).source: frame[table.column(second).source].to_numpy(),
+            table.column(second).source: frame[table.column(first).source].to_numpy(),
+        }
+    )
+
+
+def _days(name: str, change: Callable[[pd.Timestamp], pd.Timestamp]) -> Rewrite:
+    """Every day of a column changed, in its own spelling."""
+
+    def new(table: Table, frame: Frame) -> Mapping[str, Any]:
+        cells = frame[table.column(name).source]
+
+        def one(cell: Any) -> Any:
+            if pd.isna(cell) or cell == "":
+                return cell
+            if not isinstance(cell, str):
+                return change(pd.Timestamp(cell)).to_datetime64().astype("datetime64[s]")
+            day = pd.to_datetime(cell, format="%d-%m-%Y" if cell[2:3] == "-" else "%Y-%m-%d")
+            return _spelled(change(day).date().isoformat(), cell)
+
+        return {table.column(name).source: [one(cell) for cell in cells]}
+
+    return _values(new)
+
+
+def _day_and_month_swapped(day: pd.Timestamp) -> pd.Timestamp:
+    return day if day.day > 12 else day.replace(day=day.month, month=day.day)
+
+
+def _first_cells(name: str, count: int, value: Callable[[int, Any], Any]) -> Rewrite:
+    """The first cells of a column that hold something, one after another."""
+
+    def new(table: Table, frame: Frame) -> Mapping[str, Any]:
+        values = frame[table.column(name).source].to_numpy().copy()
+        held = [place for place, cell in enumerate(values) if not pd.isna(cell) and cell != ""][:count]
+        if len(held) < count:
+            raise CannotMutate("the column holds too little")
+        for number, place in enumerate(held):
+            values[place] = value(number, values[place])
+        return {table.column(name).source: values}
+
+    return _values(new)
+
+
+def _two_exchanged(name: str) -> Rewrite:
+    """What the first two rows say of a column, exchanged."""
+
+    def new(table: Table, frame: Frame) -> Mapping[str, Any]:
+        values = frame[table.column(name).source].to_numpy().copy()
+        values[0], values[1] = values[1], values[0]
+        return {table.column(name).source: values}
+
+    return _values(new)
+
+
+def _scaled(name: str, factor: float) -> Rewrite:
+    """A column of numbers in another unit."""
+
+    def new(table: Table, frame: Frame) -> Mapping[str, Any]:
+        cells = frame[table.column(name).source]
+        mark = "," if any("," in str(cell) for cell in cells) else "."
+        if not any(isinstance(cell, str) for cell in cells):
+            return {table.column(name).source: cells.to_numpy(dtype=float) * factor}
+        spelled = [
+            str(round(float(cell.replace(mark, ".")) * factor, 4)).replace(".", mark) if cell else cell
+            for cell in cells
+        ]
+        return {table.column(name).source: spelled}
+
+    return _values(new)
+
+
+for _name, _rule, _why, _place, _rewritten, _also in (
+    ("item_flipped", "history.recoded", "An item whose answers were turned round, 1 for 5.", "item_responses", _answers(lambda n: 6 - n, slice(1)), ()),
+    ("items_all_flipped", "history.recoded", "A scale that was turned round.", "item_responses", _answers(lambda n: 6 - n, slice(None)), ()),
+    ("scale_shifted", "history.recoded", "Answers that count from 0, and a highest that was cut off.", "item_responses", _answers(lambda n: (n + 1).clip(max=5), slice(None)), ()),
+    ("scale_stretched", "history.recoded", "A scale of three in the place of one of five.", "item_responses", _answers(lambda n: ((n + 1) // 2).clip(max=3), slice(None)), ()),
+    ("items_swapped", "history.recoded", "Two items in each other's place.", "item_responses", _codes_swapped("item", 0, 4), ("rows.shrunk",)),
+    ("raters_swapped", "history.recoded", "Client and officer in each other's place.", "item_responses", _codes_swapped("rater"), ("rows.shrunk", "relation.unknown")),
+    ("waves_swapped", "history.recoded", "Two waves in each other's place.", "item_responses", _codes_swapped("wave"), ("rows.shrunk",)),
+    ("sexes_swapped", "history.recoded", "A code that means something else than it did.", "clients", _codes_swapped("sex"), ()),
+    ("scales_swapped", "history.recoded", "Two columns of one type in each other's place.", "risc", _columns_swapped("scale_08", "scale_03"), ()),
+    ("linkage_recoded", "history.recoded", "A code that means something else than it did.", "disposals", _codes_swapped("disposal"), ("rule.required_when",)),
+    ("days_shifted_by_one", "history.dates", "Days that an export in another time zone moved by one.", "assignments", _days("start_on", lambda d: d - pd.Timedelta(days=1)), ("rule.order",)),
+    ("days_and_months_swapped", "history.dates", "Day and month in each other's place where that gives a day.", "assignments", _days("start_on", _day_and_month_swapped), ("rule.order", "value.range")),
+    ("offence_days_shifted", "history.dates", "Days that an export in another time zone moved by one.", "offences", _days("offence_on", lambda d: d - pd.Timedelta(days=1)), ("rule.order",)),
+    ("days_of_another_epoch", "value.range", "Days counted from 1582 that were read as counted from 1970.", "assignments", _days("start_on", lambda d: d - pd.Timedelta(days=141_428 // 2)), ("rule.order", "history.dates")),
+    ("made_up_person", "value.dummy", "A record that somebody made to try the system.", "clients", _first_cells("surname", 1, lambda n, v: "Testpersoon"), ()),
+):  # fmt: skip
+    _add(_name, _rule, _why, _rows(_named_table(_place), _rewritten), _also)
+
+for _name, _rule, _why, _place, _rewritten in (
+    ("two_people_exchanged", "history.identity", "Two people who were given each other's number.", "clients", _two_exchanged("national_number")),
+    ("case_of_another_person", "history.identity", "Two cases that were given each other's person.", "cases", _two_exchanged("national_number")),
+    ("sentinel_in_a_number", "value.sentinel", "A code for unknown that nobody declared, within the range.", "officers", _first_cells("experience_years", 5, lambda n, v: "50,0" if isinstance(v, str) else 50.0)),
+    ("days_first_to_twelfth", "value.day_month", "Days that were cut to the width of months.", "waves", _days("measured_on", lambda d: d.replace(day=(d.day - 1) % 12 + 1))),
+    ("number_in_another_unit", "history.units", "Years of experience as centuries.", "officers", _scaled("experience_years", 0.01)),
+):  # fmt: skip
+    _add(
+        _name,
+        _rule,
+        _why,
+        _rows(_named_table(_place), _rewritten),
+        ("history.dates", "history.recoded"),
+        is_warning=True,
+    )
+
+
+def _labels_swapped(_: Organisation, table: Table, frame: Frame) -> tuple[Table, Frame]:
+    """Two value labels of a column in each other's place; the codes stay."""
+    column = next(column for column in table.columns if len(column.codes) > 1)
+    one, two, *rest = column.codes
+    swapped = replace(column, codes=(replace(one, label=two.label), replace(two, label=one.label), *rest))
+    return replace(table, columns=tuple(swapped if item is column else item for item in table.columns)), frame
+
+
+def _swap_labels(delivery: Path, manifest: dict[str, Any], organisation: Organisation) -> None:
+    if not manifest["files"][0]["name"].endswith(".sav"):
+        raise CannotMutate("no file with value labels is delivered")
+    _rewrite(delivery, manifest, organisation, organisation.tables[0], _labels_swapped)
+
+
+_add("value_labels_swapped", "column.labels", "A code whose label changed: what was yes is no.", _swap_labels)
 
 
 # reading and writing the files back ----------------------------------------------------------------------------------

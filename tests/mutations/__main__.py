@@ -17,7 +17,7 @@ from orchestration.home import initialise, opened
 from orchestration.simulation import simulate
 from orchestration.simulation.mutations import MUTATIONS
 from tests.conftest import Platform, settings_in
-from tests.mutations.trials import NEXT, Trial, spoiled
+from tests.mutations.trials import NEXT, judged, spoiled
 
 
 def settled(folder: Path) -> tuple[Platform, Path]:
@@ -50,9 +50,9 @@ def catalogue(folder: Path) -> bool:
                 print(f"not a delivery: {name} of {organisation}")
                 tried += 1
                 continue
-            found = Trial(name, organisation, wet.status, frozenset(reason.rule for reason in wet.reasons))
+            found = judged(name, wet)
             tried, named = tried + 1, named + found.is_named
-            agreed += (dry.status, dry.reasons) == (wet.status, wet.reasons)
+            agreed += (dry.status, dry.judgements) == (wet.status, wet.judgements)
             if not found.is_named:
                 print(f"not named: {name} of {organisation}: {wet.status}, {', '.join(sorted(found.found))}")
     print(f"mutations in the catalogue            {len(MUTATIONS)}, of which applied somewhere {len(applied)}")
@@ -73,11 +73,10 @@ def false_alarms(folder: Path, deliveries: int) -> bool:
         for manifest in sorted(settings.inbox_path.glob("*/*/*/manifest.json")):
             receipt = ingest(manifest.parent, settings, ledger)
             judged += 1
-            if receipt.status != "accepted":
+            if receipt.status != "accepted" or receipt.warnings:
                 refused += 1
-                print(
-                    f"refused: seed {seed}, {receipt.organisation}: {sorted({item.rule for item in receipt.reasons})}"
-                )
+                odd = sorted({item.rule for item in (*receipt.reasons, *receipt.warnings)})
+                print(f"false alarm: seed {seed}, {receipt.organisation} {receipt.period}: {odd}")
     print(f"false alarms on clean deliveries      {refused} of {judged}")
     return refused == 0
 

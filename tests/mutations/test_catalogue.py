@@ -10,10 +10,19 @@ from orchestration.deliveries.judgement import messages
 from orchestration.simulation.mutations import MUTATIONS
 from tests.conftest import Platform
 from tests.deliveries.making import delivery_in, digests
+from tests.mutations.hostile import HOSTILE
 from tests.mutations.trials import NEXT, spoiled, trial
 
 # Rules that no delivery can make fail by itself, each for a reason.
 SECOND_LOCKS = {
+    "archive.member": "needs the public key of the platform; in tests/deliveries/test_sealing.py",
+    "archive.replayed": "needs the public key of the platform; in tests/deliveries/test_sealing.py",
+    "archive.size": "needs the public key of the platform; in tests/deliveries/test_sealing.py",
+    "archive.tampered": "needs the public key of the platform; in tests/deliveries/test_sealing.py",
+    "archive.recipient": "needs the public key of the platform; in tests/deliveries/test_sealing.py",
+    "correction.applied": "says what was done, not what is wrong; in tests/deliveries/test_corrections.py",
+    "correction.stale": "is said of a correction, not of a delivery; in tests/deliveries/test_corrections.py",
+    "value.direction": "with a snapshot before it is history.recoded; on a first delivery in tests/deliveries/test_history.py",
     "platform.error": "the platform's own fault; made to happen in tests/deliveries/test_gate.py",
     "table.columns": "a mart that is not there; said of a candidate, not of a delivery",
     "table.evaluated": "a required column without a value is refused as value.missing before",
@@ -34,6 +43,7 @@ def home(_settled_once: Path) -> Platform:
 def test_the_catalogue_is_large_and_no_rule_is_without_a_mutation() -> None:
     assert len(MUTATIONS) >= 80
     made_to_fail = {mutation.rule for mutation in MUTATIONS.values() if mutation.rule}
+    made_to_fail |= {rule for hostile in HOSTILE.values() for rule in hostile.rules[:1]}
     assert made_to_fail | set(SECOND_LOCKS) == set(messages())
     assert made_to_fail.isdisjoint(SECOND_LOCKS)
 

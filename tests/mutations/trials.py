@@ -23,6 +23,7 @@ class Trial:
     organisation: str
     status: str
     found: frozenset[str]
+    warned: frozenset[str] = frozenset()
 
     @property
     def is_named(self) -> bool:
@@ -30,6 +31,8 @@ class Trial:
         mutation = MUTATIONS[self.name]
         if not mutation.rule:
             return self.status != "rejected" and not self.found
+        if mutation.is_warning:
+            return mutation.rule in self.warned and self.found <= set(mutation.also)
         allowed = {mutation.rule, *mutation.also}
         return self.status == "rejected" and mutation.rule in self.found and self.found <= allowed
 
@@ -44,6 +47,12 @@ def spoiled(name: str, organisation: str, source: Path, folder: Path) -> Path | 
     return bad
 
 
+def judged(name: str, receipt: Receipt) -> Trial:
+    """What a receipt says of a spoiled delivery."""
+    found, warned = (frozenset(item.rule for item in items) for items in (receipt.reasons, receipt.warnings))
+    return Trial(name, receipt.organisation, receipt.status, found, warned)
+
+
 def trial(name: str, organisation: str, platform: Platform, source: Path, folder: Path) -> Trial | None:
     """Spoil and judge, changing nothing; None where the mutation has nothing to spoil."""
     bad = spoiled(name, organisation, source, folder)
@@ -53,7 +62,7 @@ def trial(name: str, organisation: str, platform: Platform, source: Path, folder
         receipt: Receipt = check_delivery(bad, platform.settings, platform.ledger)
     except NotADelivery:
         return Trial(name, organisation, "not a delivery", frozenset())
-    return Trial(name, organisation, receipt.status, frozenset(reason.rule for reason in receipt.reasons))
+    return judged(name, receipt)
 
 
 def trials(name: str, platform: Platform, source: Path, folder: Path) -> Iterator[Trial]:
