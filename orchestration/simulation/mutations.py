@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from orchestration.deliveries.contracts import Column, Organisation, Table, read_contracts
@@ -499,7 +500,7 @@ for _name, _rule, _why, _target, _rewritten, _also in (
     ("row_twice", "key.unique", "A join that met a row twice.", _long_table, _repeat_row, ()),
     ("first_row_twice", "key.unique", "A person who was exported twice.", _first_table, _repeat_row, ("rule.unique",)),
     ("two_people_under_one_number", "rule.unique", "Two people who were given one number.", _with_rule("unique"), _two_under_one, ("value.type",)),
-    ("days_swapped", "rule.order", "Beginning and end in each other's column.", _with_rule("order"), _swap_days, ("value.range", "rows.shrunk", "value.missing")),
+    ("days_swapped", "rule.order", "Beginning and end in each other's column.", _with_rule("order"), _swap_days, ("value.range", "rows.shrunk", "value.missing", "history.dates")),
     ("required_when_blank", "rule.required_when", "A rating that was done, on no day.", _with_rule("required_when"), _blank("required_when"), ()),
     ("answers_blank", "rule.missing_share", "A failed export of answers.", _with_rule("missing_share"), _blank("missing_share"), ("value.missing",)),
     ("rows_lost", "rows.shrunk", "A selection that lost one row in twenty.", _long_table, _keep_share(0.95), ()),
@@ -605,7 +606,9 @@ def _days(name: str, change: Callable[[pd.Timestamp], pd.Timestamp]) -> Rewrite:
             day = pd.to_datetime(cell, format="%d-%m-%Y" if cell[2:3] == "-" else "%Y-%m-%d")
             return _spelled(change(day).date().isoformat(), cell)
 
-        return {table.column(name).source: [one(cell) for cell in cells]}
+        changed = [one(cell) for cell in cells]
+        is_text = any(isinstance(cell, str) for cell in changed)
+        return {table.column(name).source: changed if is_text else np.array(changed, dtype="datetime64[s]")}
 
     return _values(new)
 
