@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -49,7 +49,8 @@ class Code:
 class Column:
     """One delivered column.
 
-    `name` is ours, `source` the partner's header. `minimum` and `maximum` hold in the unit of the column; for dates they
+    `name` is ours, `source` the partner's header: that of the first schema version that has the column, under which the raw
+    store keeps it; `sources` says what other versions call it. `minimum` and `maximum` hold in the unit of the column; for dates they
     are ISO days, `period_end` or `cutoff`. A column with `pseudonym` is replaced by a keyed pseudonym of that purpose;
     one with `keep=False` never leaves landing; one with `reduce="year"` is kept as `published_as`, a year.
     """
@@ -73,6 +74,7 @@ class Column:
     keep: bool = True
     codes: tuple[Code, ...] = ()
     missing: Mapping[str, Label] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def raw_name(self) -> str:
@@ -158,6 +160,7 @@ class Organisation:
     title: Label
     cadence: Literal["quarterly", "yearly", "once"]
     schema_version: str
+    earlier_versions: tuple[str, ...]
     forms: Mapping[str, Mapping[str, Any]]
     tables: tuple[Table, ...]
     shrink_tolerance: float
@@ -170,6 +173,24 @@ class Organisation:
             if table.name == name:
                 return table
         raise KeyError(name)
+
+    def as_of(self, version: str) -> Organisation:
+        """The same in the words of a schema version: its headers, and only the columns that it has."""
+        if not any(column.sources for table in self.tables for column in table.columns):
+            return self
+        return replace(self, tables=tuple(_as_of(table, version) for table in self.tables))
+
+
+def _as_of(table: Table, version: str) -> Table:
+    columns = tuple(
+        replace(column, source=column.sources.get(version, column.source))
+        for column in table.columns
+        if not column.sources or version in column.sources
+    )
+    known = {column.name for column in columns}
+    return replace(
+        table, columns=columns, rules=tuple(rule for rule in table.rules if {*rule.columns, *rule.when} <= known)
+    )
 
 
 def _read_yaml(path: Path) -> Any:
@@ -193,9 +214,12 @@ def _column(raw: dict[str, Any], where: str) -> Column:
         Code(str(source), str(entry["as"]), {"en": entry["en"], "nl": entry["nl"]})
         for source, entry in raw.get("codes", {}).items()
     )
+    said = raw.get("source", name)
+    sources = {str(version): str(header) for version, header in said.items()} if isinstance(said, dict) else {}
     return Column(
         name=name,
-        source=str(raw.get("source", name)),
+        source=next(iter(sources.values())) if sources else str(said),
+        sources=sources,
         type=raw["type"],
         personal=raw["personal"],
         label=raw["label"],
@@ -261,14 +285,31 @@ def read_organisation(folder: Path, *, with_tables: bool = True) -> Organisation
     name = raw["organisation"]
     if name != folder.name or not _IDENTIFIER.match(name):
         raise ContractError(f"{folder.name}/_organisation.yml: organisation must be the folder's name")
+    version, earlier = str(raw["schema_version"]), tuple(map(str, raw.get("earlier_versions", ())))
+    tables = tuple(read_table(folder / f"{table}.yml", name) for table in raw["tables"] if with_tables)
+    for table in tables:
+        for column in table.columns:
+            if column.sources and (set(column.sources) - {version, *earlier} or version not in column.sources):
+                raise ContractError(
+                    f"{name}/{table.name}.yml: {column.name}: source by version names {version} and earlier ones"
+                )
+            if (
+                column.sources
+                and set(column.sources) != {version, *earlier}
+                and (column.is_required or column.name in table.key)
+            ):
+                raise ContractError(
+                    f"{name}/{table.name}.yml: {column.name}: what an accepted version lacks is not required"
+                )
     return Organisation(
         name=name,
         kind=raw["kind"],
         title=raw["title"],
         cadence=raw["cadence"],
-        schema_version=str(raw["schema_version"]),
+        schema_version=version,
+        earlier_versions=earlier,
         forms=raw["forms"],
-        tables=tuple(read_table(folder / f"{table}.yml", name) for table in raw["tables"] if with_tables),
+        tables=tables,
         shrink_tolerance=float(raw.get("shrink_tolerance", 0.0)),
         change_tolerance=float(raw.get("change_tolerance", 0.1)),
         limits=_limits(raw.get("limits", {}), f"{name}/_organisation.yml"),
@@ -289,6 +330,11 @@ def _limits(raw: dict[str, Any], where: str) -> FileLimits:
 def read_contracts(expectations: Path) -> dict[str, Organisation]:
     """Every organisation below `expectations`, by name, in alphabetical order."""
     return {folder.name: read_organisation(folder) for folder in _folders(expectations)}
+
+
+def spoken_today(expectations: Path) -> dict[str, Organisation]:
+    """As `read_contracts`, in the words of the schema version that each organisation delivers now."""
+    return {name: item.as_of(item.schema_version) for name, item in read_contracts(expectations).items()}
 
 
 def read_organisations(expectations: Path) -> dict[str, Organisation]:

@@ -22,7 +22,7 @@ from orchestration.deliveries.contracts import Column, Organisation, Table
 from orchestration.deliveries.judgement import Judgement, Refused, Status
 from orchestration.deliveries.keys import PseudonymKey
 from orchestration.deliveries.manifest import read_manifest
-from orchestration.deliveries.readers import read_delivery
+from orchestration.deliveries.readers import in_present_words, read_delivery
 from orchestration.files import write_atomically
 from orchestration.ledger import Ledger
 from orchestration.readings import DeliveryRecord
@@ -233,12 +233,12 @@ def _landed(
         if not folder.is_dir():
             continue
         try:
-            (reading,) = read_delivery(
-                folder, read_manifest(folder), [table], settings.admit_test_numbers, organisation.limits
-            )
+            manifest = read_manifest(folder)
+            asked = organisation.as_of(manifest.schema_version).table(table.name)
+            (read,) = read_delivery(folder, manifest, [asked], settings.admit_test_numbers, organisation.limits)
         except Refused:
             raise CannotCorrect("the table cannot be read; it has to be delivered again") from None
-        return raw.to_raw(table, raw.pseudonymise(table, reading.frame, key)).to_pandas()
+        return raw.to_raw(table, raw.pseudonymise(table, in_present_words(read, table).frame, key)).to_pandas()
     raise CannotCorrect("the delivery no longer lies in landing; correct the next one")
 
 

@@ -33,7 +33,7 @@ from orchestration.deliveries.manifest import (
     verify,
 )
 from orchestration.deliveries.periods import last_day
-from orchestration.deliveries.readers import Reading, read_delivery
+from orchestration.deliveries.readers import Reading, in_present_words, read_delivery
 from orchestration.deliveries.sealing import SEAL, SEALED, delivery_hash, is_sealed, unseal
 from orchestration.files import folder_by_rename, write_atomically, write_json
 from orchestration.hashing import combined_hash
@@ -138,9 +138,9 @@ def examine(
     try:
         manifest = read_manifest(delivery)
         verify(delivery, manifest, organisation)
-        readings = read_delivery(
-            delivery, manifest, organisation.tables, settings.admit_test_numbers, organisation.limits
-        )
+        spoken = organisation.as_of(manifest.schema_version)
+        read = read_delivery(delivery, manifest, spoken.tables, settings.admit_test_numbers, organisation.limits)
+        readings = [in_present_words(reading, organisation.table(reading.table.name)) for reading in read]
     except Refused as refusal:
         return Examination(manifest, refusal.judgements, {}, {}, has_test_numbers=False, content_hash=None)
     found = [judgement for reading in readings for judgement in reading.judgements]
@@ -151,16 +151,19 @@ def examine(
         reading.table.name: raw.to_raw(reading.table, raw.pseudonymise(reading.table, reading.frame, key))
         for reading in readings
     }
-    deletions = raw.pseudonymised_deletions(manifest, organisation, key)
+    deletions = raw.pseudonymised_deletions(manifest, spoken, key)
     digest = raw.content_hash_of(tables, deletions)
+    place = (organisation.name, manifest.period, manifest.delivery_id)
+    known = waivers.read_waivers(settings.waivers_file)
+    dummies = [judgement for reading in readings for judgement in history.judge_dummies(reading)]
+    found.extend(waivers.apply(dummies, known, place, now().date()))
     before = snapshot_before(ledger, organisation.name, manifest.period)
     if before is None or before.content_hash != digest:
         elsewhere = middles_elsewhere(organisation, settings, ledger)
         mended, noted = _corrected(organisation, settings, tables, key)
         found.extend(noted)
         gated = _gate(manifest, organisation, settings, readings, mended, deletions, before, elsewhere)
-        place = (organisation.name, manifest.period, manifest.delivery_id)
-        found.extend(waivers.apply(gated, waivers.read_waivers(settings.waivers_file), place, now().date()))
+        found.extend(waivers.apply(gated, known, place, now().date()))
     return Examination(manifest, tuple(found), tables, deletions, has_test_numbers, digest)
 
 
@@ -230,7 +233,6 @@ def _gate(
         known = None if earlier is None or earlier.empty else _with_days(table, earlier)
         yield from history.judge_changes(table, frame, known, organisation.change_tolerance)
         yield from history.judge_values(table, frame)
-        yield from history.judge_dummies(reading)
         yield from history.judge_directions(table, frame, instrument_items(settings))
         yield from history.judge_units(table, frame, others.get(table.name, []))
 

@@ -140,7 +140,7 @@ def _promises(manifest: Manifest, organisation: Organisation) -> list[Judgement]
     found = []
     if manifest.organisation != organisation.name or not is_period(manifest.period, organisation.cadence):
         found.append(failed("manifest.place", place=MANIFEST))
-    if manifest.schema_version != organisation.schema_version:
+    if manifest.schema_version not in (organisation.schema_version, *organisation.earlier_versions):
         found.append(failed("manifest.schema_version", place=MANIFEST, expected=organisation.schema_version))
     promised = sorted(table.name for table in organisation.tables)
     if sorted(table.table for table in manifest.tables) != promised:
@@ -171,7 +171,7 @@ def _promises(manifest: Manifest, organisation: Organisation) -> list[Judgement]
 
 
 def _deletions(manifest: Manifest, organisation: Organisation) -> list[Judgement]:
-    tables = {table.name: table for table in organisation.tables}
+    tables = {table.name: table for table in organisation.as_of(manifest.schema_version).tables}
     wrong = 0
     for entry in manifest.deletions:
         table = tables.get(entry.table)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,22 @@ def read_delivery(
     if refused:
         raise Refused(*refused, *(judgement for reading in readings for judgement in reading.judgements))
     return readings
+
+
+def in_present_words(reading: Reading, table: Table) -> Reading:
+    """A reading in an earlier schema version, under the headers of the raw store; a column that it lacked is empty."""
+    if reading.table == table:
+        return reading
+    given = {column.name: reading.frame[column.source] for column in reading.table.columns}
+    empty = {"date": "datetime64[ns]", "integer": "Int64", "decimal": "float64"}
+    frame = {
+        column.source: given.get(
+            column.name,
+            pd.Series([None] * len(reading.frame), index=reading.frame.index, dtype=empty.get(column.type, "object")),
+        )
+        for column in table.columns
+    }
+    return replace(reading, table=table, frame=pd.DataFrame(frame))
 
 
 @dataclass(frozen=True)

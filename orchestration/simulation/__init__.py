@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from orchestration.deliveries.contracts import read_contracts
+from orchestration.deliveries.contracts import spoken_today
 from orchestration.simulation.cohort import SEEDS, Cohort, describe_truth, simulate_cohort
 from orchestration.simulation.config import DEFAULT, CohortConfig
 from orchestration.simulation.delivery import EXPECTATIONS, Periods, write_deliveries
@@ -40,7 +40,7 @@ def simulate(
 
     Raises FileExistsError when `out` holds deliveries already.
     """
-    contracts = read_contracts(expectations)
+    contracts = spoken_today(expectations)
     cohort = simulate_cohort(clients, seed, config, seeds)
     out.mkdir(parents=True, exist_ok=True)
     deliveries = [*write_deliveries(cohort, out, contracts, form, periods), write_north_carolina(out, contracts)]

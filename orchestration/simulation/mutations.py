@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestration.deliveries.contracts import Column, Organisation, Table, read_contracts
+from orchestration.deliveries.contracts import Column, Organisation, Table, spoken_today
 from orchestration.simulation.delivery import EXPECTATIONS, describe_file, is_numeric_code, write_sav, write_xlsx
 
 Frame = pd.DataFrame
@@ -60,7 +60,7 @@ def mutate(delivery: Path, name: str, expectations: Path = EXPECTATIONS) -> None
     """
     mutation = MUTATIONS[name]
     manifest = json.loads((delivery / "manifest.json").read_text(encoding="utf-8"))
-    mutation.change(delivery, manifest, read_contracts(expectations)[manifest["organisation"]])
+    mutation.change(delivery, manifest, spoken_today(expectations)[manifest["organisation"]])
 
 
 def _add(name: str, rule: str, why: str, change: Change, also: Sequence[str] = (), *, is_warning: bool = False) -> None:
@@ -600,7 +600,7 @@ def _days(name: str, change: Callable[[pd.Timestamp], pd.Timestamp]) -> Rewrite:
 
         def one(cell: Any) -> Any:
             if pd.isna(cell) or cell == "":
-                return cell
+                return cell if isinstance(cell, str) else np.datetime64("NaT")
             if not isinstance(cell, str):
                 return change(pd.Timestamp(cell)).to_datetime64().astype("datetime64[s]")
             day = pd.to_datetime(cell, format="%d-%m-%Y" if cell[2:3] == "-" else "%Y-%m-%d")
@@ -633,11 +633,14 @@ def _first_cells(name: str, count: int, value: Callable[[int, Any], Any]) -> Rew
 
 
 def _two_exchanged(name: str) -> Rewrite:
-    """What the first two rows say of a column, exchanged."""
+    """What two rows say of a column, exchanged."""
 
     def new(table: Table, frame: Frame) -> Mapping[str, Any]:
         values = frame[table.column(name).source].to_numpy().copy()
-        values[0], values[1] = values[1], values[0]
+        other = next((place for place, cell in enumerate(values) if cell != values[0]), None)
+        if other is None:
+            raise CannotMutate("all rows say the same")
+        values[0], values[other] = values[other], values[0]
         return {table.column(name).source: values}
 
     return _values(new)
@@ -672,9 +675,9 @@ for _name, _rule, _why, _place, _rewritten, _also in (
     ("scales_swapped", "history.recoded", "Two columns of one type in each other's place.", "risc", _columns_swapped("scale_08", "scale_03"), ()),
     ("linkage_recoded", "history.recoded", "A code that means something else than it did.", "disposals", _codes_swapped("disposal"), ("rule.required_when",)),
     ("days_shifted_by_one", "history.dates", "Days that an export in another time zone moved by one.", "assignments", _days("start_on", lambda d: d - pd.Timedelta(days=1)), ("rule.order",)),
-    ("days_and_months_swapped", "history.dates", "Day and month in each other's place where that gives a day.", "assignments", _days("start_on", _day_and_month_swapped), ("rule.order", "value.range")),
+    ("days_and_months_swapped", "history.dates", "Day and month in each other's place where that gives a day.", "waves", _days("measured_on", _day_and_month_swapped), ("rule.order", "value.range")),
     ("offence_days_shifted", "history.dates", "Days that an export in another time zone moved by one.", "offences", _days("offence_on", lambda d: d - pd.Timedelta(days=1)), ("rule.order",)),
-    ("days_of_another_epoch", "value.range", "Days counted from 1582 that were read as counted from 1970.", "assignments", _days("start_on", lambda d: d - pd.Timedelta(days=141_428 // 2)), ("rule.order", "history.dates")),
+    ("days_of_another_epoch", "value.range", "Days counted from 1582 that were read as counted from 1970.", "assignments", _days("start_on", lambda d: d - pd.Timedelta(days=141_428 // 2)), ("rule.order", "history.dates", "value.type")),
     ("made_up_person", "value.dummy", "A record that somebody made to try the system.", "clients", _first_cells("surname", 1, lambda n, v: "Testpersoon"), ()),
 ):  # fmt: skip
     _add(_name, _rule, _why, _rows(_named_table(_place), _rewritten), _also)
@@ -682,7 +685,7 @@ for _name, _rule, _why, _place, _rewritten, _also in (
 for _name, _rule, _why, _place, _rewritten in (
     ("two_people_exchanged", "history.identity", "Two people who were given each other's number.", "clients", _two_exchanged("national_number")),
     ("case_of_another_person", "history.identity", "Two cases that were given each other's person.", "cases", _two_exchanged("national_number")),
-    ("sentinel_in_a_number", "value.sentinel", "A code for unknown that nobody declared, within the range.", "officers", _first_cells("experience_years", 5, lambda n, v: "50,0" if isinstance(v, str) else 50.0)),
+    ("sentinel_in_a_number", "value.sentinel", "A code for unknown that nobody declared, within the range.", "disposals", _first_cells("custodial_days", 8, lambda n, v: "9999" if isinstance(v, str) else 9999.0)),
     ("days_first_to_twelfth", "value.day_month", "Days that were cut to the width of months.", "waves", _days("measured_on", lambda d: d.replace(day=(d.day - 1) % 12 + 1))),
     ("number_in_another_unit", "history.units", "Years of experience as centuries.", "officers", _scaled("experience_years", 0.01)),
 ):  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestration.deliveries.contracts import Column, Organisation, Table, read_contracts
+from orchestration.deliveries.contracts import Column, Organisation, Table, spoken_today
 from orchestration.deliveries.judgement import messages
 from orchestration.deliveries.periods import last_day
 from orchestration.files import write_atomically
@@ -56,7 +56,7 @@ def write_specification(out: Path, name: str, expectations: Path = EXPECTATIONS)
     Template and example have the form that the organisation is agreed to deliver (the first of its contract). Returns
     what was written. Raises KeyError for an organisation without contract, FileExistsError when `out` holds one already.
     """
-    organisation = read_contracts(expectations)[name]
+    organisation = spoken_today(expectations)[name]
     form = next(iter(organisation.forms))
     out.mkdir(parents=True, exist_ok=True)
     example, template = out / "voorbeeld", out / "sjabloon"

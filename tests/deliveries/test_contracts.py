@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestration.deliveries.contracts import ContractError, read_organisation, read_table
+from orchestration.deliveries.contracts import ContractError, Organisation, read_organisation, read_table
+from orchestration.deliveries.manifest import Manifest, ManifestFile, ManifestTable
 from orchestration.deliveries.periods import first_month, is_period, last_day, quarter_of_month
+from orchestration.deliveries.readers import in_present_words, read_delivery
 
 LABEL = {"nl": "x", "en": "x"}
 NUMBER = {"name": "number", "type": "text", "personal": "identifier", "pseudonym": "client", "label": LABEL}
@@ -95,3 +97,68 @@ def test_a_quarter_is_known_by_its_first_month(quarter: str) -> None:
     assert quarter_of_month(first_month(quarter)) == quarter
     with pytest.raises(ValueError, match="not a quarter"):
         first_month("2024")
+
+
+def _two_versions(folder: Path) -> Organisation:
+    columns = [
+        {**NUMBER, "source": {"1": "Nummer", "2": "Number"}},
+        {**KIND, "source": {"1": "Soort", "2": "Kind"}, "required": False},
+        {
+            "name": "weight",
+            "type": "decimal",
+            "personal": "none",
+            "label": LABEL,
+            "required": False,
+            "source": {"2": "Weight"},
+        },
+    ]
+    _table(folder, columns, rules=[{"rule": "missing_share", "columns": ["weight"], "threshold": 0.5, "why": "x"}])
+    terms = {
+        "organisation": folder.name, "kind": "partner", "title": LABEL, "cadence": "quarterly", "schema_version": "2",
+        "earlier_versions": ["1"], "tables": ["people"], "forms": {"csv": {}},
+    }  # fmt: skip
+    (folder / "_organisation.yml").write_text(yaml.safe_dump(terms))
+    return read_organisation(folder)
+
+
+def test_headers_follow_the_schema_version_and_the_raw_store_keeps_the_first(tmp_path: Path) -> None:
+    folder = tmp_path / "rn"
+    folder.mkdir()
+    organisation = _two_versions(folder)
+    headers = {
+        version: [column.source for column in organisation.as_of(version).table("people").columns] for version in "12"
+    }
+    assert headers == {"1": ["Nummer", "Soort"], "2": ["Number", "Kind", "Weight"]}
+    assert [column.raw_name for column in organisation.table("people").columns] == ["Nummer", "Soort", "Weight"]
+    assert organisation.as_of("1").table("people").rules == ()
+
+
+def test_a_delivery_in_an_earlier_version_is_read_into_the_words_of_the_raw_store(tmp_path: Path) -> None:
+    folder = tmp_path / "rn"
+    folder.mkdir()
+    organisation = _two_versions(folder)
+    terms = dict.fromkeys(("encoding", "delimiter", "decimal", "date_format"))
+    terms |= {"encoding": "utf-8", "delimiter": ",", "decimal": ".", "date_format": "%Y-%m-%d"}
+    for version, text in (("1", "Nummer,Soort\n007,1\n"), ("2", "Kind,Weight,Number\n1,1.5,007\n")):
+        (tmp_path / "people.csv").write_text(text)
+        file = ManifestFile(name="people.csv", bytes=1, sha256="0" * 64, **terms)
+        manifest = Manifest.model_construct(
+            files=(file,), tables=(ManifestTable(table="people", file="people.csv", rows=1),)
+        )
+        (read,) = read_delivery(tmp_path, manifest, organisation.as_of(version).tables, admit_test_numbers=True)
+        frame = in_present_words(read, organisation.table("people")).frame
+        assert list(frame.columns) == ["Nummer", "Soort", "Weight"]
+        assert frame.iloc[0, :2].tolist() == ["007", "1"]
+        assert frame["Weight"].isna().tolist() == [version == "1"]
+
+
+@pytest.mark.parametrize("sources", [{"1": "Nummer"}, {"3": "x", "2": "y"}, {"2": "Number"}])
+def test_headers_by_version_name_accepted_versions_and_a_required_column_all_of_them(
+    tmp_path: Path, sources: dict[str, str]
+) -> None:
+    folder = tmp_path / "rn"
+    folder.mkdir()
+    _two_versions(folder)
+    _table(folder, [{**NUMBER, "source": sources}])
+    with pytest.raises(ContractError, match="version"):
+        read_organisation(folder)

@@ -169,7 +169,7 @@ def test_the_gate_names_each_row_that_breaks_a_rule_of_its_contract(
         frame = pd.DataFrame(
             {
                 header: pd.Series(
-                    ["a", "b"] if dtype == object else [pd.NaT] * 2 if dtype.kind == "M" else [1, 2], dtype=dtype
+                    ["a", "b"] if dtype.kind == "O" else [pd.NaT] * 2 if dtype.kind == "M" else [1, 2], dtype=dtype
                 )
                 for header, dtype in frame.dtypes.items()
             }
