@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from orchestration.cli import main
-from orchestration.deliveries.contracts import Organisation
+from orchestration.definitions import launch
+from orchestration.deliveries.contracts import Organisation, Table
 from orchestration.deliveries.ingest import ingest, known_key
+from orchestration.simulation.mutations import _rewrite
 from orchestration.warehouse.build import prepare
 from tests.conftest import Platform
 from tests.deliveries.making import (
@@ -30,7 +33,29 @@ from tests.deliveries.making import (
 NAME = "Zwaluwstaart-van Kannarie"
 TEXTS = (NAME, "z.kannarie@post.example", "06-98765123", "Kanariestraat 417")
 NUMBERS = ("987651237", "98765124", "765198", "T98765125", "A98765126")
-CANARIES = (*TEXTS, *NUMBERS)
+# Thirty-one more: names, addresses, places, telephone numbers, mail, and national numbers that pass the eleven test.
+FAMILY = tuple(
+    f"{name}-Kannarie" for name in ("Abbes", "Bloemhof", "Crul", "Dijkgraaf", "Eekhout", "Fokkens", "Grutter")
+)
+PLACES = tuple(
+    f"{name}laan {number}, Kannariedorp"
+    for number, name in enumerate(("Acacia", "Beuken", "Ceder", "Dennen", "Elzen"), 91)
+)
+CALLS = ("020-7654981", "+31 6 98765981", "0031698765982", "06 98 76 59 83", "(070) 7659 841")
+MAILS = ("abbes@kannarie.example", "crul.k@post.example", "eekhout_91@kannarie.example", "grutter@kannarie.example")
+PERSONS = (
+    "987650014",
+    "987650026",
+    "987650038",
+    "987650051",
+    "987650063",
+    "987650075",
+    "987650087",
+    "987650099",
+    "987650105",
+    "987650117",
+)
+CANARIES = (*TEXTS, *NUMBERS, *FAMILY, *PLACES, *CALLS, *MAILS, *PERSONS)
 
 
 def _texts(path: Path) -> Iterator[str]:
@@ -41,7 +66,12 @@ def _texts(path: Path) -> Iterator[str]:
     if path.suffix == ".parquet":
         frame = pq.read_table(path).to_pandas()
         yield frame.astype(str).to_csv()
-    if path.suffix == ".sqlite":
+    if path.suffix == ".duckdb":
+        with duckdb.connect(str(path), read_only=True) as connection:
+            tables = "select schema_name, table_name from duckdb_tables() where database_name = current_database()"
+            for schema, name in connection.execute(tables).fetchall():
+                yield repr(connection.execute(f'select * from "{schema}"."{name}"').fetchall())
+    if path.suffix in (".sqlite", ".db"):
         with sqlite3.connect(path) as connection:
             tables = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
             for name in tables:
@@ -185,3 +215,79 @@ def test_the_search_finds_what_it_looks_for(settled: Platform) -> None:
         connection.execute("insert into leak values (?)", [NUMBERS[0]])
     found = found_outside_landing(home)
     assert {Path(path).name for path, _ in found} == {"leak.parquet", "leak.sqlite"}
+
+
+def _eleven_proof(number: str) -> bool:
+    weights = (9, 8, 7, 6, 5, 4, 3, 2, -1)
+    return sum(weight * int(digit) for weight, digit in zip(weights, number, strict=True)) % 11 == 0
+
+
+def test_there_are_forty_canaries_and_the_national_numbers_among_them_pass() -> None:
+    assert len(set(CANARIES)) >= 40
+    assert all(_eleven_proof(number) for number in PERSONS)
+
+
+def _people(table: Table, frame: pd.DataFrame) -> tuple[Table, pd.DataFrame]:
+    """The first clients under canary names and numbers."""
+    names, persons = (
+        frame[table.column("surname").source].to_numpy().copy(),
+        frame[table.column("national_number").source].to_numpy().copy(),
+    )
+    texts = [*FAMILY, *PLACES, *CALLS, *MAILS, *TEXTS]
+    for place in range(len(frame)):
+        names[place] = texts[place % len(texts)]
+        if place < len(PERSONS):
+            persons[place] = PERSONS[place]
+    return table, frame.assign(
+        **{table.column("surname").source: names, table.column("national_number").source: persons}
+    )
+
+
+def _everywhere(table: Table, frame: pd.DataFrame) -> tuple[Table, pd.DataFrame]:
+    """A canary in each column that is text in the file, in the first rows."""
+    changed = frame.copy()
+    for number, header in enumerate(frame.columns):
+        values = frame[header].to_numpy(dtype=object).copy()
+        if len(values) and all(isinstance(cell, str) or pd.isna(cell) for cell in values):
+            values[: len(CANARIES)] = [
+                CANARIES[(number + place) % len(CANARIES)] for place in range(min(len(values), len(CANARIES)))
+            ]
+            changed[header] = values
+    return table, changed
+
+
+def _rewritten(delivery: Path, organisation: Organisation, table_name: str, rewrite: Rewritten) -> None:
+    manifest = manifest_of(delivery)
+    table = organisation.table(table_name)
+    _rewrite(delivery, manifest, organisation, table, lambda _, same, frame: rewrite(same, frame))
+
+
+Rewritten = Callable[[Table, pd.DataFrame], tuple[Table, pd.DataFrame]]
+
+
+def test_nothing_of_anybody_is_anywhere_after_good_and_bad_deliveries_of_every_form_were_taken_in_built_and_fitted(
+    settled: Platform, contracts: dict[str, Organisation], capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings, ledger = settled.settings, settled.ledger
+    partners = [name for name, organisation in contracts.items() if organisation.kind == "partner"]
+    for name in partners:
+        good = deliver(delivery_in(settings.inbox_path, name), settings.inbox_path, "people", "2026-Q1")
+        _rewritten(good, contracts[name], "clients", _people)
+    for name in (*partners, "registry"):
+        source = next(settings.inbox_path.glob(f"{name}/*/*/manifest.json")).parent
+        for number, table in enumerate(contracts[name].tables):
+            period = "2026-Q2" if name in partners else "2026"
+            bad = deliver(source, settings.inbox_path, f"bad-{number}", period, sequence=number)
+            _rewritten(bad, contracts[name], table.name, _everywhere)
+    ledger.close()
+    done = launch(settings)
+    said = capfd.readouterr()
+    verdicts = {(record.organisation, record.delivery_id): record.status for record in ledger.deliveries()}
+    assert {verdicts[name, "people"] for name in partners} == {"accepted"}
+    bad = [status for (_, delivery), status in verdicts.items() if delivery.startswith("bad")]
+    assert bad.count("rejected") >= len(bad) - 1 >= 28  # one table of the registry may be empty, and is
+    assert done.requested and (settings.fits / "current").exists()
+    kinds = {path.suffix for path in settings.home_path.rglob("*") if path.is_file()}
+    assert kinds >= {".parquet", ".sqlite", ".db", ".duckdb", ".json", ".txt", ".html"}
+    assert found_outside_landing(settings.home_path) == []
+    assert not [canary for canary in CANARIES if canary in said.out + said.err]
