@@ -52,7 +52,11 @@ recovery: $(READY) ## whether true effects are found again, over simulated studi
 	@$(BIN)/python -m tests.recovery.recovery_study --studies $(STUDIES)
 
 proof: STUDIES = 2000
-proof: recovery ## the same over 2,000 studies
+proof: recovery ## the long proofs: 2,000 studies, every spoiled and hostile delivery, every transport, orders of arrival
+	@$(BIN)/python -m tests.mutations
+	@$(BIN)/python -m tests.mutations.hostile
+	@$(BIN)/python -m tests.deliveries.over_transports
+	@$(BIN)/python -m tests.deliveries.orders
 
 lock: $(READY) ## pin again what pyproject.toml asks for; the lock names no package host
 	@$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header \

@@ -270,6 +270,7 @@ def ingest(delivery: Path, settings: Settings, ledger: Ledger) -> Receipt:
     with folder_by_rename(landed) as folder:
         refusal = _land(delivery, folder, organisation, settings)
     ledger.receive(digest, name, period, delivery.name, seen)
+    _write_letters(Receipt(name, period, delivery.name, digest, "received", None, {}, ()), organisation, settings)
     if is_sealed(delivery) and not refusal:
         sealed = manifest_hash(landed)
         ledger.record_opening(digest, sealed)
@@ -467,7 +468,7 @@ def _reject(
 def _write_letters(receipt: Receipt, organisation: Organisation, settings: Settings) -> None:
     folder = settings.letters / receipt.organisation / receipt.period / f"{receipt.delivery_id}-{receipt.sha256[:8]}"
     write_json(folder / "judgement.json", report(receipt))
-    if receipt.status != "rejected":
+    if receipt.status in ("accepted", "duplicate"):
         write_json(folder / REFERENCE, reference_of(receipt))
     for language in ("nl", "en"):
         text = letter(receipt, organisation, language)

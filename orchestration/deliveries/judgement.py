@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -88,6 +89,20 @@ def failed(rule: str, **where: Any) -> Judgement:
 def blocking(judgements: Iterable[Judgement]) -> list[Judgement]:
     """The findings that keep a delivery out."""
     return [judgement for judgement in judgements if judgement.blocks]
+
+
+@cache
+def _phrases() -> list[tuple[re.Pattern[str], str]]:
+    path = Path(__file__).parent / "phrases.yml"
+    return [(re.compile(said), dutch) for said, dutch in yaml.safe_load(path.read_text(encoding="utf-8"))]
+
+
+def expected_in(text: str, language: str) -> str:
+    """What was expected, as a judgement says it in English, in Dutch (`nl`) or as it is."""
+    if language == "nl":
+        for pattern, dutch in _phrases():
+            text = pattern.sub(dutch, text)
+    return text
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestration.deliveries.contracts import Organisation
-from orchestration.deliveries.judgement import Judgement, messages
+from orchestration.deliveries.judgement import Judgement, expected_in, messages
 
 if TYPE_CHECKING:
     from orchestration.deliveries.ingest import Receipt
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _WORDS = {
     "nl": {
         "title": "Ontvangstbericht levering {delivery} van {organisation}, periode {period}",
+        "received": "De levering is ontvangen en wordt beoordeeld.",
         "accepted": "De levering is aanvaard.",
         "duplicate": "De levering bevat hetzelfde als een eerdere levering voor deze periode; er verandert niets.",
         "rejected": "De levering is geweigerd. Er is niets van verwerkt; de gepubliceerde gegevens zijn niet veranderd.",
@@ -31,6 +32,7 @@ _WORDS = {
     },
     "en": {
         "title": "Receipt for delivery {delivery} of {organisation}, period {period}",
+        "received": "The delivery has been received and is being judged.",
         "accepted": "The delivery is accepted.",
         "duplicate": "The delivery holds the same as an earlier one for this period; nothing changes.",
         "rejected": "The delivery is rejected. Nothing of it was processed; the published data have not changed.",
@@ -63,7 +65,7 @@ def finding(judgement: Judgement, language: str) -> str:
     if judgement.rows:
         lines.append(f"  {words['first_rows']}: {', '.join(map(str, judgement.rows))}")
     if judgement.expected:
-        lines.append(f"  {words['expected']}: {judgement.expected}")
+        lines.append(f"  {words['expected']}: {expected_in(judgement.expected, language)}")
     lines.append(f"  {words['do']}: {text['do']}")
     return "\n".join(lines)
 

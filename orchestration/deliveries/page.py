@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.deliveries.contracts import Organisation
-from orchestration.deliveries.judgement import messages
+from orchestration.deliveries.judgement import expected_in, messages
 from orchestration.pages import rendered
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def page(
         receipt=receipt,
         words=words,
         texts={rule: text[language] for rule, text in messages().items()},
+        expected=lambda text: expected_in(text, language),
         not_applied=not_applied,
         changes=changes or {},
     )

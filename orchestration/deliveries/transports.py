@@ -6,6 +6,7 @@ may help; what a server says is never repeated.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import posixpath
 import threading
@@ -103,15 +104,29 @@ class Remote:
             return _within(self._patience.answer, stream.read, most)
 
     def copy(self, path: str, target: Path, deadline: float) -> tuple[int, str]:
-        """Copy a file; its size and SHA-256 as they arrived. Raises SourceTrouble, also past the deadline."""
+        """Copy a file; its size and SHA-256 as they arrived.
+
+        Raises SourceTrouble, also past the deadline, and OSError when it cannot be written here.
+        """
         digest, size = hashlib.sha256(), 0
-        with _told(), self._opened(path) as stream, target.open("wb") as out:
-            while chunk := _within(self._patience.answer, stream.read, CHUNK_BYTES):
+        with target.open("wb") as out:
+            for chunk in self._chunks(path):
                 digest.update(chunk)
                 size += out.write(chunk)
                 if self._clock.monotonic() > deadline:
                     raise SourceTrouble("source.timeout", is_transient=True)
         return size, digest.hexdigest()
+
+    def _chunks(self, path: str) -> Iterator[bytes]:
+        with contextlib.ExitStack() as stack:
+            with _told():
+                stream = stack.enter_context(self._opened(path))
+            while True:
+                with _told():
+                    chunk = _within(self._patience.answer, stream.read, CHUNK_BYTES)
+                if not chunk:
+                    return
+                yield chunk
 
     def write(self, path: str, content: bytes) -> None:
         """Write a small file: a receipt. Raises SourceTrouble."""

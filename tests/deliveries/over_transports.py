@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import resource
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,14 +24,17 @@ from orchestration.deliveries.contracts import Organisation, read_contracts
 from orchestration.deliveries.fetching import fetch
 from orchestration.deliveries.inbox import waiting
 from orchestration.deliveries.ingest import ingest
-from orchestration.deliveries.transports import Clock, Patience
+from orchestration.deliveries.manifest import read_manifest, verify
+from orchestration.deliveries.sources import Source
+from orchestration.deliveries.transports import Clock, Patience, Remote
 from orchestration.hashing import sha256_bytes
 from orchestration.home import initialise, opened
+from orchestration.ledger import Ledger
 from orchestration.settings import Settings
 from orchestration.simulation import simulate
 from orchestration.simulation.mutations import MUTATIONS
 from tests.conftest import Platform, settings_in
-from tests.deliveries.making import delivery_in
+from tests.deliveries.making import deliver, delivery_in
 from tests.deliveries.servers import TRANSPORTS, Served, put, served
 from tests.mutations.trials import NEXT, spoiled
 
@@ -120,11 +126,92 @@ def matrix(folder: Path, clients: int, organisations: list[str], names: list[str
     return judged, different
 
 
+# kills --------------------------------------------------------------------------------------------------------------
+MOMENTS = (
+    (Remote, "entries"), (Remote, "read"), (Remote, "copy"), (Remote, "close"), (Path, "rename"), (Path, "mkdir"), (shutil, "rmtree"),
+    (Ledger, "record_sighting"), (Ledger, "record_fetching"), (os, "fsync"),
+)  # fmt: skip
+
+
+def killed_and_resumed(
+    settled: Path, simulated: Path, organisation: Organisation, folder: Path, *, part: float
+) -> tuple[int | None, int]:
+    """Fetch in a process that is killed (`part` of the way, 0 to 1), look at what it left, and fetch again.
+
+    Gives how the process ended and how many deliveries there are in the end. Whatever waits in between must be whole.
+    """
+    shutil.copytree(settled, folder / "home")
+    settings = settings_in(folder / "home")
+    home = Platform(settings, opened(settings))
+    put(deliver(delivery_in(simulated, organisation.name), folder / "made", "next", "2026-Q1"), folder / "served")
+    source = Source(url=(folder / "served").as_uri())
+    known = len(waiting(settings, home.ledger, {organisation.name: organisation}))
+    home.ledger.close()
+    moments = _in_a_fork(_fetch_counting, source, organisation, settings, None)[1]
+    shutil.rmtree(folder / "home")
+    shutil.copytree(settled, folder / "home")
+    code, _ = _in_a_fork(_fetch_counting, source, organisation, settings, max(1, round(part * moments)))
+    for item in waiting(settings, home.ledger, {organisation.name: organisation}):
+        verify(item.path, read_manifest(item.path), organisation)
+    fetch(source, organisation, settings, home.ledger, Patience(), Clock())
+    whole = waiting(settings, home.ledger, {organisation.name: organisation})
+    for item in whole:
+        verify(item.path, read_manifest(item.path), organisation)
+    assert not list(settings.inbox_path.glob(".fetching-*/*"))
+    home.ledger.close()
+    return code, len(whole) - known
+
+
+def _in_a_fork(function: Any, *given: Any) -> tuple[int | None, int]:
+    context = multiprocessing.get_context("fork")
+    counted = context.Value("i", 0)
+    process = context.Process(target=function, args=(counted, *given))
+    process.start()
+    process.join(120)
+    return process.exitcode, counted.value
+
+
+def _fetch_counting(
+    counted: Any, source: Source, organisation: Organisation, settings: Settings, last: int | None
+) -> None:
+    """Fetch, counting the moments before and after each step; at moment `last` the process is killed."""
+
+    def moment() -> None:
+        counted.value += 1
+        if counted.value == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(step: Any) -> Any:
+        def stepped(*args: Any, **terms: Any) -> Any:
+            moment()
+            try:
+                return step(*args, **terms)
+            finally:
+                moment()
+
+        return stepped
+
+    for place, name in MOMENTS:
+        setattr(place, name, around(getattr(place, name)))
+    fetch(source, organisation, settings, opened(settings), Patience(), Clock())
+
+
+def kills(folder: Path, count: int) -> int:
+    """How many of `count` kills, spread over a fetch, left nothing half there and lost nothing."""
+    settled, simulated = settled_home(folder, 10)
+    organisation = read_contracts(Settings().expectations)["rn"]
+    good = 0
+    for number in range(count):
+        place = folder / f"kill-{number}"
+        code, fetched = killed_and_resumed(settled, simulated, organisation, place, part=(number + 1) / (count + 1))
+        good += (code, fetched) == (-signal.SIGKILL, 1)
+        shutil.rmtree(place)
+    return good
+
+
 # throughput ---------------------------------------------------------------------------------------------------------
 def _serve_many(folder: Path, files: int) -> int:
     """Fill a folder with deliveries of eight files of 1 MB and serve it over SFTP, in this process, until it is ended."""
-    import signal
-
     root = folder / "served"
     block = os.urandom(2**20)
     names = [f"{table.name}.csv" for table in read_contracts(Settings().expectations)["rn"].tables]
@@ -149,10 +236,6 @@ def _serve_many(folder: Path, files: int) -> int:
 
 def throughput(folder: Path, files: int) -> tuple[int, int, float, int]:
     """Files and bytes fetched over SFTP from a server in another process, seconds, and extra peak memory in MB."""
-    import subprocess
-
-    from orchestration.deliveries.sources import Source
-
     simulate(folder / "simulated", clients=10, seed=1, periods="last")
     settings = settings_in(folder)
     initialise(settings)
@@ -176,6 +259,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=40)
     parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
@@ -186,7 +270,10 @@ def main() -> int:
         f"SFTP: {fetched} files, {size / 2**20:.0f} MB in {seconds:.1f} s; {extra} MB more memory at the peak",
         flush=True,
     )
-    is_fast = fetched >= given.files and seconds <= 120 and extra <= 300
+    with tempfile.TemporaryDirectory() as folder:
+        unharmed = kills(Path(folder), given.kills)
+    print(f"killed while fetching {given.kills} times: {unharmed} times nothing half there, nothing lost", flush=True)
+    is_fast = unharmed == given.kills and fetched >= given.files and seconds <= 120 and extra <= 300
     with tempfile.TemporaryDirectory() as folder:
         judged, different = matrix(Path(folder), given.clients, list(NEXT), list(MUTATIONS))
     for transport, count in judged.items():

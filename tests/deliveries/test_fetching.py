@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +19,10 @@ from orchestration.deliveries.fetching import Fetched, acknowledge, fetch, fetch
 from orchestration.deliveries.inbox import waiting
 from orchestration.deliveries.ingest import ingest
 from orchestration.deliveries.sources import Source
-from orchestration.deliveries.transports import Clock, Patience
+from orchestration.deliveries.transports import Clock, Patience, open_source
 from tests.conftest import Platform
 from tests.deliveries.making import change_manifest, change_rows, deliver, delivery_in, digests, manifest_of, sign
+from tests.deliveries.over_transports import killed_and_resumed
 from tests.deliveries.servers import TRANSPORTS, Files, Served, put, served
 
 Contracts = dict[str, Organisation]
@@ -364,3 +367,21 @@ def test_what_is_not_a_delivery_is_left_where_it_is(
     partner.sync()
     found = look(partner.source, platform, contracts, time)
     assert (found.taken, found.incomplete, found.trouble) == (1, 0, "")
+
+
+def test_a_full_disk_here_is_no_trouble_of_the_source(partner: Served, simulated: Path) -> None:
+    there = put(delivery_in(simulated, "rn"), partner.root)
+    partner.sync()
+    with (
+        contextlib.closing(open_source(partner.source, QUICK)) as remote,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        remote.copy(f"{there.parent.name}/{there.name}/clients.csv", Path("/dev/full"), 1e9)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_killed_at_any_moment_nothing_is_half_there_and_the_next_look_brings_it(
+    _settled_once: Path, simulated: Path, contracts: Contracts, tmp_path: Path, part: float
+) -> None:
+    found = killed_and_resumed(_settled_once, simulated, contracts["rn"], tmp_path, part=part)
+    assert found == (-signal.SIGKILL, 1)
