@@ -160,12 +160,12 @@ class Organisation:
     title: Label
     cadence: Literal["quarterly", "yearly", "once"]
     schema_version: str
-    earlier_versions: tuple[str, ...]
     forms: Mapping[str, Mapping[str, Any]]
     tables: tuple[Table, ...]
     shrink_tolerance: float
     change_tolerance: float = 0.1
     limits: FileLimits = ORDINARY
+    earlier_versions: tuple[str, ...] = ()
 
     def table(self, name: str) -> Table:
         """The table called `name`. Raises KeyError."""

@@ -20,7 +20,7 @@ from orchestration.deliveries.readers import Reading
 
 SNAPSHOT_RULES = ("history.recoded", "history.dates", "history.identity", "history.units")
 LEAST_CHANGED = 5  # rows; fewer are corrections, whatever their share
-SENTINEL_SHARE, LEAST_SENTINELS, SENTINEL_GAP = 0.03, 5, 0.5
+SENTINEL_SHARE, LEAST_SENTINELS, SENTINEL_GAP, LEAST_NUMBERS, LEAST_DISTINCT = 0.03, 5, 0.5, 30, 8
 UNIT_RATIO, LEAST_MEASURED = 10.0, 5
 DIRECTION, LEAST_ANSWERS, SUPPOSED_CORRELATION = -0.3, 30, 0.4
 LEAST_DAYS = 40
@@ -193,7 +193,7 @@ def _sentinel(table: Table, column: Column, values: pd.Series) -> Judgement:
     }
     numbers = _measured(column, values)
     distinct, counts = np.unique(numbers, return_counts=True)
-    if len(distinct) < 4:
+    if len(numbers) < LEAST_NUMBERS or len(distinct) < LEAST_DISTINCT:  # a short scale has no far end
         return Judgement("value.sentinel", Status.NOT_APPLICABLE, evaluated=len(numbers), failed=0, **where)
     spikes = 0
     for extreme, gap, rest in (

@@ -10,16 +10,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.files import write_atomically
-from orchestration.ledger import Ledger
 from orchestration.readings import DeliveryRecord
 from orchestration.trouble import Mendable
+
+if TYPE_CHECKING:
+    from orchestration.ledger import Ledger
 
 WAIVED = "waived"
 WAIVABLE = frozenset(

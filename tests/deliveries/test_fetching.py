@@ -18,6 +18,7 @@ from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.fetching import Fetched, acknowledge, fetch, fetch_all
 from orchestration.deliveries.inbox import waiting
 from orchestration.deliveries.ingest import ingest
+from orchestration.deliveries.sealing import SEAL, make_opening_key, recipient, seal
 from orchestration.deliveries.sources import Source
 from orchestration.deliveries.transports import Clock, Patience, open_source
 from tests.conftest import Platform
@@ -385,3 +386,22 @@ def test_killed_at_any_moment_nothing_is_half_there_and_the_next_look_brings_it(
 ) -> None:
     found = killed_and_resumed(_settled_once, simulated, contracts["rn"], tmp_path, part=part)
     assert found == (-signal.SIGKILL, 1)
+
+
+def test_a_sealed_delivery_is_fetched_when_its_seal_is_there(
+    partner: Served, settled: Platform, simulated: Path, contracts: Contracts, time: Time, tmp_path: Path
+) -> None:
+    make_opening_key(settled.settings.opening_key_path)
+    plain = deliver(delivery_in(simulated, "rn"), tmp_path / "made", "next", "2026-Q1")
+    there = partner.root / "2026-Q1" / "next"
+    seal(plain, recipient(settled.settings.opening_key_path), there)
+    checksum = (there / SEAL).read_bytes()
+    (there / SEAL).unlink()
+    partner.sync()
+    assert look(partner.source, settled, contracts, time) == Fetched("rn")
+    (there / SEAL).write_bytes(checksum)
+    partner.sync()
+    assert look(partner.source, settled, contracts, time).taken == 1
+    (waits,) = waiting(settled.settings, settled.ledger, contracts)
+    assert ingest(waits.path, settled.settings, settled.ledger).status == "accepted"
+    assert look(partner.source, settled, contracts, time).taken == 0

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestration.hashing import sha256_file
 from tests.deliveries.making import digests, manifest_of, sign, write_manifest
 
 MB = 2**20
@@ -475,23 +476,31 @@ def _ingest(name: str, delivery: Path, folder: Path, answer: Any) -> None:
         raise OSError
 
     socket.socket.connect = connect  # type: ignore[method-assign, assignment]
-    kept = {"landing", "letters", "ledger.sqlite"}
-    before = {name: digest for name, digest in digests(folder).items() if not _may_change(name, kept)}
+    before = _kept(folder)
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
     receipt = ingest(delivery, settings, ledger)
     seconds = time.perf_counter() - began
     extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024
-    after = {name: digest for name, digest in digests(folder).items() if not _may_change(name, kept)}
+    after = _kept(folder)
     outside = tuple(sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)))
     rules = frozenset(reason.rule for reason in receipt.reasons)
     answer.send(Trial(name, receipt.status, rules, seconds, extra, outside, connections))
 
 
-def _may_change(name: str, kept: set[str]) -> bool:
-    """What a refusal writes: below the home the landing folder, the letter and the ledger; the inbox is the partner's."""
-    parts = name.split("/")
-    return parts[0] == "inbox" or (parts[0] == "home" and (len(parts) == 1 or parts[1] in kept))
+def _kept(folder: Path) -> dict[str, str]:
+    """What a refusal may not change: all but the partner's inbox and, in the home, the landing folder, letters and ledger."""
+    places = [path for path in folder.iterdir() if path.name not in ("inbox", "home")]
+    home = [
+        path
+        for path in (folder / "home").iterdir()
+        if path.name.partition(".")[0] not in ("landing", "letters", "ledger")
+    ]
+    return {f"{place}/{name}": digest for place in (*places, *home) for name, digest in _digests(place).items()}
+
+
+def _digests(place: Path) -> dict[str, str]:
+    return digests(place) if place.is_dir() else {"": sha256_file(place)}
 
 
 def warm() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
+
+import yaml
 
 from orchestration.analysis.inputs import MODEL_TABLES
 from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.ingest import ingest, known_key
+from orchestration.settings import Settings
 from orchestration.warehouse import build, dbt, versions
 from orchestration.warehouse.preview import preview
 from tests.conftest import Platform
@@ -29,8 +33,16 @@ def acquitted(rows: list[Row]) -> list[Row]:
     return [{**row, "afdoening": "VRI"} if row["afdoening"] == "VER" else row for row in rows]
 
 
+WAIVED = {
+    "rule": "history.recoded", "organisation": "registry", "period": "2025", "delivery": "corrected",
+    "reason": "a retrial", "by": ["ann", "bob"], "until": date(2099, 12, 31),
+}  # fmt: skip
+
+
 def test_what_would_change_is_what_changes_and_asking_changes_nothing(settled: Platform, tmp_path: Path) -> None:
-    settings = settled.settings
+    (tmp_path / "waivers.yml").write_text(yaml.safe_dump([WAIVED]))
+    settings = Settings(**{**settled.settings.model_dump(), "waivers": tmp_path / "waivers.yml"})
+    settled = Platform(settings, settled.ledger)
     before = published(settled)
     gone = deliver(delivery_in(settings.inbox_path, "registry"), tmp_path / "outside", "corrected", sequence=2)
     change_rows(gone, "disposals", acquitted)
