@@ -94,7 +94,14 @@ class Remote:
     def entries(self, path: str = "") -> list[Entry]:
         """What lies in a folder, by name. Raises SourceTrouble."""
         with _told():
-            found = _within(self._patience.answer, self._filesystem.ls, self._at(path), detail=True, **_UNCACHED)
+            try:
+                found = _within(self._patience.answer, self._filesystem.ls, self._at(path), detail=True, **_UNCACHED)
+            except FileNotFoundError:
+                # In a bucket there are no folders: one in which nothing lies yet is not there.
+                if path or "s3" not in self._filesystem.protocol:
+                    raise
+                _within(self._patience.answer, self._filesystem.ls, self._root.partition("/")[0], **_UNCACHED)
+                return []
         entries = (_entry(info) for info in found)
         return sorted((entry for entry in entries if entry.name), key=lambda entry: entry.name)
 
