@@ -195,7 +195,7 @@ def landing_schedule(settings: Settings) -> dg.ScheduleDefinition:
 def fetching_job(settings: Settings, contracts: Mapping[str, Organisation]) -> dg.JobDefinition:
     """Look at every source, take what is complete into the inbox, and write receipts where that is allowed."""
 
-    @dg.op(name=FETCHING, description="Fetches complete deliveries from the sources into the inbox.")
+    @dg.op(name="look_at_sources", description="Fetches complete deliveries from the sources into the inbox.")
     def look(context: dg.OpExecutionContext) -> None:
         ledger = Ledger(settings.ledger_location)
         looks = fetch_all(settings, ledger, contracts)

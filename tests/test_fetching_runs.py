@@ -66,6 +66,10 @@ def test_a_run_fetches_and_says_how_much_and_trouble_fails_it_by_its_code(
     assert [look["trouble"] for look in platform.ledger.fetchings("rn")] == [None, "source.host_key"]
 
 
+def test_all_definitions_load_together_as_the_ui_loads_them(platform: Platform) -> None:
+    dg.Definitions.validate_loadable(build_defs(platform.settings))
+
+
 def test_the_schedule_runs_only_where_there_are_sources(platform: Platform, tmp_path: Path) -> None:
     def status(settings: Settings) -> dg.DefaultScheduleStatus:
         return build_defs(settings).resolve_schedule_def(FETCHING).default_status
