@@ -110,12 +110,11 @@ def matrix(folder: Path, clients: int, organisations: list[str], names: list[str
     different = []
     for organisation in organisations:
         made = dict(catalogue(organisation, simulated, folder / "made", names))
-        by_transport = {
-            transport: verdicts(
-                contracts[organisation], made, settled, folder / f"{organisation}-{transport}", transport
-            )
-            for transport in TRANSPORTS
-        }
+        by_transport = {}
+        for transport in TRANSPORTS:
+            place = folder / f"{organisation}-{transport}"
+            by_transport[transport] = verdicts(contracts[organisation], made, settled, place, transport)
+            print(f"{transport}: {len(by_transport[transport])} of {organisation} judged", file=sys.stderr, flush=True)
         for transport, found in by_transport.items():
             judged[transport] += len(found)
             different += [
