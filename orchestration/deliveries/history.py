@@ -23,7 +23,7 @@ LEAST_CHANGED = 5  # rows; fewer are corrections, whatever their share
 SENTINEL_SHARE, LEAST_SENTINELS, SENTINEL_GAP, LEAST_NUMBERS, LEAST_DISTINCT = 0.03, 5, 0.5, 30, 8
 UNIT_RATIO, LEAST_MEASURED = 10.0, 5
 DIRECTION, LEAST_ANSWERS, SUPPOSED_CORRELATION = -0.3, 30, 0.4
-LEAST_DAYS = 40
+LEAST_DAYS = 20
 DUMMY_NAMES = r"(?:test(?:er|persoon|client|cliënt|[ _-]?\d*)?|(?:jan|piet|de|mevr\.?|dhr\.?)? ?test|dummy\d*|x{3,}|z{3,}|asdf\w*|qwerty|n\.?v\.?t\.?|fictief)"
 
 

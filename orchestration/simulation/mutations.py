@@ -677,7 +677,7 @@ for _name, _rule, _why, _place, _rewritten, _also in (
     ("days_shifted_by_one", "history.dates", "Days that an export in another time zone moved by one.", "assignments", _days("start_on", lambda d: d - pd.Timedelta(days=1)), ("rule.order",)),
     ("days_and_months_swapped", "history.dates", "Day and month in each other's place where that gives a day.", "waves", _days("measured_on", _day_and_month_swapped), ("rule.order", "value.range")),
     ("offence_days_shifted", "history.dates", "Days that an export in another time zone moved by one.", "offences", _days("offence_on", lambda d: d - pd.Timedelta(days=1)), ("rule.order",)),
-    ("days_of_another_epoch", "value.range", "Days counted from 1582 that were read as counted from 1970.", "assignments", _days("start_on", lambda d: d - pd.Timedelta(days=141_428 // 2)), ("rule.order", "history.dates", "value.type")),
+    ("days_of_another_century", "value.range", "Years of two digits that were read as of the century before.", "assignments", _days("start_on", lambda d: d - pd.DateOffset(years=100)), ("rule.order", "history.dates")),
     ("made_up_person", "value.dummy", "A record that somebody made to try the system.", "clients", _first_cells("surname", 1, lambda n, v: "Testpersoon"), ()),
 ):  # fmt: skip
     _add(_name, _rule, _why, _rows(_named_table(_place), _rewritten), _also)
