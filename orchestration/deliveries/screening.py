@@ -86,7 +86,6 @@ def _screen_workbook(path: Path, limits: FileLimits, rows: int, columns: int, wh
     except (
         zipfile.BadZipFile,
         zlib.error,
-        NotImplementedError,
         EOFError,
         RuntimeError,
         struct.error,
