@@ -1,6 +1,7 @@
 {#
     A delivered table, renamed, typed and recoded as the contracts say, over all organisations of one kind that deliver
-    it. What to do with a column is the meta of the source column; another organisation is another source, no other SQL.
+    it, with the day on which the platform received the row (its columns say what was valid when). What to do with a column is
+    the meta of the source column; another organisation is another source, no other SQL.
 #}
 {% macro staged(table, kind="partner") %}
     {%- for organisation in organisations_delivering(kind, table) %}
@@ -12,6 +13,7 @@ select
             {%- for column in definition.columns.values() %}
     {{ staged_column(column, organisation ~ "." ~ table) }} as {{ adapter.quote(column.config.meta.name) }},
             {%- endfor %}
+    _received_on as received_on,
 from {{ relation }}
             {%- if not loop.last %}
 union all by name

@@ -38,11 +38,17 @@ STEP_LABELS = {
     "rated_at_t1": "Alliance rated at T1, by either rater",
     "linked": "Found in the registry",
     "origin_reached": "Reached the origin of follow-up",
-    "present_at_origin": "Alive and in the country at the origin",
+    "present_at_entry": "Alive and in the country when observation begins",
     "followed_up": "Followed up before the register's lag",
+    "not_excluded": "No offence between index start and the origin, where that excludes",
+    "not_yet_reoffended": "No event before observation began",
     "at_risk": "At liberty at some time of the follow-up",
 }
-RULE_LABELS = {"half_sd": "half a standard deviation", "rci": "reliable change index"}
+RULE_LABELS = {
+    "half_sd": "half a standard deviation",
+    "rci": "reliable change index",
+    "slope": "slope through all ratings",
+}
 HIDDEN = "·"
 
 

@@ -20,18 +20,15 @@ from tests.warehouse.marts_world import CHECKOUT, CONTRACTS, PROJECT, Built, Wor
 START = date(2022, 3, 1)
 LANDMARK = START + timedelta(days=274)
 MARTS = {
-    "alliance_change", "alliance_score", "analysis_cohort", "benchmark_recid", "client", "cohort_flow", "covariate",
-    "detention", "dyad", "followup", "followup_interval", "officer", "outcome_definition", "supervision",
-    "supervision_spell", "wave",
+    "alliance_change", "alliance_item", "alliance_pattern_agreement", "alliance_score", "analysis_cohort", "benchmark_recid",
+    "client", "cohort_flow", "covariate", "detention", "dyad", "followup", "followup_interval", "landmark_missing", "officer",
+    "officer_change", "outcome_definition", "scale_reliability", "supervision", "supervision_spell", "wave",
 }  # fmt: skip
-# outcome_id, version, role, level, origin, horizon, lag, pending counts, policy dismissal counts, date basis, detention
+# as the columns of the seed
 OUTCOMES = [
-    "general_start,1,sensitivity,general,supervision_start,24,6,true,false,offence,subtracted",
-    "serious_landmark,1,sensitivity,serious,landmark,48,6,true,false,offence,subtracted",
-    "specific_landmark,1,sensitivity,specific,landmark,48,6,true,false,offence,subtracted",
-    "custodial_landmark,1,sensitivity,custodial,landmark,48,6,true,false,offence,subtracted",
-    "no_lag,1,sensitivity,general,landmark,48,0,true,false,offence,ignored",
-    "no_pending,1,sensitivity,general,landmark,48,6,false,true,registration,state",
+    "general_start,1,sensitivity,general,supervision_start,origin,24,6,true,false,offence,subtracted,kept",
+    "no_lag,1,sensitivity,general,landmark,origin,48,0,true,false,offence,ignored,kept",
+    "no_pending,1,sensitivity,general,landmark,origin,48,6,false,true,registration,state,kept",
 ]
 
 
@@ -229,7 +226,7 @@ def test_the_flow_accounts_for_everybody_who_was_delivered(built: Built) -> None
     flow = built.marts["cohort_flow"].query("outcome_id == 'general_landmark'").sort_values("step")
     assert flow["n_in"].iloc[0] == 12
     assert flow.set_index("step_name")["n_out"].to_dict() == {
-        "supervised_in_enrolment_window": 1, "rated_at_t1": 1, "linked": 1, "origin_reached": 0, "present_at_origin": 0,
+        "supervised_in_enrolment_window": 1, "rated_at_t1": 1, "linked": 1, "origin_reached": 0, "present_at_entry": 0, "not_excluded": 0, "not_yet_reoffended": 0,
         "followed_up": 0, "at_risk": 0,
     }  # fmt: skip
     eligible = built.marts["analysis_cohort"].query("outcome_id == 'general_landmark'")["is_eligible"].sum()

@@ -1,9 +1,11 @@
--- What was known of a client at an origin: the latest value measured on or before that day, never a later one.
+-- What was known of a client who came under observation (at the origin, or at a later entry): the latest value measured
+-- on or before that day, never a later one.
 with known as (
     -- one origin to the values measured by then; the latest of each source is kept
     select
         origin.client_id,
         origin.origin,
+        origin.entry,
         covariate.name,
         covariate.source,
         max(covariate.measured_on) as measured_on,
@@ -12,7 +14,7 @@ with known as (
     inner join {{ ref("int_covariate") }} as covariate
         on
             origin.client_id = covariate.client_id
-            and origin.origin_on >= covariate.measured_on
+            and origin.entry_on >= covariate.measured_on
     where covariate.value is not null
     group by all
 ),
@@ -21,6 +23,7 @@ latest as (
     select
         client_id,
         origin,
+        entry,
         name,
         arg_max(value, row(measured_on, source)) as value,
     from known
@@ -32,6 +35,7 @@ addiction as (
     select
         known.client_id,
         known.origin,
+        known.entry,
         max(cast(known.value >= coalesce(risc_scale.problem_from, 1) as integer)) as addiction,
     from known
     -- many to one
@@ -44,6 +48,7 @@ wide as (
     select
         client_id,
         origin,
+        entry,
         max(value) filter (where name = 'employment') as employment,
         max(value) filter (where name = 'partner') as partner,
         max(value) filter (where name = 'motivation') as motivation,
@@ -58,6 +63,7 @@ wide as (
 select
     origin.client_id,
     origin.origin,
+    origin.entry,
     wide.employment,
     wide.partner,
     addiction.addiction,
@@ -66,5 +72,10 @@ select
     wide.risc_level,
     wide.supervision_level,
 from {{ ref("int_origin") }} as origin
-left join wide on origin.client_id = wide.client_id and origin.origin = wide.origin
-left join addiction on origin.client_id = addiction.client_id and origin.origin = addiction.origin
+left join wide
+    on origin.client_id = wide.client_id and origin.origin = wide.origin and origin.entry = wide.entry
+left join addiction
+    on
+        origin.client_id = addiction.client_id
+        and origin.origin = addiction.origin
+        and origin.entry = addiction.entry

@@ -9,7 +9,7 @@ with departure as (
 ),
 
 bounds as (
-    -- many to one: outcome of its origin, person searched for, departure of that person; one build
+    -- many to one: outcome of its origin and entry, person searched for, departure of that person; one build
     select
         origin.client_id,
         outcome.outcome_id,
@@ -22,9 +22,14 @@ bounds as (
             when outcome.detention in ('ignored', 'subtracted', 'state') then outcome.detention
             else error('an outcome definition has a treatment of detention that nobody computes')
         end as detention,
+        case
+            when outcome.early_offenders in ('kept', 'excluded') then outcome.early_offenders
+            else error('an outcome definition has a treatment of early offenders that nobody computes')
+        end as early_offenders,
         index_supervision.index_offence_group,
         origin.index_start_on,
         origin.origin_on,
+        origin.entry_on,
         coalesce(linkage.status = 'found', false) as is_linked,
         origin.origin_on + {{ months_to_days("outcome.horizon_months") }} as horizon_on,
         build.registry_cutoff_on - {{ months_to_days("outcome.lag_months") }} as last_seen_on,
@@ -33,7 +38,7 @@ bounds as (
     from {{ ref("int_origin") }} as origin
     inner join {{ ref("int_index_supervision") }} as index_supervision
         on origin.client_id = index_supervision.client_id
-    inner join {{ ref("outcome") }} as outcome on origin.origin = outcome.origin
+    inner join {{ ref("outcome") }} as outcome on origin.origin = outcome.origin and origin.entry = outcome.entry
     cross join {{ ref("stg_platform__build") }} as build
     left join {{ ref("stg_registry__linkage") }} as linkage
         on origin.client_id = linkage.national_number
@@ -49,9 +54,12 @@ select
     policy_dismissal_counts,
     date_basis,
     detention,
+    early_offenders,
     index_offence_group,
     index_start_on,
     origin_on,
+    entry_on,
+    horizon_on,
     is_linked,
     case when origin_on is not null then least(death_on, emigrated_on, horizon_on, last_seen_on) end as until_on,
     case least(death_on, emigrated_on, horizon_on, last_seen_on)
@@ -63,7 +71,7 @@ select
     case
         when not is_linked then 'not_linked'
         when origin_on is null then 'supervision_not_ended'
-        when least(death_on, emigrated_on) <= origin_on then 'departed_before_origin'
-        when last_seen_on <= origin_on then 'no_followup'
+        when least(death_on, emigrated_on) <= entry_on then 'departed_before_entry'
+        when least(horizon_on, last_seen_on) <= entry_on then 'no_followup'
     end as not_followed_reason,
 from bounds

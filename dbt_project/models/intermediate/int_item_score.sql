@@ -46,6 +46,7 @@ select
             then instrument_item.response_min + instrument_item.response_max - response.response
         else response.response
     end as value,
+    response.response,
 from response
 inner join wave
     on

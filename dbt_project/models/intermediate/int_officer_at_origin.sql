@@ -1,4 +1,5 @@
--- The officer at an origin: of the dyad valid on that day, else of the last one before it, else of the first.
+-- The officer when somebody comes under observation (at the origin, or at a later entry): of the dyad valid on that
+-- day, else of the last one before it, else of the first.
 with dyad as (
     select
         dyad_id,
@@ -22,19 +23,20 @@ chosen as (
     select
         origin.client_id,
         origin.origin,
+        origin.entry,
         dyad.officer_id,
-        count(distinct dyad.officer_id) filter (where origin.origin_on >= dyad.start_on) over (
-            partition by origin.client_id, origin.origin
+        count(distinct dyad.officer_id) filter (where origin.entry_on >= dyad.start_on) over (
+            partition by origin.client_id, origin.origin, origin.entry
         ) > 1 as officer_changed_before_origin,
     from {{ ref("int_origin") }} as origin
     left join dyad on origin.supervision_id = dyad.supervision_id
     qualify
         row_number() over (
-            partition by origin.client_id, origin.origin
+            partition by origin.client_id, origin.origin, origin.entry
             order by
-                coalesce(origin.origin_on between dyad.start_on and dyad.end_on, false) desc,
-                coalesce(origin.origin_on >= dyad.start_on, false) desc,
-                abs(coalesce(origin.origin_on, {{ open_end() }}) - dyad.start_on) asc,
+                coalesce(origin.entry_on between dyad.start_on and dyad.end_on, false) desc,
+                coalesce(origin.entry_on >= dyad.start_on, false) desc,
+                abs(coalesce(origin.entry_on, {{ open_end() }}) - dyad.start_on) asc,
                 dyad.dyad_id desc
         ) = 1
 )
@@ -43,6 +45,7 @@ chosen as (
 select
     chosen.client_id,
     chosen.origin,
+    chosen.entry,
     chosen.officer_id,
     chosen.officer_changed_before_origin,
     officer.experience_years,

@@ -1,4 +1,5 @@
--- Where time can begin. Outcome definitions share origins, so what is known at an origin is worked out once.
+-- Where time begins, and when somebody comes under observation. Outcome definitions share these, so what is known at an
+-- entry is worked out once.
 with index_supervision as (
     select
         client_id,
@@ -13,23 +14,43 @@ build as (
     from {{ ref("stg_platform__build") }}
 ),
 
-origin as (
-    select distinct origin,
+beginning as (
+    select distinct
+        origin,
+        entry,
     from {{ ref("outcome") }}
+),
+
+dated as (
+    -- every client × origin and entry that an outcome definition uses; one build
+    select
+        index_supervision.client_id,
+        index_supervision.supervision_id,
+        beginning.origin,
+        beginning.entry,
+        index_supervision.start_on as index_start_on,
+        index_supervision.start_on + build.landmark_days as landmark_on,
+        case beginning.origin
+            when 'landmark' then index_supervision.start_on + build.landmark_days
+            when 'supervision_start' then index_supervision.start_on
+            when 'supervision_end' then index_supervision.end_on
+            else error('an outcome definition has an origin that nobody computes')
+        end as origin_on,
+    from index_supervision
+    cross join build
+    cross join beginning
 )
 
--- every client × origin that an outcome definition uses; one build
 select
-    index_supervision.client_id,
-    index_supervision.supervision_id,
-    origin.origin,
-    index_supervision.start_on as index_start_on,
-    case origin.origin
-        when 'landmark' then index_supervision.start_on + build.landmark_days
-        when 'supervision_start' then index_supervision.start_on
-        when 'supervision_end' then index_supervision.end_on
-        else error('an outcome definition has an origin that nobody computes')
-    end as origin_on,
-from index_supervision
-cross join build
-cross join origin
+    client_id,
+    supervision_id,
+    origin,
+    entry,
+    index_start_on,
+    origin_on,
+    case entry
+        when 'origin' then origin_on
+        when 'landmark' then case when origin_on is not null then greatest(origin_on, landmark_on) end
+        else error('an outcome definition has an entry that nobody computes')
+    end as entry_on,
+from dated

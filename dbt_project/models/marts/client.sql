@@ -62,6 +62,11 @@ select
     index_supervision.index_article,
     index_supervision.index_offence_group,
     linkage.status as linkage_status,
+    cast(history.prior_cases as integer) as prior_cases,
+    cast(history.prior_serious_cases as integer) as prior_serious_cases,
+    cast(history.prior_cases_5_years as integer) as prior_cases_5_years,
+    cast(year(history.first_offence_on) - origin.birth_year as integer) as age_at_first_case,
 from index_supervision
 inner join origin on index_supervision.client_number = origin.client_number
+inner join {{ ref("int_index_history") }} as history on index_supervision.client_id = history.client_id
 left join linkage on index_supervision.client_id = linkage.national_number

@@ -19,13 +19,23 @@ cohort as (
 -- a reason that stands here is the step at which a client is lost
 step as (
     select
-        unnest(range(3, 8)) as step,
-        unnest(['linked', 'origin_reached', 'present_at_origin', 'followed_up', 'at_risk']) as step_name,
+        unnest(range(3, 10)) as step,
+        unnest([
+            'linked',
+            'origin_reached',
+            'present_at_entry',
+            'followed_up',
+            'not_excluded',
+            'not_yet_reoffended',
+            'at_risk',
+        ]) as step_name,
         unnest([
             'not_linked',
             'supervision_not_ended',
-            'departed_before_origin',
+            'departed_before_entry',
             'no_followup',
+            'offended_before_origin',
+            'offended_before_entry',
             'detained_until_exit',
         ]) as reason,
 ),

@@ -8,6 +8,9 @@ with dyad as (
         start_on,
         end_on,
         end_reason,
+        overlaps_earlier,
+        gap_days,
+        is_outside_supervision,
     from {{ ref("int_dyad") }}
 ),
 
@@ -28,5 +31,8 @@ select
     {{ days_between("index_supervision.start_on", "dyad.start_on") }} as start_day,
     {{ days_between("index_supervision.start_on", "dyad.end_on") }} as end_day,
     dyad.end_reason,
+    dyad.overlaps_earlier,
+    dyad.gap_days,
+    dyad.is_outside_supervision,
 from dyad
 inner join index_supervision on dyad.supervision_id = index_supervision.supervision_id

@@ -1,10 +1,11 @@
--- Follow-up cut where detention starts or ends (unless the outcome ignores detention) and where the client rated again.
+-- Follow-up cut where detention starts or ends (unless the outcome ignores detention) and where somebody rated again.
 with followed as (
     select
         client_id,
         outcome_id,
         detention,
         origin_on,
+        entry_on,
         exit_on,
         event,
     from {{ ref("int_followup") }}
@@ -27,6 +28,10 @@ history as (
         trust,
         goals_restrictions,
         reactance,
+        officer_bond,
+        officer_trust,
+        officer_goals_restrictions,
+        officer_reactance,
     from {{ ref("int_score_history") }}
 ),
 
@@ -48,7 +53,7 @@ opened as (
     select
         client_id,
         outcome_id,
-        origin_on as start_on,
+        entry_on as start_on,
     from followed
     union
     -- one follow-up to the cuts that fall inside it
@@ -60,7 +65,7 @@ opened as (
     inner join cut
         on
             followed.client_id = cut.client_id
-            and followed.origin_on < cut.cut_on
+            and followed.entry_on < cut.cut_on
             and followed.exit_on > cut.cut_on
             and (not cut.is_detention or followed.detention <> 'ignored')
 ),
@@ -102,6 +107,10 @@ select
     history.trust,
     history.goals_restrictions,
     history.reactance,
+    history.officer_bond,
+    history.officer_trust,
+    history.officer_goals_restrictions,
+    history.officer_reactance,
 from interval_dated
 asof left join spell
     on interval_dated.client_id = spell.client_id and interval_dated.start_on >= spell.start_on

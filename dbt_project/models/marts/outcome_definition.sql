@@ -4,10 +4,12 @@ select
     role,
     level,
     origin,
+    entry,
     horizon_months,
     lag_months,
     pending_counts,
     policy_dismissal_counts,
     date_basis,
     detention,
+    early_offenders,
 from {{ ref("outcome") }}
