@@ -57,6 +57,7 @@ proof: recovery ## the long proofs: 2,000 studies, every spoiled and hostile del
 	@$(BIN)/python -m tests.mutations.hostile
 	@$(BIN)/python -m tests.deliveries.over_transports
 	@$(BIN)/python -m tests.deliveries.orders
+	@$(BIN)/python -m tests.warehouse.histories --histories 2000
 
 lock: $(READY) ## pin again what pyproject.toml asks for; the lock names no package host
 	@$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header \

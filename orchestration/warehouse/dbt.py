@@ -7,8 +7,10 @@ logged: dbt's log keeps what is said at level `info`.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from orchestration.hashing import code_hash
@@ -56,6 +58,34 @@ def build(settings: Settings, folder: Path) -> list[Node]:
     """Build seeds, models and tests into `folder`/warehouse.duckdb from `folder`/sources; how each node fared."""
     with contextlib.chdir(folder):
         return _invoke(settings, ["build", "--no-write-json", "--exclude-resource-type", "unit_test"])
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """One model as dbt compiled it: its relation (schema and name), whether it is a view, and the query that makes it."""
+
+    relation: str
+    is_view: bool
+    statement: str
+
+
+def compiled_models(target: Path) -> list[CompiledModel]:
+    """The models below a target folder, each after those that it reads. Needs what `dbt compile` writes there."""
+    manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    models = {name: node for name, node in manifest["nodes"].items() if node["resource_type"] == "model"}
+    reads = {name: [other for other in node["depends_on"]["nodes"] if other in models] for name, node in models.items()}
+    found = []
+    for name in TopologicalSorter(reads).static_order():
+        node = models[name]
+        path = target / "compiled" / node["package_name"] / node["original_file_path"]
+        found.append(
+            CompiledModel(
+                relation=f'"{node["schema"]}"."{node["alias"]}"',
+                is_view=node["config"]["materialized"] == "view",
+                statement=path.read_text(encoding="utf-8"),
+            )
+        )
+    return found
 
 
 def _invoke(settings: Settings, command: Sequence[str]) -> list[Node]:

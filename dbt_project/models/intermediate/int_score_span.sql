@@ -64,7 +64,7 @@ grid as (
 ),
 
 pair as (
-    -- one score to the spans of its wave
+    -- one score to the spans of its wave; what is not known of the last rating is not taken from the one before it
     select
         score.supervision_id,
         score.rater,
@@ -74,10 +74,10 @@ pair as (
         max(score.form) filter (where score.wave = 'T1') as baseline_form,
         max(score.measured_on) filter (where score.wave = 'T1') as baseline_on,
         max(score.rated_officer_id) filter (where score.wave = 'T1') as baseline_officer_id,
-        arg_max(score.form, span.nominal_month) filter (where score.wave <> 'T1') as last_form,
+        arg_max_null(score.form, span.nominal_month) filter (where score.wave <> 'T1') as last_form,
         arg_max(score.score, span.nominal_month) filter (where score.wave <> 'T1') as last,
-        arg_max(score.measured_on, span.nominal_month) filter (where score.wave <> 'T1') as last_on,
-        arg_max(score.rated_officer_id, span.nominal_month) filter (where score.wave <> 'T1') as last_officer_id,
+        arg_max_null(score.measured_on, span.nominal_month) filter (where score.wave <> 'T1') as last_on,
+        arg_max_null(score.rated_officer_id, span.nominal_month) filter (where score.wave <> 'T1') as last_officer_id,
         cast(sum(score.score_millionths) as double) / count(*) / 1000000 as person_mean,
         cast(count(score.measured_at) as hugeint) as n_dated,
         -- n × (sum of squares of time), n × (sum of products of time and score), in exact arithmetic
