@@ -419,14 +419,16 @@ def waive(delivery: str, rule: str, reason: str, until: datetime) -> None:
     """Accept a failed RULE for one rejected DELIVERY, in the name of who is signed on.
 
     Two people sign by typing the same; the next refresh judges the delivery again. The rule deliveries.missing, with the
-    name of an organisation in the place of a delivery, lets builds be made without one that never delivered.
+    name of an organisation in the place of a delivery, lets builds be made without one that never delivered. The rule
+    marts.drift, with the published version in that place, lets the next one have far fewer clients or events.
     """
     from orchestration.deliveries.retraction import signed_on
-    from orchestration.deliveries.waivers import MISSING, PEOPLE, waive_missing
+    from orchestration.deliveries.waivers import DRIFT, MISSING, PEOPLE, waive_drift, waive_missing
     from orchestration.deliveries.waivers import waive as sign
     from orchestration.home import home_settings, opened
     from orchestration.ledger import now
     from orchestration.warehouse.build import one_writer
+    from orchestration.warehouse.versions import named_version
 
     settings = home_settings()
     with one_writer(settings):
@@ -435,11 +437,14 @@ def waive(delivery: str, rule: str, reason: str, until: datetime) -> None:
             organisation = _organisation(settings, delivery)
             waiver = waive_missing(settings.waivers_file, opened(settings), organisation, *terms)
             place = organisation.name
+        elif rule == DRIFT:
+            place = named_version(settings, delivery).version_id
+            waiver = waive_drift(settings.waivers_file, place, *terms)
         else:
             waiver, record = sign(settings.waivers_file, opened(settings), delivery, rule, *terms)
             place = f"{record.organisation} {record.period} {record.delivery_id}"
     if waiver.holds(now().date()):
-        then = "builds without it" if rule == MISSING else "judges it again"
+        then = {MISSING: "builds without it", DRIFT: "publishes what falls short of it"}.get(rule, "judges it again")
         click.echo(f"{rule} is waived for {place} until {waiver.until}; `delictvrij refresh` {then}")
     else:
         click.echo(f"signed by {len(waiver.by)} of {PEOPLE}: {rule} of {place}; somebody else types the same")
@@ -521,6 +526,125 @@ def versions(as_json: bool) -> None:
         )
     if not found:
         click.echo("nothing has been published yet")
+
+
+@main.command()
+@click.argument("old")
+@click.argument("new", default="current")
+@click.option("--json", "as_json", is_flag=True)
+@click.option("--html", "page_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it as a page.")
+@_plainly
+def diff(old: str, new: str, as_json: bool, page_file: Path | None) -> None:
+    """Show what changed from version OLD to NEW (default: current): rows, past outcomes, definitions, and why.
+
+    A version is named by its id, the beginning of it, or `current`. Leaves with 0 when they hold the same, 1 when not.
+    """
+    from orchestration.home import home_settings, readings
+    from orchestration.warehouse.diff import PAST, PROGRESS, compare, page
+    from orchestration.warehouse.versions import named_version
+
+    settings = home_settings()
+    readings(settings)
+    found = compare(named_version(settings, old), named_version(settings, new))
+    if page_file is not None:
+        page_file.write_text(page(found), encoding="utf-8")
+    if as_json:
+        _json(found.as_record())
+        _leave(0 if found.is_same else 1)
+    label = "  SIMULATED" if found.simulated else ""
+    click.echo(f"{found.old} -> {found.new}{label}")
+    for name, change in found.tables.items():
+        if change.is_same:
+            continue
+        columns = ", ".join(f"{column} {count}" for column, count in change.columns.items())
+        click.echo(f"  {name:28}+{change.added} -{change.removed} ~{change.changed}  {columns}".rstrip())
+        for what, names in (("new", change.columns_added), ("gone", change.columns_removed)):
+            if names:
+                click.echo(f"  {'':28}columns {what}: {', '.join(names)}")
+    for outcome, kinds in found.outcomes.items():
+        for kind, count in kinds.items():
+            mark = "PAST " if kind in PAST else ""
+            click.echo(f"  {outcome:28}{mark}{count} {PAST.get(kind) or PROGRESS[kind]}")
+    for name, definition in found.definitions.items():
+        click.echo(f"  outcome {name}: {definition['change']} {', '.join(definition.get('columns', {}))}".rstrip())
+    for name, rows in found.code_lists.items():
+        click.echo(f"  code list {name}: +{rows['added']} -{rows['removed']}")
+    for name, value in found.reasons.items():
+        if value:
+            said = "" if value is True else ": " + ", ".join(map(str, value))
+            click.echo(f"  why: {name.replace('_', ' ')}{said}")
+    click.echo("the same rows" if found.is_same else f"outcomes of the past that changed: {found.past_changed}")
+    _leave(0 if found.is_same else 1)
+
+
+@main.command()
+@click.argument("version", default="current")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def reproduce(version: str, as_json: bool) -> None:
+    """Build VERSION again from what it was built from, and compare. Leaves with 0 when every table is the same, 1 when not."""
+    from orchestration.home import home_settings, opened
+    from orchestration.warehouse import aside
+    from orchestration.warehouse.build import one_writer
+    from orchestration.warehouse.versions import named_version
+
+    settings = home_settings()
+    with one_writer(settings):
+        ledger = opened(settings)
+        made = aside.reproduce(settings, ledger, named_version(settings, version))
+    if as_json:
+        _json({"version_id": made.version_id, "same": made.is_same, "differing": list(made.differing), "changed_since": list(made.changed_since)})  # fmt: skip
+    else:
+        since = f" (changed since it was built: {', '.join(made.changed_since)})" if made.changed_since else ""
+        if made.is_same:
+            click.echo(f"{made.version_id}: the same rows in every table{since}")
+        else:
+            click.echo(f"{made.version_id}: {len(made.differing)} tables differ: {', '.join(made.differing)}{since}")
+            if "code" in made.changed_since or "code_lists" in made.changed_since:
+                click.echo("the code or its seeds are not those that it was built with: check those out and try again")
+    _leave(0 if made.is_same else 1)
+
+
+@main.command("known-on")
+@click.argument("day", type=click.DateTime(["%Y-%m-%d"]))
+@_plainly
+def known_on(day: datetime) -> None:
+    """Make the version of what was known at the end of DAY (UTC): from the deliveries that had been received by then.
+
+    It is kept beside the others; `current` stays where it is.
+    """
+    from orchestration.home import home_settings, opened
+    from orchestration.warehouse import aside
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        ledger = opened(settings)
+        version, is_new = aside.known_on(settings, ledger, day.date())
+    label = "  SIMULATED" if version.manifest["simulated"] else ""
+    click.echo(f"{version.version_id}  what was known on {day.date()} ({'new' if is_new else 'was there'}){label}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--version", default="current", show_default=True, help="The version whose deliveries are followed.")
+@_plainly
+def outcome(file: Path, version: str) -> None:
+    """Compute the outcome definitions of FILE (CSV, the columns of seeds/outcome.csv) beside a version, which stays as it is."""
+    from orchestration.home import home_settings, opened
+    from orchestration.warehouse import aside
+    from orchestration.warehouse.build import one_writer
+    from orchestration.warehouse.outcomes import read_definitions
+    from orchestration.warehouse.versions import named_version
+
+    read_definitions(file)
+    settings = home_settings()
+    with one_writer(settings):
+        ledger = opened(settings)
+        folder, rows = aside.own_outcomes(settings, ledger, named_version(settings, version), file)
+    for name, count in rows.items():
+        click.echo(f"{name:24}{count:>9} rows")
+    click.echo(f"in {folder}")
 
 
 @main.command()

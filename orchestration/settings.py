@@ -22,7 +22,8 @@ class Settings(BaseSettings):
     the home and never in it. `admit_test_numbers` lets national numbers from the range that is set aside for tests pass
     the gate; only the demo switches it on. `sources` names the file that says where deliveries are fetched from, and
     `opening_key_file` the key that opens sealed ones. A delivery that is still incomplete `incomplete_hours` after it was
-    first seen is taken as it is, and judged.
+    first seen is taken as it is, and judged. `drift_tolerance` is the share of clients, or of events, by which a candidate may fall
+    short of the published version before it is held back.
     """
 
     model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", frozen=True, extra="ignore")
@@ -36,6 +37,7 @@ class Settings(BaseSettings):
     sources: Path | None = None
     opening_key_file: Path | None = None
     project: str = "delictvrij"
+    dbt_project: Path = _ROOT / "dbt_project"
     admit_test_numbers: bool = False
     enrolment_from: date = date(2022, 1, 1)
     enrolment_to: date = date(2022, 12, 31)
@@ -46,6 +48,7 @@ class Settings(BaseSettings):
     seed: int = 20260101
     landing_retention_days: int = Field(30, ge=0, le=3650)
     incomplete_hours: int = Field(24, ge=0, le=720)
+    drift_tolerance: float = Field(0.1, ge=0, le=1)
     small_cell: int = Field(10, ge=5, le=20)
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
@@ -53,10 +56,6 @@ class Settings(BaseSettings):
     @property
     def expectations(self) -> Path:
         return _ROOT / "expectations"
-
-    @property
-    def dbt_project(self) -> Path:
-        return _ROOT / "dbt_project"
 
     @cached_property
     def home_path(self) -> Path:

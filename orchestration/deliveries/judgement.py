@@ -53,6 +53,11 @@ class Judgement:
         """Whether this finding keeps the delivery out."""
         return self.severity == "error" and self.status in (Status.FAILED, Status.ERROR)
 
+    @property
+    def warns(self) -> bool:
+        """Whether this finding is told without keeping anything out."""
+        return self.severity != "error" and self.status is Status.FAILED
+
     def for_ledger(self) -> dict[str, Any]:
         """The fields that the ledger keeps."""
         return {

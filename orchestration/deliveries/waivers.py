@@ -32,6 +32,7 @@ WAIVABLE = frozenset(
 )  # fmt: skip
 PEOPLE = 2
 MISSING = "deliveries.missing"
+DRIFT = "marts.drift"
 
 
 class CannotWaive(Mendable):
@@ -88,7 +89,7 @@ def _waiver(entry: Any, where: str) -> Waiver:
         raise CannotWaive(
             f"{where}: it says rule, organisation, period, delivery, reason, by, until, and no more"
         ) from None
-    if waiver.rule not in WAIVABLE | {MISSING}:
+    if waiver.rule not in WAIVABLE | {MISSING, DRIFT}:
         raise CannotWaive(f"{where}: {waiver.rule} cannot be waived")
     if not isinstance(waiver.until, date) or not str(waiver.reason).strip():
         raise CannotWaive(f"{where}: it needs a reason and a day on which it ends (yyyy-mm-dd)")
@@ -128,6 +129,27 @@ def waive_missing(
     if any(record.status in ("accepted", "duplicate") for record in ledger.deliveries(organisation=organisation.name)):
         raise CannotWaive(f"a delivery of {organisation.name} is accepted; it is not missing")
     return _sign(path, Waiver(MISSING, organisation.name, "", "", reason=reason.strip(), by=(by,), until=until), today)
+
+
+def apply_drift(
+    judgements: Iterable[Judgement], waivers: Sequence[Waiver], version_id: str | None, today: date
+) -> list[Judgement]:
+    """What the gate found against the published version, marked as waived where two people accepted the loss."""
+    waiver = next(
+        (item for item in waivers if item.rule == DRIFT and item.delivery == version_id and item.holds(today)), None
+    )
+    return [
+        replace(item, severity=WAIVED, waived=waiver.said()) if waiver is not None and item.blocks else item
+        for item in judgements
+    ]
+
+
+def waive_drift(path: Path, version_id: str, reason: str, until: date, by: str, today: date) -> Waiver:
+    """Sign that the next version may have far fewer clients or events than the published one, `version_id`.
+
+    A second person signs by asking the same. Raises CannotWaive.
+    """
+    return _sign(path, Waiver(DRIFT, "", "", version_id, reason=reason.strip(), by=(by,), until=until), today)
 
 
 def _sign(path: Path, waiver: Waiver, today: date) -> Waiver:

@@ -12,11 +12,13 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
 
+from orchestration.deliveries import waivers
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.ingest import known_key
-from orchestration.ledger import Ledger
+from orchestration.files import write_json
+from orchestration.ledger import Ledger, now
 from orchestration.settings import Settings
-from orchestration.warehouse import build, dbt, gate, versions
+from orchestration.warehouse import build, dbt, diff, gate, versions
 
 WAREHOUSE, VERSIONS = "warehouse", "versions"
 BUILD_INPUTS = dg.AssetKey(["warehouse", "build_inputs"])
@@ -140,20 +142,33 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
         record = json.loads((folder / "build.json").read_text())
         build_id = record.pop("build_id")
         marts = versions.read_marts(folder / "warehouse.duckdb", tables)
-        judgements = gate.judge_marts(settings, marts)
+        before = versions.current_version(settings)
+        judgements = [
+            *gate.judge_marts(settings, marts),
+            *gate.judge_conserved(marts, versions.staged_rows(folder / "warehouse.duckdb"), record["rows_delivered"]),
+            *waivers.apply_drift(
+                gate.judge_drift(marts, before, settings.drift_tolerance),
+                waivers.read_waivers(settings.waivers_file),
+                before.version_id if before else None,
+                now().date(),
+            ),
+        ]
         reasons = [judgement for judgement in judgements if judgement.blocks]
+        warnings = [judgement for judgement in judgements if judgement.warns]
         check = dg.AssetCheckResult(
             check_name="gate",
             passed=not reasons,
-            description="\n".join(
-                f"{reason.rule}: {reason.table} {reason.column} ({reason.failed})" for reason in reasons
-            ),
-            metadata={"rules_applied": len(judgements), "rules_failed": len(reasons)},
+            description=gate.said(reasons or warnings),
+            metadata={"rules_applied": len(judgements), "rules_failed": len(reasons), "warnings": len(warnings)},
         )
         if not reasons:
             published, is_new = versions.publish(settings, marts, tables, record)
             Ledger(settings.ledger_location).record_build(build_id, published.version_id, record)
             build.keep(settings, build_id)
+            if before is not None and is_new:
+                changes = diff.compare(before, published)
+                write_json(settings.versions / f"{published.version_id}.changes.json", changes.as_record())
+                context.log.info(f"outcomes of the past that changed: {changes.past_changed}")
             yield dg.MaterializeResult(
                 data_version=dg.DataVersion(published.version_id),
                 metadata={

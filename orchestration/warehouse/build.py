@@ -6,6 +6,7 @@ id. Nothing here publishes.
 
 from __future__ import annotations
 
+import csv
 import importlib.metadata
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -196,7 +197,27 @@ def prepare(
     without = waivers.missing(waivers.read_waivers(settings.waivers_file), today)
     by_organisation = require_all(contracts, ledger, without)
     known = corrections.read_corrections(settings.corrections_file)
-    folder = candidate_folder(settings)
+    return assemble(
+        settings, ledger, contracts, key, by_organisation, known, candidate_folder(settings), today,
+        {name: without[name].said() for name, records in by_organisation.items() if not records},
+    )  # fmt: skip
+
+
+def assemble(
+    settings: Settings,
+    ledger: Ledger,
+    contracts: Mapping[str, Organisation],
+    key: PseudonymKey,
+    by_organisation: Mapping[str, Sequence[DeliveryRecord]],
+    known: Sequence[Correction],
+    folder: Path,
+    today: date,
+    without: Mapping[str, str],
+) -> BuildInputs:
+    """Write to `folder` the snapshot of every table that these deliveries come to, each organisation's oldest first.
+
+    `without` says why an organisation with no delivery may be missing. Raises DeliveriesMissing and CorrectionStale.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     sources = folder / "sources"
     sources.mkdir(parents=True)
@@ -216,11 +237,11 @@ def prepare(
     cutoff_on = registry_cutoff(contracts, by_organisation)
     write_build_row(sources, cutoff_on, settings)
     deliveries = tuple(record for records in by_organisation.values() for record in records)
-    missing = [name for name, records in by_organisation.items() if not records]
     record = {
         **build_record(settings, key, deliveries, cutoff_on, ledger.waived()),
+        "rows_delivered": rows,
         **({"corrections": [item.as_record() for item in known]} if known else {}),
-        **({"without": {name: without[name].said() for name in missing}} if missing else {}),
+        **({"without": dict(without)} if without else {}),
     }
     return BuildInputs(
         build_id=combined_hash({name: str(value) for name, value in record.items()})[:16],
@@ -276,18 +297,33 @@ def keep(settings: Settings, build_id: str) -> Path:
 def warehouse_code(settings: Settings) -> str:
     """Hash of what turns deliveries into tables: the dbt project, the contracts, these rooms, corrections and waivers."""
     project = settings.dbt_project
-    files = [
-        *sorted(
-            path for kind in ("models", "macros", "seeds") for path in (project / kind).rglob("*.*") if path.is_file()
-        ),
-        *sorted(settings.expectations.rglob("*.yml")),
-        *sorted((CHECKOUT / "orchestration" / "warehouse").glob("*.py")),
-        *sorted((CHECKOUT / "orchestration" / "deliveries").glob("*.py")),
+    models = sorted(
+        path for kind in ("models", "macros", "seeds") for path in (project / kind).rglob("*.*") if path.is_file()
+    )
+    rules = sorted(settings.expectations.rglob("*.yml"))
+    rooms = [
+        path
+        for room in ("warehouse", "deliveries")
+        for path in sorted((CHECKOUT / "orchestration" / room).glob("*.py"))
     ]
     decisions = {
         path.name: sha256_file(path) for path in (settings.corrections_file, settings.waivers_file) if path.is_file()
     }
-    return combined_hash({"code": code_hash(files, CHECKOUT), **decisions})
+    return combined_hash(
+        {
+            "models": code_hash(models, project), "rules": code_hash(rules, settings.expectations),
+            "rooms": code_hash(rooms, CHECKOUT), **decisions,
+        }
+    )  # fmt: skip
+
+
+def code_lists(settings: Settings) -> dict[str, list[dict[str, str]]]:
+    """The rows of every seed (items, classes of offences and disposals, outcomes): what codes and definitions meant then."""
+    found = {}
+    for path in sorted((settings.dbt_project / "seeds").glob("*.csv")):
+        with path.open(newline="", encoding="utf-8") as stream:
+            found[path.stem] = list(csv.DictReader(stream))
+    return found
 
 
 def build_record(
@@ -319,5 +355,7 @@ def build_record(
         "code": warehouse_code(settings),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "key_id": key.key_id,
+        "code_lists": code_lists(settings),
+        "withdrawals": [],
         "is_simulated": any(record.is_simulated for record in deliveries),
     }

@@ -1,8 +1,12 @@
-"""The gate between a built candidate and a published version: suites from `expectations/marts/`, counts only."""
+"""The gate between a built candidate and a published version, counts only.
+
+Suites from `expectations/marts/` (ranges, references, plausibility); that nobody and nothing was lost between the deliveries and
+the marts; and what the candidate says against the published version.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -14,6 +18,7 @@ from orchestration.deliveries.contracts import Table, read_table
 from orchestration.deliveries.gate import Limits, judge_evaluated, judge_table, prepare
 from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.settings import Settings
+from orchestration.warehouse.versions import Version
 
 
 @cache
@@ -50,3 +55,92 @@ def judge_marts(settings: Settings, marts: Mapping[str, pa.Table]) -> list[Judge
 
 def _frame(mart: pa.Table) -> pd.DataFrame:
     return mart.to_pandas()
+
+
+def judge_conserved(
+    marts: Mapping[str, pa.Table], staged: Mapping[str, int], delivered: Mapping[str, int]
+) -> list[Judgement]:
+    """That every delivered row is in its staging table, and every client in the study in each table of clients.
+
+    `staged` is rows by staging table (`stg_partner__clients`), `delivered` rows by `organisation.table`.
+    """
+    by_table: dict[str, int] = {}
+    for place, rows in delivered.items():
+        table = place.partition(".")[2]
+        by_table[table] = by_table.get(table, 0) + rows
+    found = []
+    for name, rows in sorted(staged.items()):
+        table = name.partition("__")[2]
+        if table in by_table:
+            found.append(_equal("rows.conserved", name, rows, by_table[table]))
+    clients, outcomes = marts["client"].num_rows, marts["outcome_definition"].num_rows
+    for name in ("followup", "analysis_cohort"):
+        found.append(_equal("rows.conserved", name, marts[name].num_rows, clients * outcomes))
+    found.append(_equal("rows.conserved", "supervision", _count_true(marts["supervision"], "is_index"), clients))
+    return found
+
+
+def judge_drift(marts: Mapping[str, pa.Table], published: Version | None, tolerance: float) -> list[Judgement]:
+    """That a candidate has not lost more than `tolerance` of the clients, or of the events of a definition, that are published.
+
+    More of either is what time does. Definitions that only one of the two has are left out.
+    """
+    import pyarrow.parquet as pq
+
+    if published is None or not {"client", "followup"} <= set(published.manifest["tables"]):
+        return [Judgement("drift.clients", Status.NOT_APPLICABLE, table="client", evaluated=0, failed=0)]
+    found = [
+        _shrunk(
+            "drift.clients",
+            "client",
+            published.manifest["tables"]["client"]["rows"],
+            marts["client"].num_rows,
+            tolerance,
+        )
+    ]
+    columns = ["outcome_id", "event"]
+    before = _events(pq.read_table(published.folder / "followup.parquet", columns=columns))
+    after = _events(marts["followup"].select(columns))
+    found += [
+        _shrunk("drift.events", "followup", before[outcome], after[outcome], tolerance, outcome)
+        for outcome in sorted(before.keys() & after.keys())
+    ]
+    return found
+
+
+def _events(followup: pa.Table) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for outcome, event in zip(followup["outcome_id"].to_pylist(), followup["event"].to_pylist(), strict=True):
+        found[outcome] = found.get(outcome, 0) + bool(event)
+    return found
+
+
+def _count_true(mart: pa.Table, column: str) -> int:
+    return sum(bool(value) for value in mart[column].to_pylist())
+
+
+def _equal(rule: str, table: str, rows: int, expected: int) -> Judgement:
+    status = Status.PASSED if rows == expected else Status.FAILED
+    return Judgement(
+        rule, status, table=table, evaluated=rows, failed=abs(rows - expected), expected=f"{expected} rows"
+    )
+
+
+def _shrunk(rule: str, table: str, before: int, after: int, tolerance: float, column: str = "") -> Judgement:
+    lost = max(0, before - after)
+    status = Status.FAILED if lost > tolerance * before else Status.PASSED
+    return Judgement(
+        rule, status, table=table, column=column, evaluated=before, failed=lost, threshold=tolerance,
+        expected=f"at least {before - int(tolerance * before)} of {before}",
+    )  # fmt: skip
+
+
+def said(judgements: Sequence[Judgement]) -> str:
+    """What a person reads of the rules that failed: rule, table, column, how many, what was expected."""
+    return "\n".join(
+        f"{item.rule}: {item.table} {item.column}".rstrip()
+        + f" ({item.failed} of {item.evaluated}"
+        + (f"; expected {item.expected}" if item.expected else "")
+        + ")"
+        for item in judgements
+    )

@@ -6,6 +6,7 @@ tables' canonical content, so the same rows are the same version.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,14 +29,19 @@ class VersionDamaged(Mendable):
     """A version's files are not what its manifest says; names the tables."""
 
 
+class NoSuchVersion(Mendable):
+    """No version, or more than one, has the name that was given."""
+
+
 @dataclass(frozen=True)
 class PublishedTable:
-    """A mart: its name, the relation that holds it, its description and those of its columns."""
+    """A mart: its name, the relation that holds it, its description, those of its columns, and what names a row."""
 
     name: str
     relation: str
     description: str
     columns: Mapping[str, str]
+    key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,10 @@ def published_tables(dbt_manifest: Mapping[str, Any]) -> list[PublishedTable]:
         for node in dbt_manifest["nodes"].values()
         if node["resource_type"] == "model" and node["original_file_path"].startswith("models/marts/")
     ]
+    keys = _keys(dbt_manifest)
     return [
         PublishedTable(
+            key=keys.get(node["name"], ()),
             name=node["name"],
             relation=f'"{node["schema"]}"."{node["alias"]}"',
             description=node["description"].strip(),
@@ -67,6 +75,19 @@ def published_tables(dbt_manifest: Mapping[str, Any]) -> list[PublishedTable]:
         )
         for node in sorted(nodes, key=lambda node: node["name"])
     ]
+
+
+def _keys(dbt_manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """What names a row of each model: the columns whose uniqueness the project tests."""
+    found: dict[str, tuple[str, ...]] = {}
+    for node in dbt_manifest["nodes"].values():
+        test = node.get("test_metadata") or {}
+        if test.get("name") not in ("unique", "unique_combination"):
+            continue
+        model = str(node["attached_node"]).rpartition(".")[2]
+        columns = test["kwargs"].get("columns") or [test["kwargs"]["column_name"]]
+        found[model] = tuple(str(column) for column in columns)
+    return found
 
 
 def read_marts(warehouse: Path, tables: Iterable[PublishedTable]) -> dict[str, pa.Table]:
@@ -81,10 +102,31 @@ def read_marts(warehouse: Path, tables: Iterable[PublishedTable]) -> dict[str, p
     return {name: mart.replace_schema_metadata(None) for name, mart in marts.items()}
 
 
+def staged_rows(warehouse: Path) -> dict[str, int]:
+    """Rows of every staging table of a built warehouse, those among them that are views over its sources."""
+    import duckdb
+
+    with contextlib.chdir(warehouse.parent), duckdb.connect(str(warehouse), read_only=True) as connection:
+        names = connection.execute(
+            "select table_name from information_schema.tables where table_schema = 'staging' order by table_name"
+        ).fetchall()
+        return {
+            name: connection.sql(f'select count(*) from staging."{name}"').fetchall()[0][0]  # noqa: S608
+            for (name,) in names
+        }
+
+
 def publish(
-    settings: Settings, marts: Mapping[str, pa.Table], tables: Sequence[PublishedTable], record: Mapping[str, Any]
+    settings: Settings,
+    marts: Mapping[str, pa.Table],
+    tables: Sequence[PublishedTable],
+    record: Mapping[str, Any],
+    *,
+    as_current: bool = True,
 ) -> tuple[Version, bool]:
     """Publish marts as a version and point `current` at it; gives the version and whether it is new.
+
+    `as_current=False` puts it into the store and leaves the pointer where it is.
 
     `record` says how the build came about; it is part of the manifest of the build that first made the version.
     Killed at any moment, `current` points at a whole version.
@@ -107,6 +149,7 @@ def publish(
                     "content_hash": hashes[table.name],
                     "sha256": sha256_file(path),
                     "description": table.description,
+                    "key": list(table.key),
                     "columns": [
                         {"name": field.name, "type": str(field.type), "description": table.columns.get(field.name, "")}
                         for field in mart.schema
@@ -121,7 +164,7 @@ def publish(
             }
             write_json(aside / MANIFEST, manifest)
     version = read_version(folder)
-    if current_id(settings) != version_id:
+    if as_current and current_id(settings) != version_id:
         swap_link(settings.versions / CURRENT, version_id)
     return version, is_new
 
@@ -154,6 +197,19 @@ def verify(version: Version) -> None:
     ]
     if damaged:
         raise VersionDamaged(f"version {version.version_id}: {', '.join(damaged)} differ from the manifest")
+
+
+def named_version(settings: Settings, name: str) -> Version:
+    """The version that a person names: its id, the beginning of it, or `current`. Raises NoSuchVersion."""
+    if name == CURRENT:
+        version = current_version(settings)
+        if version is None:
+            raise NoSuchVersion("nothing is published yet")
+        return version
+    found = [version for version in all_versions(settings) if name and version.version_id.startswith(name)]
+    if len(found) != 1:
+        raise NoSuchVersion(f"{len(found)} versions have a name that begins so; `delictvrij versions` lists them")
+    return found[0]
 
 
 def fingerprint(version: Version, tables: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from orchestration.deliveries.letter import finding
 
 ROOMS = Path(deliveries.__file__).parents[1]
 _CODE = re.compile(
-    r"""["']((?:archive|correction|history|manifest|file|table|column|value|key|rule|relation|rows|platform)\.[a-z_]+)["']"""
+    r"""["']((?:archive|correction|drift|history|manifest|file|table|column|value|key|rule|relation|rows|platform)\.[a-z_]+)["']"""
 )
 _NO_RULES = {"manifest.json"}
 

@@ -1,0 +1,235 @@
+"""Builds beside the published version: one made again, one as it was known on a day, one with outcome definitions of one's own.
+
+Each is built in a folder of its own that is thrown away afterwards; nothing here moves `current`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestration.deliveries import corrections
+from orchestration.deliveries.contracts import Organisation, read_contracts
+from orchestration.deliveries.corrections import Correction
+from orchestration.deliveries.ingest import known_key
+from orchestration.files import folder_by_rename, write_json
+from orchestration.hashing import combined_hash, content_hash, sha256_file
+from orchestration.ledger import Ledger, now
+from orchestration.readings import DeliveryRecord
+from orchestration.settings import Settings
+from orchestration.trouble import Mendable
+from orchestration.warehouse import build, dbt, gate, outcomes, versions
+from orchestration.warehouse.versions import PublishedTable, Version
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OUTCOME_TABLES = (
+    "outcome_definition", "followup", "followup_interval", "analysis_cohort", "cohort_flow", "landmark_missing",
+)  # fmt: skip
+
+
+class CannotBuildAside(Mendable):
+    """A build cannot be made as asked; says what is missing or which check failed."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A build that is not published: its marts, what is said of them, and how it came about."""
+
+    marts: Mapping[str, pa.Table]
+    tables: Sequence[PublishedTable]
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """A version held against a rebuild of it: the tables that differ, and what has changed since it was built."""
+
+    version_id: str
+    differing: tuple[str, ...]
+    changed_since: tuple[str, ...]
+
+    @property
+    def is_same(self) -> bool:
+        return not self.differing
+
+
+def reproduce(settings: Settings, ledger: Ledger, version: Version) -> Reproduced:
+    """Build a version again from the deliveries, settings and corrections of its record, and compare the tables' content.
+
+    Raises CannotBuildAside when a delivery or a correction that it was built from is no longer there, and VersionDamaged
+    when the version itself is not what its manifest says.
+    """
+    versions.verify(version)
+    record = version.manifest["build"]
+    contracts = read_contracts(settings.expectations)
+    built = _built(
+        as_recorded(settings, record), ledger, contracts, deliveries_of(settings, ledger, contracts, record),
+        corrections_of(settings, record), record.get("without", {}),
+    )  # fmt: skip
+    hashes = {name: content_hash(mart) for name, mart in built.marts.items()}
+    known = version.table_hashes
+    return Reproduced(
+        version.version_id,
+        tuple(sorted(name for name in {*hashes, *known} if hashes.get(name) != known.get(name))),
+        tuple(
+            name for name in ("code", "packages", "key_id", "code_lists") if record.get(name) != built.record.get(name)
+        ),
+    )
+
+
+def known_on(settings: Settings, ledger: Ledger, day: date) -> tuple[Version, bool]:
+    """Publish what was known at the end of a day (UTC) as a version of its own; gives it and whether it is new.
+
+    The deliveries that had been received by then and were not yet taken back, under today's code, settings and
+    corrections. Raises CannotBuildAside when the gate does not let it through, DeliveriesMissing when some
+    organisation had not delivered.
+    """
+    contracts = read_contracts(settings.expectations)
+    retracted = {row["manifest_sha256"]: row["retracted_at"] for row in ledger.retractions()}
+    by_organisation = {
+        name: build.effective(
+            [
+                record
+                for record in ledger.deliveries(organisation=name)
+                if record.received_at.date() <= day
+                and (
+                    record.status in ("accepted", "duplicate")
+                    or (record.status == "retracted" and retracted[record.manifest_sha256].date() > day)
+                )
+            ]
+        )
+        for name in contracts
+    }
+    missing = [name for name, records in by_organisation.items() if not records]
+    if missing:
+        raise CannotBuildAside(f"on {day} nothing of {', '.join(missing)} had been received: no version is made")
+    known = corrections.read_corrections(settings.corrections_file)
+    built = _built(settings, ledger, contracts, by_organisation, known, {})
+    reasons = [judgement for judgement in gate.judge_marts(settings, built.marts) if judgement.blocks]
+    if reasons:
+        said = ", ".join(sorted({f"{reason.rule} in {reason.table}" for reason in reasons}))
+        raise CannotBuildAside(f"the gate does not let it through: {said}")
+    record = {**built.record, "known_on": day.isoformat()}
+    return versions.publish(settings, built.marts, built.tables, record, as_current=False)
+
+
+def own_outcomes(settings: Settings, ledger: Ledger, version: Version, file: Path) -> tuple[Path, dict[str, int]]:
+    """Compute the outcome definitions of a file over the deliveries of a version; gives the folder and rows by table.
+
+    The folder `outcomes/<version>-<file>-<hash>/` holds the tables of `OUTCOME_TABLES` as Parquet and a manifest; the
+    version is not touched. Raises OutcomeNotDefined when the file defines something that nobody computes.
+    """
+    rows = outcomes.read_definitions(file)
+    record = version.manifest["build"]
+    contracts = read_contracts(settings.expectations)
+    with tempfile.TemporaryDirectory(prefix="outcome-", dir=settings.home_path) as folder:
+        project = Path(folder) / "dbt_project"
+        shutil.copytree(settings.dbt_project, project, ignore=shutil.ignore_patterns("target", "logs"))
+        outcomes.write_definitions(project / "seeds" / "outcome.csv", rows)
+        own = as_recorded(settings, record).model_copy(update={"dbt_project": project})
+        built = _built(
+            own, ledger, contracts, deliveries_of(settings, ledger, contracts, record), corrections_of(settings, record),
+            record.get("without", {}),
+        )  # fmt: skip
+    marts = {name: built.marts[name] for name in OUTCOME_TABLES}
+    hashes = {name: content_hash(mart) for name, mart in marts.items()}
+    name = f"{version.version_id}-{file.stem}-{combined_hash(hashes)[:8]}"
+    target = settings.home_path / "outcomes" / name
+    with folder_by_rename(target) as aside:
+        entries = _written(marts, hashes, aside)
+        write_json(
+            aside / versions.MANIFEST,
+            {
+                "version_id": version.version_id, "definitions": rows, "tables": entries, "build": dict(built.record),
+                "simulated": version.manifest["simulated"],
+            },
+        )  # fmt: skip
+    return target, {table: mart.num_rows for table, mart in marts.items()}
+
+
+def _written(marts: Mapping[str, pa.Table], hashes: Mapping[str, str], folder: Path) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    entries = {}
+    for name, mart in marts.items():
+        path = folder / f"{name}.parquet"
+        pq.write_table(mart, path, compression="zstd")
+        entries[name] = {"rows": mart.num_rows, "content_hash": hashes[name], "sha256": sha256_file(path)}
+    return entries
+
+
+def as_recorded(settings: Settings, record: Mapping[str, Any]) -> Settings:
+    """These settings with those that decide about rows as they were when a version was built."""
+    then = record["settings"]
+    return settings.model_copy(
+        update={
+            "enrolment_from": date.fromisoformat(then["enrolment_from"]),
+            "enrolment_to": date.fromisoformat(then["enrolment_to"]),
+            "landmark_months": then["landmark_months"],
+        }
+    )
+
+
+def deliveries_of(
+    settings: Settings, ledger: Ledger, contracts: Mapping[str, Organisation], record: Mapping[str, Any]
+) -> dict[str, list[DeliveryRecord]]:
+    """The deliveries of a build record by organisation, oldest first. Raises CannotBuildAside when one is gone."""
+    found: dict[str, list[DeliveryRecord]] = {name: [] for name in contracts}
+    gone = 0
+    for entry in record["deliveries"]:
+        known = ledger.delivery(entry["manifest_sha256"])
+        is_kept = (settings.raw / entry["organisation"] / entry["content_hash"]).is_dir()
+        if known is None or not is_kept or entry["organisation"] not in found:
+            gone += 1
+            continue
+        found[entry["organisation"]].append(known)
+    if gone:
+        raise CannotBuildAside(f"{gone} of the {len(record['deliveries'])} deliveries that it was built from are gone")
+    return found
+
+
+def corrections_of(settings: Settings, record: Mapping[str, Any]) -> list[Correction]:
+    """The corrections that a build record names. Raises CannotBuildAside when one is no longer in the file."""
+    wanted = list(record.get("corrections", []))
+    known = [item for item in corrections.read_corrections(settings.corrections_file) if item.as_record() in wanted]
+    if len(known) != len(wanted):
+        raise CannotBuildAside(f"{len(wanted) - len(known)} of its {len(wanted)} corrections are no longer in the file")
+    return known
+
+
+def _built(
+    settings: Settings,
+    ledger: Ledger,
+    contracts: Mapping[str, Organisation],
+    by_organisation: Mapping[str, Sequence[DeliveryRecord]],
+    known: Sequence[Correction],
+    without: Mapping[str, str],
+) -> Built:
+    """Build in a folder that is gone afterwards. A correction counts however long ago its time was over."""
+    key = known_key(settings, ledger)
+    with _folder(settings) as folder:
+        today = date.min if known else now().date()
+        inputs = build.assemble(settings, ledger, contracts, key, by_organisation, known, folder, today, without)
+        nodes = dbt.build(settings, folder)
+        bad = [node.unique_id.split(".")[2] for node in nodes if node.status in ("error", "fail")]
+        if bad:
+            raise CannotBuildAside(f"{len(bad)} of {len(nodes)} dbt nodes failed: {', '.join(bad[:10])}")
+        manifest = json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8"))
+        tables = versions.published_tables(manifest)
+        return Built(versions.read_marts(inputs.warehouse, tables), tables, inputs.record)
+
+
+@contextmanager
+def _folder(settings: Settings) -> Iterator[Path]:
+    settings.builds.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".aside-", dir=settings.builds) as folder:
+        yield Path(folder) / "build"
