@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -146,7 +147,7 @@ import pyarrow.parquet as pq
 from orchestration import files
 from orchestration.settings import Settings
 from tests.deliveries.making import publish_marts
-from tests.warehouse.test_versions import MOMENTS, STEPS, whole
+from tests.warehouse.test_versions import STEPS, reached, whole
 
 def dying(original, when):
     def run(*args, **options):
@@ -182,8 +183,10 @@ for step, when in STEPS:
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, (step, when)
 
-torn = 0
-for moment in range(MOMENTS):
+moments = int(sys.argv[2])
+where = {}
+for moment in range(moments):
+    before = set(Settings(home=root / "any moment").versions.iterdir())
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -191,14 +194,16 @@ for moment in range(MOMENTS):
             publish_number(root / "any moment", 1000 * moment + number)
             os.write(writing, b".")
     os.read(reading, 1)
-    end = time.monotonic() + 0.0017 * moment
+    end = time.monotonic() + 0.0017 * (moment % 100)
     while time.monotonic() < end:
         pass
     os.kill(child, signal.SIGKILL)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     os.close(reading), os.close(writing)
     whole(Settings(home=root / "any moment"))
-print(json.dumps(MOMENTS))
+    step = reached(Settings(home=root / "any moment"), before)
+    where[step] = where.get(step, 0) + 1
+print(json.dumps({"killed": moments, "where": where}))
 """
 MOMENTS = 20
 STEPS = [
@@ -223,14 +228,40 @@ def whole(settings: Settings) -> None:
         verify(seen)
 
 
+def reached(settings: Settings, before: set[Path]) -> str:
+    """How far the publication had come that was killed: by what it left which was not there before."""
+    left = [path for path in settings.versions.iterdir() if path not in before and path.name.startswith(".")]
+    if any(path.name.startswith(".current") for path in left):
+        return "pointer made, not swapped"
+    if left:
+        return (
+            "manifest written"
+            if (left[0] / "manifest.json").is_file()
+            else f"{len(list(left[0].iterdir()))} files written"
+        )
+    newest = max((version.folder for version in all_versions(settings)), key=lambda folder: folder.stat().st_mtime_ns)
+    return "between two publications" if newest.name == current_id(settings) else "renamed, pointer not swapped"
+
+
+def kill_publications(root: Path, moments: int) -> dict[str, Any]:
+    """Let a publication die at each step and at so many moments, in homes below `root`; how many, and how far they had come.
+
+    After each death every version that a reader sees is verified; the first that is torn ends it with an error.
+    """
+    for name in [*(f"{when} {step}" for step, when in STEPS), "any moment"]:
+        publish_marts(Settings(home=root / name), client=CLIENT, followup=FOLLOWUP)
+    done = subprocess.run(
+        [sys.executable, "-c", NURSERY, str(root), str(moments)], cwd=CHECKOUT, stdout=subprocess.PIPE, check=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 @pytest.fixture(scope="module")
 def deaths(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Homes in which a publication died: one for each step, and one in which many did at some moment."""
     root = tmp_path_factory.mktemp("deaths")
-    for name in [*(f"{when} {step}" for step, when in STEPS), "any moment"]:
-        publish_marts(Settings(home=root / name), client=CLIENT, followup=FOLLOWUP)
-    done = subprocess.run([sys.executable, "-c", NURSERY, str(root)], cwd=CHECKOUT, stdout=subprocess.PIPE, check=True)
-    assert json.loads(done.stdout) == MOMENTS
+    assert kill_publications(root, MOMENTS)["killed"] == MOMENTS
     return root
 
 
