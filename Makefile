@@ -21,7 +21,7 @@ export GX_ANALYTICS_ENABLED := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo ui test check bench recovery proof lock clean
+.PHONY: help demo ui test check docs bench recovery proof lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,13 @@ check: $(READY) ## lint, format, types, SQL, and whether what is generated is up
 	@$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project \
 		--target-path $(CURDIR)/dbt_project/target/check --log-path $(CURDIR)/dbt_project/target/check
 
+docs: $(READY) ## the pages of the dbt project: what each table and column is, and what it is made from
+	@mkdir -p dbt_project/target/docs
+	@cd dbt_project/target/docs && $(CURDIR)/$(BIN)/dbt --quiet docs generate --static --empty-catalog \
+		--project-dir $(CURDIR)/dbt_project --profiles-dir $(CURDIR)/dbt_project --target-path $(CURDIR)/dbt_project/target/docs \
+		--log-path $(CURDIR)/dbt_project/target/docs
+	@echo "dbt_project/target/docs/static_index.html"
+
 bench: $(READY) ## how long the commands take
 	@$(BIN)/python -m tests.bench
 
@@ -58,6 +65,7 @@ proof: recovery ## the long proofs: 2,000 studies, every spoiled and hostile del
 	@$(BIN)/python -m tests.deliveries.over_transports
 	@$(BIN)/python -m tests.deliveries.orders
 	@$(BIN)/python -m tests.warehouse.histories --histories 2000
+	@$(BIN)/python -m tests.warehouse.again
 
 lock: $(READY) ## pin again what pyproject.toml asks for; the lock names no package host
 	@$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header \

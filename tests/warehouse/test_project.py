@@ -1,0 +1,74 @@
+"""The rules of the dbt project that can be read off its files: layers, keys, joins that are tested, who reads what."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestration.analysis.inputs import MODEL_TABLES
+from tests.warehouse.marts_world import PROJECT
+
+MODELS = sorted((PROJECT / "models").rglob("*.sql"))
+# What a layer may read: those before it and itself; staging reads what was delivered and nothing else.
+BEFORE = {
+    "staging": set(), "intermediate": {"staging", "intermediate", "seeds"},
+    "marts": {"staging", "intermediate", "marts", "seeds"},
+}  # fmt: skip
+LAYER = {path.stem: path.parent.name for path in MODELS} | {path.stem: "seeds" for path in PROJECT.glob("seeds/*.csv")}
+
+
+def described(path: Path) -> dict[str, Any]:
+    (model,) = yaml.safe_load(path.with_suffix(".yml").read_text(encoding="utf-8"))["models"]
+    return dict(model)
+
+
+def _tests_of(model: dict[str, Any]) -> list[str]:
+    """Names of the tests of a model and of its columns."""
+    declared = [
+        *model.get("data_tests", []),
+        *(test for column in model.get("columns", []) for test in column.get("data_tests", [])),
+    ]
+    return [test if isinstance(test, str) else next(iter(test)) for test in declared]
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_a_model_reads_only_from_its_own_layer_and_those_before_it(path: Path) -> None:
+    read = set(re.findall(r"ref\([\"'](\w+)[\"']\)", path.read_text(encoding="utf-8")))
+    assert {LAYER[name] for name in read} <= BEFORE[path.parent.name]
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_a_model_says_what_one_row_is_and_names_its_columns(path: Path) -> None:
+    assert described(path)["description"].startswith("One row")
+    if path.parent.name == "marts":
+        text = re.sub(r"--.*", "", path.read_text(encoding="utf-8"))
+        assert not re.search(r"select\s+(\w+\.)?\*", text)
+
+
+# A view is tested where its rows are first written down.
+JOINED = [
+    path
+    for path in MODELS
+    if " join " in path.read_text(encoding="utf-8") and 'materialized="view"' not in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("path", JOINED, ids=lambda path: path.stem)
+def test_a_model_with_a_join_tests_that_it_made_no_rows(path: Path) -> None:
+    assert {"unique", "unique_combination", "same_row_count_as"} & set(_tests_of(described(path)))
+
+
+@pytest.mark.parametrize("path", [path for path in MODELS if path.parent.name == "marts"], ids=lambda path: path.stem)
+def test_a_published_table_has_a_key(path: Path) -> None:
+    assert {"unique", "unique_combination"} & set(_tests_of(described(path)))
+
+
+def test_the_exposures_name_what_is_read() -> None:
+    exposures = yaml.safe_load((PROJECT / "models" / "exposures.yml").read_text(encoding="utf-8"))["exposures"]
+    read = {item["name"]: {re.findall(r"'(\w+)'", ref)[0] for ref in item["depends_on"]} for item in exposures}
+    assert read["fit"] == set(MODEL_TABLES)
+    assert read["release"] == {path.stem for path in MODELS if path.parent.name == "marts"}
