@@ -23,7 +23,7 @@ class DbtFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a build: its unique id, dbt's status (success, pass, fail, error, skipped, warn), failing rows if a test."""
+    """One node of a build: its unique id, dbt's status (success, pass, fail, error, skipped, warn, no-op), failing rows if a test."""
 
     unique_id: str
     status: str
@@ -31,7 +31,7 @@ class Node:
 
     @property
     def is_good(self) -> bool:
-        return self.status in ("success", "pass", "warn")
+        return self.status in ("success", "pass", "warn", "no-op")
 
 
 def project_hash(project: Path) -> str:

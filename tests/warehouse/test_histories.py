@@ -13,7 +13,7 @@ from tests.warehouse.histories import Compiled, hold_on, worlds
 HISTORIES = 200
 # model, what its statement says, what a mistake would say
 MISTAKES = {
-    "an event on the last day left out": ("int_first_event", "event_on <= until_on", "event_on < until_on"),
+    "registration for the day of the offence": ("int_first_event", "then offence.offence_on", "then offence.registered_on"),
     "no lag": ("int_follow_up_window", "build.registry_cutoff_on -", "build.registry_cutoff_on - 0 *"),
     "acquittals": ("int_first_event", "offence.counts = 'always'", "true"),
     "unlinked people followed": ("int_follow_up_window", "when not is_linked then 'not_linked'", "when false then ''"),
