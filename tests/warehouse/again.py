@@ -16,7 +16,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
@@ -80,26 +79,14 @@ def hashes_in_any_order(compiled: Compiled, sources: Path, orders: int) -> set[s
     generator = np.random.default_rng(7)
     tables = {path.name: pq.read_table(path) for path in sorted(sources.glob("*.parquet"))}
     for _ in range(orders):
-        with tempfile.TemporaryDirectory(dir=compiled.folder) as place, duckdb.connect() as connection:
+        with tempfile.TemporaryDirectory(dir=compiled.folder) as place:
             shuffled = Path(place) / "sources"
             shuffled.mkdir()
             for name, table in tables.items():
                 pq.write_table(table.take(generator.permutation(table.num_rows)), shuffled / name)
-            connection.execute("attach ':memory:' as warehouse")
-            connection.execute(f"attach '{compiled.folder / 'build' / 'warehouse.duckdb'}' as seeded (read_only)")
-            for layer in ("seeds", "staging", "intermediate", "marts"):
-                connection.execute(f"create schema warehouse.{layer}")
-            names = connection.execute(
-                "select table_name from information_schema.tables where table_catalog = 'seeded' and table_schema = 'seeds'"
-            ).fetchall()
-            for (name,) in names:
-                connection.execute(f"create table warehouse.seeds.{name} as from seeded.seeds.{name} order by random()")
-            connection.execute("use warehouse")
-            with contextlib.chdir(place):
-                for kind, relation, statement in compiled.statements:
-                    connection.execute(f"create {kind} {relation} as {statement}")
             marts = [relation for _, relation, _ in compiled.statements if relation.startswith('"marts"')]
-            whole = {name: content_hash(connection.execute(f"from {name}").to_arrow_table()) for name in marts}
+            with compiled.built(Path(place)) as connection:
+                whole = {name: content_hash(connection.execute(f"from {name}").to_arrow_table()) for name in marts}
             found.add(str(sorted(whole.items())))
     return found
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -187,9 +187,23 @@ class Compiled:
 
     def run(self, world: World) -> dict[str, pd.DataFrame]:
         """Build a world in memory; gives the tables of `reference.KEYS`, and who was lost at which step."""
-        with tempfile.TemporaryDirectory(dir=self.folder) as place, duckdb.connect() as connection:
+        with tempfile.TemporaryDirectory(dir=self.folder) as place:
             world.write(Path(place) / "build")
-            connection.execute("set threads to 1")  # a handful of rows: handing them round costs more than the work
+            # One thread: of a handful of rows, handing them round costs more than the work.
+            with self.built(Path(place) / "build", threads=1) as connection:
+                found = {name: connection.execute(f"from marts.{name}").df() for name in reference.KEYS}
+                found["lost"] = connection.execute(
+                    "select outcome_id, ineligible_reason as reason, count(*) as n from marts.analysis_cohort "
+                    "where ineligible_reason is not null group by all"
+                ).df()
+                return found
+
+    @contextlib.contextmanager
+    def built(self, build: Path, threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to the project built in memory from `build`/sources, its seeds in any order."""
+        with duckdb.connect() as connection, contextlib.chdir(build):
+            if threads:
+                connection.execute(f"set threads to {threads}")
             connection.execute("attach ':memory:' as warehouse")
             connection.execute(f"attach '{self.folder / 'build' / 'warehouse.duckdb'}' as seeded (read_only)")
             for layer in ("seeds", "staging", "intermediate", "marts"):
@@ -197,17 +211,11 @@ class Compiled:
             for (name,) in connection.execute(
                 "select table_name from information_schema.tables where table_catalog = 'seeded' and table_schema = 'seeds'"
             ).fetchall():
-                connection.execute(f"create table warehouse.seeds.{name} as from seeded.seeds.{name}")
+                connection.execute(f"create table warehouse.seeds.{name} as from seeded.seeds.{name} order by random()")
             connection.execute("use warehouse")
-            with contextlib.chdir(Path(place) / "build"):
-                for kind, relation, statement in self.statements:
-                    connection.execute(f"create {kind} {relation} as {statement}")
-            found = {name: connection.execute(f"from marts.{name}").df() for name in reference.KEYS}
-            found["lost"] = connection.execute(
-                "select outcome_id, ineligible_reason as reason, count(*) as n from marts.analysis_cohort "
-                "where ineligible_reason is not null group by all"
-            ).df()
-            return found
+            for kind, relation, statement in self.statements:
+                connection.execute(f"create {kind} {relation} as {statement}")
+            yield connection
 
 
 def _in_order(target: Path) -> list[tuple[str, str, str]]:
