@@ -24,7 +24,8 @@ Label = Mapping[str, str]
 
 COLUMN_TYPES = ("text", "code", "integer", "decimal", "date")
 PERSONAL_CLASSES = ("identifier", "quasi_identifier", "free_text", "none")
-RULE_KINDS = ("unique", "order", "required_when", "missing_share")
+RULE_KINDS = ("unique", "order", "required_when", "missing_share", "flag_share")
+SHARES = ("required_when", "missing_share", "flag_share")  # rules that a share of the rows may break
 _IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 
 
@@ -105,7 +106,7 @@ class Rule:
     @property
     def tolerated(self) -> float:
         """The share of failures that does not count: keys and orders hold for every row."""
-        return self.threshold if self.kind in ("required_when", "missing_share") else 0.0
+        return self.threshold if self.kind in SHARES else 0.0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from orchestration.deliveries.contracts import Column, Table
+from orchestration.deliveries.contracts import SHARES, Column, Table
 from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.deliveries.readers import or_missing
 
@@ -126,7 +126,7 @@ def suite_of(table: Table, limits: Limits, rows: int) -> list[tuple[str, tuple[s
                 column_A=second, column_B=first, or_equal=True, ignore_row_if="either_value_is_missing"
             )
             suite.append(("rule.order", headers, rule.tolerated, pair))
-        elif rule.kind in ("required_when", "missing_share"):
+        elif rule.kind in SHARES:
             flag = _flag(rule.kind, headers[0])
             suite.append(
                 (f"rule.{rule.kind}", headers, rule.tolerated, gxe.ExpectColumnValuesToBeInSet(column=flag, value_set=[True]))
@@ -186,6 +186,9 @@ def prepare(
             series = frame[column.source]
             given = series.notna() & ~series.isin(_missing_codes(column))
             added[_flag(rule.kind, column.source)] = given.to_numpy(dtype=bool)
+        elif rule.kind == "flag_share":
+            header = table.column(rule.columns[0]).source
+            added[_flag(rule.kind, header)] = ~frame[header].astype("boolean").fillna(False).to_numpy(dtype=bool)
     return frame.assign(**added)
 
 

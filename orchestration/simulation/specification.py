@@ -47,6 +47,7 @@ RULES = {
     "order": "niet later dan",
     "required_when": "verplicht onder voorwaarde",
     "missing_share": "niet te vaak leeg",
+    "flag_share": "zelden gemarkeerd",
 }
 
 

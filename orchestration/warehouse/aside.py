@@ -19,13 +19,14 @@ from orchestration.deliveries import corrections
 from orchestration.deliveries.contracts import Organisation, read_contracts
 from orchestration.deliveries.corrections import Correction
 from orchestration.deliveries.ingest import known_key
+from orchestration.deliveries.judgement import Judgement
 from orchestration.files import folder_by_rename, write_json
 from orchestration.hashing import combined_hash, content_hash, sha256_file
 from orchestration.ledger import Ledger, now
 from orchestration.readings import DeliveryRecord
 from orchestration.settings import Settings
 from orchestration.trouble import Mendable
-from orchestration.warehouse import build, dbt, gate, outcomes, versions
+from orchestration.warehouse import build, conservation, dbt, gate, outcomes, versions
 from orchestration.warehouse.versions import PublishedTable, Version
 
 if TYPE_CHECKING:
@@ -42,11 +43,12 @@ class CannotBuildAside(Mendable):
 
 @dataclass(frozen=True)
 class Built:
-    """A build that is not published: its marts, what is said of them, and how it came about."""
+    """A build that is not published: its marts, what is said of them, how it came about, and whether all rows arrived."""
 
     marts: Mapping[str, pa.Table]
     tables: Sequence[PublishedTable]
     record: Mapping[str, Any]
+    conserved: Sequence[Judgement]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def known_on(settings: Settings, ledger: Ledger, day: date) -> tuple[Version, bo
         raise CannotBuildAside(f"on {day} nothing of {', '.join(missing)} had been received: no version is made")
     known = corrections.read_corrections(settings.corrections_file)
     built = _built(settings, ledger, contracts, by_organisation, known, {})
-    reasons = [judgement for judgement in gate.judge_marts(settings, built.marts) if judgement.blocks]
+    judgements = [*gate.judge_marts(settings, built.marts), *built.conserved]
+    reasons = [judgement for judgement in judgements if judgement.blocks]
     if reasons:
         said = ", ".join(sorted({f"{reason.rule} in {reason.table}" for reason in reasons}))
         raise CannotBuildAside(f"the gate does not let it through: {said}")
@@ -225,7 +228,8 @@ def _built(
             raise CannotBuildAside(f"{len(bad)} of {len(nodes)} dbt nodes failed: {', '.join(bad[:10])}")
         manifest = json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8"))
         tables = versions.published_tables(manifest)
-        return Built(versions.read_marts(inputs.warehouse, tables), tables, inputs.record)
+        marts = versions.read_marts(inputs.warehouse, tables)
+        return Built(marts, tables, inputs.record, conservation.judge_candidate(inputs.warehouse, marts, inputs.rows))
 
 
 @contextmanager

@@ -143,16 +143,10 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
         build_id = record.pop("build_id")
         marts = versions.read_marts(folder / "warehouse.duckdb", tables)
         before = versions.current_version(settings)
-        judgements = [
-            *gate.judge_marts(settings, marts),
-            *gate.judge_conserved(marts, versions.staged_rows(folder / "warehouse.duckdb"), record["rows_delivered"]),
-            *waivers.apply_drift(
-                gate.judge_drift(marts, before, settings.drift_tolerance),
-                waivers.read_waivers(settings.waivers_file),
-                before.version_id if before else None,
-                now().date(),
-            ),
-        ]
+        judgements = gate.judge_candidate(
+            settings, folder / "warehouse.duckdb", marts, record["rows_delivered"], before,
+            waivers.read_waivers(settings.waivers_file), now().date(),
+        )  # fmt: skip
         reasons = [judgement for judgement in judgements if judgement.blocks]
         warnings = [judgement for judgement in judgements if judgement.warns]
         check = dg.AssetCheckResult(

@@ -1,7 +1,7 @@
 """The gate between a built candidate and a published version, counts only.
 
-Suites from `expectations/marts/` (ranges, references, plausibility); that nobody and nothing was lost between the deliveries and
-the marts; and what the candidate says against the published version.
+Suites from `expectations/marts/` (ranges, references, plausibility); that nobody and nothing was lost on the way
+(`conservation.py`); and what the candidate says against the published version.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import pyarrow as pa
 from orchestration.deliveries.contracts import Table, read_table
 from orchestration.deliveries.gate import Limits, judge_evaluated, judge_table, prepare
 from orchestration.deliveries.judgement import Judgement, Status
+from orchestration.deliveries.waivers import Waiver, apply_drift
 from orchestration.settings import Settings
+from orchestration.warehouse import conservation
 from orchestration.warehouse.versions import Version
 
 
@@ -25,6 +27,27 @@ from orchestration.warehouse.versions import Version
 def mart_contracts(expectations: Path) -> tuple[Table, ...]:
     """What we expect of each mart that has expectations."""
     return tuple(read_table(path, "marts") for path in sorted((expectations / "marts").glob("*.yml")))
+
+
+def judge_candidate(
+    settings: Settings,
+    warehouse: Path,
+    marts: Mapping[str, pa.Table],
+    delivered: Mapping[str, int],
+    published: Version | None,
+    known: Sequence[Waiver],
+    today: date,
+) -> list[Judgement]:
+    """Everything that is asked of a candidate before it is published.
+
+    `delivered` counts rows by `organisation.table`; `known` are the waivers, of which those of drift count here.
+    """
+    drift = judge_drift(marts, published, settings.drift_tolerance)
+    return [
+        *judge_marts(settings, marts),
+        *conservation.judge_candidate(warehouse, marts, delivered),
+        *apply_drift(drift, known, published.version_id if published else None, today),
+    ]
 
 
 def judge_marts(settings: Settings, marts: Mapping[str, pa.Table]) -> list[Judgement]:
@@ -55,29 +78,6 @@ def judge_marts(settings: Settings, marts: Mapping[str, pa.Table]) -> list[Judge
 
 def _frame(mart: pa.Table) -> pd.DataFrame:
     return mart.to_pandas()
-
-
-def judge_conserved(
-    marts: Mapping[str, pa.Table], staged: Mapping[str, int], delivered: Mapping[str, int]
-) -> list[Judgement]:
-    """That every delivered row is in its staging table, and every client in the study in each table of clients.
-
-    `staged` is rows by staging table (`stg_partner__clients`), `delivered` rows by `organisation.table`.
-    """
-    by_table: dict[str, int] = {}
-    for place, rows in delivered.items():
-        table = place.partition(".")[2]
-        by_table[table] = by_table.get(table, 0) + rows
-    found = []
-    for name, rows in sorted(staged.items()):
-        table = name.partition("__")[2]
-        if table in by_table:
-            found.append(_equal("rows.conserved", name, rows, by_table[table]))
-    clients, outcomes = marts["client"].num_rows, marts["outcome_definition"].num_rows
-    for name in ("followup", "analysis_cohort"):
-        found.append(_equal("rows.conserved", name, marts[name].num_rows, clients * outcomes))
-    found.append(_equal("rows.conserved", "supervision", _count_true(marts["supervision"], "is_index"), clients))
-    return found
 
 
 def judge_drift(marts: Mapping[str, pa.Table], published: Version | None, tolerance: float) -> list[Judgement]:
@@ -113,17 +113,6 @@ def _events(followup: pa.Table) -> dict[str, int]:
     for outcome, event in zip(followup["outcome_id"].to_pylist(), followup["event"].to_pylist(), strict=True):
         found[outcome] = found.get(outcome, 0) + bool(event)
     return found
-
-
-def _count_true(mart: pa.Table, column: str) -> int:
-    return sum(bool(value) for value in mart[column].to_pylist())
-
-
-def _equal(rule: str, table: str, rows: int, expected: int) -> Judgement:
-    status = Status.PASSED if rows == expected else Status.FAILED
-    return Judgement(
-        rule, status, table=table, evaluated=rows, failed=abs(rows - expected), expected=f"{expected} rows"
-    )
 
 
 def _shrunk(rule: str, table: str, before: int, after: int, tolerance: float, column: str = "") -> Judgement:

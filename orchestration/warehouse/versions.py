@@ -6,7 +6,6 @@ tables' canonical content, so the same rows are the same version.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,20 +99,6 @@ def read_marts(warehouse: Path, tables: Iterable[PublishedTable]) -> dict[str, p
             for table in tables
         }
     return {name: mart.replace_schema_metadata(None) for name, mart in marts.items()}
-
-
-def staged_rows(warehouse: Path) -> dict[str, int]:
-    """Rows of every staging table of a built warehouse, those among them that are views over its sources."""
-    import duckdb
-
-    with contextlib.chdir(warehouse.parent), duckdb.connect(str(warehouse), read_only=True) as connection:
-        names = connection.execute(
-            "select table_name from information_schema.tables where table_schema = 'staging' order by table_name"
-        ).fetchall()
-        return {
-            name: connection.sql(f'select count(*) from staging."{name}"').fetchall()[0][0]  # noqa: S608
-            for (name,) in names
-        }
 
 
 def publish(

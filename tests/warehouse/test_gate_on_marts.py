@@ -11,7 +11,8 @@ import pytest
 from orchestration.deliveries import waivers
 from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.settings import Settings
-from orchestration.warehouse.gate import judge_conserved, judge_drift, said
+from orchestration.warehouse.conservation import judge_conserved
+from orchestration.warehouse.gate import judge_drift, said
 from tests.deliveries.making import publish_marts
 
 TODAY, LATER = date(2026, 11, 24), date(2026, 12, 24)
@@ -25,12 +26,16 @@ def marts(clients: int, events: int, outcomes: tuple[str, ...] = ("o",), **more:
             "client_id": [row[0] for row in rows],
             "outcome_id": [row[1] for row in rows],
             "event": [row[2] for row in rows],
+            "days": [10] * len(rows),
         }
     )
     return {
         "client": pa.table({"client_id": people}),
         "followup": followup,
         "analysis_cohort": followup.slice(0, followup.num_rows - more.get("lost", 0)),
+        "followup_interval": pa.table(
+            {"start_day": [0] * len(rows), "stop_day": [10 - more.get("cut", 0)] * len(rows)}
+        ),
         "outcome_definition": pa.table({"outcome_id": list(outcomes)}),
         "supervision": pa.table({"is_index": [True] * clients + [False]}),
     }
@@ -40,14 +45,20 @@ def failed(judgements: list[Judgement]) -> list[str]:
     return [f"{item.rule} {item.table}" for item in judgements if item.status is Status.FAILED]
 
 
-def test_what_was_delivered_is_what_was_staged() -> None:
+def test_what_was_delivered_is_staged_and_what_was_staged_is_in_the_marts() -> None:
     staged = {"stg_partner__clients": 30, "stg_platform__build": 1}
     delivered = {"rn.clients": 10, "svg.clients": 20}
-    assert failed(judge_conserved(marts(5, 1), staged, delivered)) == []
-    assert failed(judge_conserved(marts(5, 1), staged, {**delivered, "ljr.clients": 1})) == [
-        "rows.conserved stg_partner__clients"
-    ]
-    assert failed(judge_conserved(marts(5, 1, lost=1), staged, delivered)) == ["rows.conserved analysis_cohort"]
+    belonging = {"supervision": 6}
+
+    def lost(**changes: Any) -> list[str]:
+        given = {"marts": marts(5, 1), "staged": staged, "delivered": delivered, "belonging": belonging} | changes
+        return failed(judge_conserved(**given))
+
+    assert lost() == []
+    assert lost(delivered={**delivered, "ljr.clients": 1}) == ["rows.conserved stg_partner__clients"]
+    assert lost(belonging={"supervision": 7}) == ["rows.conserved supervision"]
+    assert lost(marts=marts(5, 1, lost=1)) == ["rows.conserved analysis_cohort"]
+    assert lost(marts=marts(5, 1, cut=1)) == ["rows.conserved followup_interval"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,120 @@
+"""A candidate that is wrong in one way, through a run of the asset that would publish it: the run fails, what is published stays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from orchestration.automation import chain_condition
+from orchestration.deliveries.contracts import Organisation
+from orchestration.deliveries.ingest import known_key
+from orchestration.home import opened
+from orchestration.warehouse import build, dbt
+from orchestration.warehouse.assets import VERSION, version_asset
+from orchestration.warehouse.build import prepare
+from tests.conftest import settings_in
+from tests.deliveries.making import digests
+
+# What is done to candidates, and what the gate must say of each: as much in one candidate as does not hide the rest.
+BAD: dict[str, list[tuple[str, str]]] = {
+    "a client is lost": [
+        ("delete from marts.client where client_id = (select min(client_id) from marts.client)", "rows.conserved: followup"),
+    ],
+    "a fifth of the clients is lost": [
+        ("delete from marts.client where rowid % 5 = 0", "drift.clients: client"),
+    ],
+    "events and officers are lost": [
+        ("update marts.followup set event = false where event", "drift.events: followup"),
+        ("delete from marts.officer where officer_id = (select min(officer_id) from marts.dyad)", "relation.unknown: dyad"),
+        ("update marts.supervision set is_index = true", "rows.conserved: supervision is_index"),
+        ("delete from marts.followup_interval where rowid = 0", "rows.conserved: followup_interval"),
+    ],
+    "rows are lost on the way": [
+        ("delete from marts.followup", "table.empty: followup"),
+        ("update marts.alliance_score set score = null", "rule.missing_share: alliance_score"),
+        ("delete from marts.dyad where rowid = 0", "rows.conserved: dyad"),
+        ("delete from marts.wave where rowid = 0", "rows.conserved: wave"),
+        ("delete from marts.alliance_item where rowid = 0", "rows.conserved: alliance_item"),
+        ("delete from staging.stg_partner__covariates where rowid = 0", "rows.conserved: stg_partner__covariates"),
+        ("alter table marts.dyad drop column gap_days", "column.missing: dyad gap_days"),
+    ],
+    "values that cannot be": [
+        ("update marts.followup set client_id = 'nobody' where rowid = 0", "relation.unknown: followup"),
+        ("update marts.followup set days = -1 where rowid = 1", "value.range: followup"),
+        ("update marts.followup set days_at_risk = days + 1", "rule.order: followup"),
+        ("update marts.followup set event = true", "rule.flag_share: followup"),
+        ("insert into marts.followup from marts.followup limit 1", "key.unique: followup"),
+        ("update marts.client set age_at_start = 7 where rowid = 0", "value.range: client"),
+        ("update marts.client set prior_cases = null where rowid % 5 > 0", "rule.missing_share: client"),
+        ("update marts.alliance_item set value = 6 where rowid = 0", "value.range: alliance_item"),
+        ("update marts.alliance_score set score = 5.5 where rowid = 0", "value.range: alliance_score"),
+        ("update marts.followup_interval set stop_day = start_day - 1 where start_day > 1", "rule.order: followup_interval"),
+        ("update marts.cohort_flow set n_remaining = n_in + 1", "rule.order: cohort_flow"),
+        ("update marts.scale_reliability set alpha = 1.2", "value.range: scale_reliability"),
+    ],
+}  # fmt: skip
+
+
+class Bench:
+    """A home with a published version, and the candidate that it was published from."""
+
+    def __init__(self, folder: Path, contracts: dict[str, Organisation]) -> None:
+        self.settings = settings_in(folder)
+        ledger = opened(self.settings)
+        inputs = prepare(self.settings, ledger, contracts, known_key(self.settings, ledger))
+        assert all(node.is_good for node in dbt.build(self.settings, inputs.folder))
+        (inputs.folder / "build.json").write_text(json.dumps({"build_id": inputs.build_id, **inputs.record}))
+        self.kept = folder / "kept"
+        shutil.copytree(inputs.folder, self.kept)
+        self.asset = version_asset(self.settings, dbt.manifest_path(self.settings), chain_condition())
+        assert self.publish().success
+        self.before = digests(self.settings.versions)
+
+    def publish(self, *spoiled: str) -> dg.ExecuteInProcessResult:
+        """Run the asset on the kept candidate, after statements that spoil it."""
+        candidate = build.candidate_folder(self.settings)
+        shutil.rmtree(candidate, ignore_errors=True)
+        shutil.copytree(self.kept, candidate)
+        with duckdb.connect(str(candidate / "warehouse.duckdb")) as connection:
+            for statement in spoiled:
+                connection.execute(statement)
+        return dg.materialize([self.asset], selection=[VERSION], raise_on_error=False)
+
+
+@pytest.fixture(scope="module")
+def bench(_settled_once: Path, tmp_path_factory: pytest.TempPathFactory, contracts: dict[str, Organisation]) -> Bench:
+    folder = tmp_path_factory.mktemp("bench")
+    shutil.copytree(_settled_once, folder, dirs_exist_ok=True)
+    return Bench(folder, contracts)
+
+
+@pytest.mark.parametrize("way", BAD)
+def test_a_bad_candidate_fails_its_run_says_why_and_leaves_what_is_published(bench: Bench, way: str) -> None:
+    done = bench.publish(*(statement for statement, _ in BAD[way]))
+    assert not done.success
+    (check,) = done.get_asset_check_evaluations()
+    assert not check.passed and check.blocking
+    said = f"{check.description} ".replace("\n", " \n")
+    assert [expected for _, expected in BAD[way] if f"{expected} " not in said] == []
+    assert digests(bench.settings.versions) == bench.before
+
+
+def test_the_candidate_as_it_was_is_published_and_is_the_same_version(bench: Bench) -> None:
+    done = bench.publish()
+    assert done.success
+    (check,) = done.get_asset_check_evaluations()
+    assert check.passed
+    assert digests(bench.settings.versions) == bench.before
+
+
+def test_what_is_odd_about_dyads_is_told_and_holds_nothing_back(bench: Bench) -> None:
+    done = bench.publish("update marts.dyad set overlaps_earlier = true")
+    assert done.success
+    (check,) = done.get_asset_check_evaluations()
+    assert check.description is not None and check.description.startswith("rule.flag_share: dyad overlaps_earlier (")
+    assert check.metadata["warnings"].value == 1
