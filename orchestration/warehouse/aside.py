@@ -75,7 +75,7 @@ def reproduce(settings: Settings, ledger: Ledger, version: Version) -> Reproduce
     contracts = read_contracts(settings.expectations)
     built = _built(
         as_recorded(settings, record), ledger, contracts, deliveries_of(settings, ledger, contracts, record),
-        corrections_of(settings, record), record.get("without", {}),
+        corrections_of(settings, record), record.get("without", {}), is_tested=False,
     )  # fmt: skip
     hashes = {name: content_hash(mart) for name, mart in built.marts.items()}
     known = version.table_hashes
@@ -216,13 +216,15 @@ def _built(
     by_organisation: Mapping[str, Sequence[DeliveryRecord]],
     known: Sequence[Correction],
     without: Mapping[str, str],
+    *,
+    is_tested: bool = True,
 ) -> Built:
     """Build in a folder that is gone afterwards. A correction counts however long ago its time was over."""
     key = known_key(settings, ledger)
     with _folder(settings) as folder:
         today = date.min if known else now().date()
         inputs = build.assemble(settings, ledger, contracts, key, by_organisation, known, folder, today, without)
-        nodes = dbt.build(settings, folder)
+        nodes = dbt.build(settings, folder, is_tested=is_tested)
         bad = [node.unique_id.split(".")[2] for node in nodes if node.status in ("error", "fail")]
         if bad:
             raise CannotBuildAside(f"{len(bad)} of {len(nodes)} dbt nodes failed: {', '.join(bad[:10])}")

@@ -54,10 +54,14 @@ def manifest_path(settings: Settings) -> Path:
     return manifest
 
 
-def build(settings: Settings, folder: Path) -> list[Node]:
-    """Build seeds, models and tests into `folder`/warehouse.duckdb from `folder`/sources; how each node fared."""
+def build(settings: Settings, folder: Path, *, is_tested: bool = True) -> list[Node]:
+    """Build seeds, models and tests into `folder`/warehouse.duckdb from `folder`/sources; how each node fared.
+
+    `is_tested=False` leaves the tests out: for rows that are held against rows that passed them.
+    """
+    left_out = ["unit_test"] if is_tested else ["unit_test", "test"]
     with contextlib.chdir(folder):
-        return _invoke(settings, ["build", "--no-write-json", "--exclude-resource-type", "unit_test"])
+        return _invoke(settings, ["build", "--no-write-json", "--exclude-resource-types", *left_out])
 
 
 @dataclass(frozen=True)

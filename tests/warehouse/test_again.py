@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from orchestration.ledger import now
+from orchestration.deliveries.ingest import ingest
 from orchestration.warehouse import aside
 from orchestration.warehouse.versions import current_id
 from tests.conftest import Platform
-from tests.deliveries.making import digests
-from tests.warehouse.again import publish_now
+from tests.deliveries.making import change_rows, deliver, delivery_in, digests
+from tests.warehouse.again import PLACES, is_installed, publish_now, reproduced_elsewhere
+
+
+@pytest.mark.skipif(
+    not is_installed("nl_NL.UTF-8"),
+    reason="the Dutch locale is not installed (localedef -i nl_NL -f UTF-8 nl_NL.UTF-8)",
+)
+def test_versions_are_made_again_in_dutch_first() -> None:
+    assert next(place for place in PLACES if is_installed(place[1])) == ("Pacific/Auckland", "nl_NL.UTF-8")
 
 
 def test_what_is_built_aside_moves_nothing(settled: Platform, tmp_path: Path) -> None:
@@ -21,11 +29,9 @@ def test_what_is_built_aside_moves_nothing(settled: Platform, tmp_path: Path) ->
     version = publish_now(settings, ledger)
     before = digests(settings.versions)
 
-    made = aside.reproduce(settings, ledger, version)
-    assert made.is_same and made.changed_since == ()
+    # made again by another process, in another time zone and language
+    assert reproduced_elsewhere(settings, version, [next(place for place in PLACES if is_installed(place[1]))]) == 1
 
-    known, is_new = aside.known_on(settings, ledger, now().date() + timedelta(days=1))
-    assert (known.version_id, is_new) == (version.version_id, False)
     with pytest.raises(aside.CannotBuildAside, match="had been received"):
         aside.known_on(settings, ledger, date(2020, 1, 1))
 
@@ -49,3 +55,30 @@ def test_what_is_built_aside_moves_nothing(settled: Platform, tmp_path: Path) ->
     (settings.raw / "rn" / content).rename(tmp_path / "gone")
     with pytest.raises(aside.CannotBuildAside, match="1 of the 5 deliveries"):
         aside.reproduce(settings, ledger, version)
+
+
+def test_what_was_known_on_a_day_is_made_of_what_had_been_received_and_not_yet_taken_back(
+    settled: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # what is asked here is which deliveries count, not whether so many people may change their sex
+    monkeypatch.setattr("orchestration.deliveries.ingest._gate", lambda *_: iter(()))
+    settings, ledger = settled.settings, settled.ledger
+    source = delivery_in(settings.inbox_path, "rn")
+    for name, sequence, sex, day in (("men", 1, "M", datetime(2027, 1, 10)), ("women", 2, "V", datetime(2027, 2, 10))):
+        monkeypatch.setattr("orchestration.ledger.now", lambda day=day: day)
+        delivery = deliver(source, settings.inbox_path, name, "2026-Q1", sequence)
+        change_rows(delivery, "clients", lambda rows, sex=sex: [{**row, "Geslacht": sex} for row in rows])  # type: ignore[misc]
+        assert ingest(delivery, settings, ledger).status == "accepted"
+    monkeypatch.setattr("orchestration.ledger.now", lambda: datetime(2027, 3, 1))
+    (mistaken,) = [record for record in ledger.deliveries(organisation="rn") if record.delivery_id == "women"]
+    ledger.retract(mistaken.manifest_sha256, "anna", "sent by mistake")
+
+    def sexes_known_on(day: date) -> set[str]:
+        version, _ = aside.known_on(settings, ledger, day)
+        people = pq.read_table(version.folder / "client.parquet").to_pylist()
+        return {person["sex"] for person in people if person["organisation"] == "rn"}
+
+    assert sexes_known_on(date.today() + timedelta(days=1)) == {"male", "female"}  # noqa: DTZ011
+    assert sexes_known_on(date(2027, 2, 15)) == {"female"}
+    assert sexes_known_on(date(2027, 3, 2)) == {"male"}
+    assert current_id(settings) is None
