@@ -1,6 +1,4 @@
--- A view: the largest table, read for the scores and once more, T1 only, for alpha.
-{{ config(materialized="view") }}
-
+-- Answers to items, reversed ones turned, of ratings that were done.
 with wave as (
     select
         supervision_id,

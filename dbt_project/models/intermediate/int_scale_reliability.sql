@@ -4,37 +4,15 @@
 -- depend on any order.
 with score as (
     select
-        supervision_id,
         wave,
         rater,
         scale,
         form,
         n_items,
-        n_valid_items,
+        item_values,
         {{ in_millionths("score") }} as score_millionths,
     from {{ ref("int_scale_score") }}
     where form is not null
-),
-
-answer as (
-    -- one complete answer to its items, in the order of their names
-    select
-        score.wave,
-        score.rater,
-        score.scale,
-        score.form,
-        score.n_items,
-        score.supervision_id,
-        list(item_score.value order by item_score.item asc) as item_values,
-    from score
-    inner join {{ ref("int_item_score") }} as item_score
-        on
-            score.supervision_id = item_score.supervision_id
-            and score.wave = item_score.wave
-            and score.rater = item_score.rater
-            and score.scale = item_score.scale
-    where score.n_valid_items = score.n_items
-    group by all
 ),
 
 place as (
@@ -45,19 +23,20 @@ place as (
 product as (
     -- one answer to the pairs of its items; as many answers as there are answers alike
     select
-        answer.wave,
-        answer.rater,
-        answer.scale,
-        answer.form,
+        score.wave,
+        score.rater,
+        score.scale,
+        score.form,
         one.place as i,
         other.place as j,
         cast(count(*) as hugeint) as n,
-        cast(sum(answer.item_values[one.place] * answer.item_values[other.place]) as hugeint) as products,
-        cast(sum(answer.item_values[one.place]) as hugeint) as sum_i,
-        cast(sum(answer.item_values[other.place]) as hugeint) as sum_j,
-    from answer
-    inner join place as one on answer.n_items >= one.place
-    inner join place as other on one.place <= other.place and answer.n_items >= other.place
+        cast(sum(score.item_values[one.place] * score.item_values[other.place]) as hugeint) as products,
+        cast(sum(score.item_values[one.place]) as hugeint) as sum_i,
+        cast(sum(score.item_values[other.place]) as hugeint) as sum_j,
+    from score
+    inner join place as one on score.n_items >= one.place
+    inner join place as other on one.place <= other.place and score.n_items >= other.place
+    where score.item_values is not null
     group by all
 ),
 

@@ -63,6 +63,7 @@ answered as (
         scale,
         cast(count(*) as integer) as n_valid_items,
         cast(sum(value) as bigint) as total,
+        list(value order by item asc) as item_values,
     from {{ ref("int_item_score") }}
     group by all
 ),
@@ -87,6 +88,7 @@ scored as (
         scoring.is_high_bad,
         coalesce(answered.n_valid_items, 0) as n_valid_items,
         answered.total,
+        answered.item_values,
         case
             when answered.n_valid_items < scoring.min_valid_items then null
             when scoring.scoring_rule = 'mean' then cast(answered.total as double) / answered.n_valid_items
@@ -122,6 +124,8 @@ select
     n_items,
     n_valid_items,
     total,
+    -- complete answers, in the order of the names of their items
+    case when n_valid_items = n_items then item_values end as item_values,
     score,
     -- a high score is a good alliance on every scale: reactance is turned
     case
