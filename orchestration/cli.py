@@ -539,13 +539,13 @@ def diff(old: str, new: str, as_json: bool, page_file: Path | None) -> None:
 
     A version is named by its id, the beginning of it, or `current`. Leaves with 0 when they hold the same, 1 when not.
     """
-    from orchestration.home import home_settings, readings
-    from orchestration.warehouse.diff import PAST, PROGRESS, compare, page
+    from orchestration.home import home_settings, opened
+    from orchestration.warehouse.diff import CAUSES, PAST, PROGRESS, page
+    from orchestration.warehouse.evidence import compared
     from orchestration.warehouse.versions import named_version
 
     settings = home_settings()
-    readings(settings)
-    found = compare(named_version(settings, old), named_version(settings, new))
+    found = compared(settings, opened(settings), named_version(settings, old), named_version(settings, new))
     if page_file is not None:
         page_file.write_text(page(found), encoding="utf-8")
     if as_json:
@@ -565,6 +565,8 @@ def diff(old: str, new: str, as_json: bool, page_file: Path | None) -> None:
         for kind, count in kinds.items():
             mark = "PAST " if kind in PAST else ""
             click.echo(f"  {outcome:28}{mark}{count} {PAST.get(kind) or PROGRESS[kind]}")
+    for cause, count in found.causes.items():
+        click.echo(f"  because {count}: {CAUSES[cause]}")
     for name, definition in found.definitions.items():
         click.echo(f"  outcome {name}: {definition['change']} {', '.join(definition.get('columns', {}))}".rstrip())
     for name, rows in found.code_lists.items():

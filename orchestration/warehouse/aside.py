@@ -170,6 +170,26 @@ def _written(marts: Mapping[str, pa.Table], hashes: Mapping[str, str], folder: P
     return entries
 
 
+@contextmanager
+def assembled(settings: Settings, ledger: Ledger, version: Version) -> Iterator[Path]:
+    """The folder with the snapshots that a version was built from, gone afterwards. Raises CannotBuildAside."""
+    record = version.manifest["build"]
+    contracts = read_contracts(settings.expectations)
+    deliveries = deliveries_of(settings, ledger, contracts, record)
+    known = corrections_of(settings, record)
+    with _folder(settings) as folder:
+        build.assemble(
+            as_recorded(settings, record), ledger, contracts, known_key(settings, ledger), deliveries, known, folder,
+            _day_for(known), record.get("without", {}),
+        )  # fmt: skip
+        yield folder / "sources"
+
+
+def _day_for(known: Sequence[Correction]) -> date:
+    """The day on which corrections are held against their end: a recorded one counts however long ago it was over."""
+    return date.min if known else now().date()
+
+
 def as_recorded(settings: Settings, record: Mapping[str, Any]) -> Settings:
     """These settings with those that decide about rows as they were when a version was built."""
     then = record["settings"]
@@ -219,11 +239,12 @@ def _built(
     *,
     is_tested: bool = True,
 ) -> Built:
-    """Build in a folder that is gone afterwards. A correction counts however long ago its time was over."""
+    """Build in a folder that is gone afterwards."""
     key = known_key(settings, ledger)
     with _folder(settings) as folder:
-        today = date.min if known else now().date()
-        inputs = build.assemble(settings, ledger, contracts, key, by_organisation, known, folder, today, without)
+        inputs = build.assemble(
+            settings, ledger, contracts, key, by_organisation, known, folder, _day_for(known), without
+        )
         nodes = dbt.build(settings, folder, is_tested=is_tested)
         bad = [node.unique_id.split(".")[2] for node in nodes if node.status in ("error", "fail")]
         if bad:

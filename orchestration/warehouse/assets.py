@@ -18,7 +18,7 @@ from orchestration.deliveries.ingest import known_key
 from orchestration.files import write_json
 from orchestration.ledger import Ledger, now
 from orchestration.settings import Settings
-from orchestration.warehouse import build, dbt, diff, gate, versions
+from orchestration.warehouse import build, dbt, evidence, gate, versions
 
 WAREHOUSE, VERSIONS = "warehouse", "versions"
 BUILD_INPUTS = dg.AssetKey(["warehouse", "build_inputs"])
@@ -160,7 +160,7 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
             Ledger(settings.ledger_location).record_build(build_id, published.version_id, record)
             build.keep(settings, build_id)
             if before is not None and is_new:
-                changes = diff.compare(before, published)
+                changes = evidence.compared(settings, Ledger(settings.ledger_location), before, published)
                 write_json(settings.versions / f"{published.version_id}.changes.json", changes.as_record())
                 context.log.info(f"outcomes of the past that changed: {changes.past_changed}")
             yield dg.MaterializeResult(

@@ -23,6 +23,13 @@ PAST = {
     "unlinked": "found in the registry before, not now",
     "followed_shorter": "followed for a shorter time, with no event before or after",
 }
+CAUSES = {
+    "definition": "the definition of the outcome says something else",
+    "record": "something about the person was delivered differently",
+    "rules": "settings, code, code lists, corrections or what is left out are not the same",
+    "unexplained": "nothing that could have changed it did: this ought not to happen",
+    "not_traced": "a delivery that a version was built from is gone",
+}
 PROGRESS = {
     "new_event": "an event after the day up to which they had been followed",
     "followed_longer": "followed for a longer time, still without an event",
@@ -59,8 +66,8 @@ class Difference:
     """Two versions held against each other.
 
     `outcomes` counts, by outcome and kind (`PAST`, `PROGRESS`), the clients whose outcome is not what it was;
-    `by_quarter` those of `PAST` by outcome and quarter of start; `definitions` and `code_lists` name what was added,
-    removed and changed; `reasons` is what differs in how the two came about.
+    `by_quarter` those of `PAST` by outcome and quarter of start, `causes` (`CAUSES`) those of `PAST` over all outcomes;
+    `definitions` and `code_lists` name what was added, removed and changed; `reasons` is what differs in how the two came about.
     """
 
     old: str
@@ -69,6 +76,7 @@ class Difference:
     tables: Mapping[str, TableChange]
     outcomes: Mapping[str, Mapping[str, int]]
     by_quarter: Mapping[str, Mapping[str, int]]
+    causes: Mapping[str, int]
     definitions: Mapping[str, Mapping[str, Any]]
     code_lists: Mapping[str, Mapping[str, int]]
     reasons: Mapping[str, Any]
@@ -87,24 +95,66 @@ class Difference:
         return {**asdict(self), "is_same": self.is_same, "past_changed": self.past_changed}
 
 
-def compare(old: Version, new: Version) -> Difference:
-    """Hold two versions against each other. Raises VersionDamaged when one is not what its manifest says."""
+def compare(old: Version, new: Version, changed_people: frozenset[str] | None = None) -> Difference:
+    """Hold two versions against each other. Raises VersionDamaged when one is not what its manifest says.
+
+    `changed_people` are the clients of whom something was delivered differently (`evidence.py`), None where nobody knows.
+    """
     for version in (old, new):
         verify(version)
     names = sorted({*old.table_hashes, *new.table_hashes})
     tables = {name: _table(old, new, name) for name in names}
-    outcomes, by_quarter = _outcomes(old, new)
+    past = _changed_outcomes(old, new)
+    definitions, reasons = _definitions(old, new), _reasons(old.manifest["build"], new.manifest["build"])
+    code_lists = _code_lists(old.manifest["build"], new.manifest["build"])
+    # A later cut-off or other deliveries are no cause by themselves: what they brought is in the person's records.
+    is_ruled_otherwise = bool(code_lists) or any(name not in _BROUGHT for name, value in reasons.items() if value)
     return Difference(
         old=old.version_id,
         new=new.version_id,
         simulated=bool(old.manifest["simulated"] or new.manifest["simulated"]),
         tables=tables,
-        outcomes=outcomes,
-        by_quarter=by_quarter,
-        definitions=_definitions(old, new),
-        code_lists=_code_lists(old.manifest["build"], new.manifest["build"]),
-        reasons=_reasons(old.manifest["build"], new.manifest["build"]),
+        outcomes=_counted(past, "kind"),
+        by_quarter=_counted([row for row in past if row["kind"] in PAST], "quarter"),
+        causes=_causes(past, definitions, changed_people, is_ruled_otherwise),
+        definitions=definitions,
+        code_lists=code_lists,
+        reasons=reasons,
     )
+
+
+_BROUGHT = ("deliveries_added", "deliveries_removed", "registry_cutoff_on", "known_on")
+
+
+def _counted(rows: list[dict[str, str]], column: str) -> dict[str, dict[str, int]]:
+    """How many rows of each outcome have which value of a column."""
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        found.setdefault(row["outcome_id"], Counter())[row[column]] += 1
+    return {name: dict(sorted(counts.items())) for name, counts in sorted(found.items())}
+
+
+def _causes(
+    rows: list[dict[str, str]],
+    definitions: Mapping[str, Any],
+    changed_people: frozenset[str] | None,
+    is_ruled_otherwise: bool,
+) -> dict[str, int]:
+    """Why outcomes of the past changed, the nearest cause of each."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        if row["kind"] not in PAST:
+            continue
+        if row["outcome_id"] in definitions:
+            cause = "definition"
+        elif changed_people is not None and row["client_id"] in changed_people:
+            cause = "record"
+        elif is_ruled_otherwise:
+            cause = "rules"
+        else:
+            cause = "not_traced" if changed_people is None else "unexplained"
+        found[cause] += 1
+    return dict(sorted(found.items()))
 
 
 def _path(version: Version, table: str) -> Path | None:
@@ -175,14 +225,14 @@ def _one(connection: Any, query: str) -> tuple[int, ...]:
     return tuple(int(value) for value in row)
 
 
-def _outcomes(old: Version, new: Version) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
-    """Clients whose outcome is not what it was, by definition and kind, and of the past by quarter of start."""
+def _changed_outcomes(old: Version, new: Version) -> list[dict[str, str]]:
+    """A row for each client and definition whose outcome is not what it was: its kind, and the quarter of start."""
     import pandas as pd
 
     frames = []
     for version in (old, new):
         if _path(version, "followup") is None or _path(version, "client") is None:
-            return {}, {}
+            return []
         rows = pd.read_parquet(
             version.folder / "followup.parquet", columns=["client_id", "outcome_id", "exit_day", "event", "exit_reason"]
         )
@@ -199,21 +249,14 @@ def _outcomes(old: Version, new: Version) -> tuple[dict[str, dict[str, int]], di
     # A definition that only one of the two versions has says nothing about people.
     shared = set(frames[0]["outcome_id"]) & set(frames[1]["outcome_id"])
     both = both[both["outcome_id"].isin(shared)]
-    counts: dict[str, Counter[str]] = {}
-    quarters: dict[str, Counter[str]] = {}
+    found = []
     row: Any
     for row in both.itertuples(index=False):
         kind = _kind(row)
-        if kind is None:
-            continue
-        counts.setdefault(row.outcome_id, Counter())[kind] += 1
-        if kind in PAST:
+        if kind is not None:
             quarter = row.start_quarter_new if isinstance(row.start_quarter_new, str) else row.start_quarter_old
-            quarters.setdefault(row.outcome_id, Counter())[quarter] += 1
-    return (
-        {name: dict(sorted(found.items())) for name, found in sorted(counts.items())},
-        {name: dict(sorted(found.items())) for name, found in sorted(quarters.items())},
-    )
+            found.append({"outcome_id": row.outcome_id, "client_id": row.client_id, "kind": kind, "quarter": quarter})
+    return found
 
 
 def _kind(row: Any) -> str | None:
@@ -306,4 +349,4 @@ def _reasons(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 def page(difference: Difference) -> str:
     """The difference as one HTML page that needs nothing from elsewhere."""
-    return rendered(TEMPLATE, difference=difference, past=PAST, progress=PROGRESS)
+    return rendered(TEMPLATE, difference=difference, past=PAST, progress=PROGRESS, causes=CAUSES)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from orchestration.deliveries.ingest import ingest
-from orchestration.warehouse import aside
-from orchestration.warehouse.versions import current_id
+from orchestration.deliveries.contracts import read_contracts
+from orchestration.deliveries.ingest import ingest, known_key
+from orchestration.deliveries.pseudonyms import pseudonyms
+from orchestration.warehouse import aside, build
+from orchestration.warehouse.evidence import changed_people
+from orchestration.warehouse.versions import Version, current_id
 from tests.conftest import Platform
-from tests.deliveries.making import change_rows, deliver, delivery_in, digests
+from tests.deliveries.making import Row, change_rows, deliver, delivery_in, digests
 from tests.warehouse.again import PLACES, is_installed, publish_now, reproduced_elsewhere
 
 
@@ -82,3 +86,33 @@ def test_what_was_known_on_a_day_is_made_of_what_had_been_received_and_not_yet_t
     assert sexes_known_on(date(2027, 2, 15)) == {"female"}
     assert sexes_known_on(date(2027, 3, 2)) == {"male"}
     assert current_id(settings) is None
+
+
+def test_people_of_whom_something_was_delivered_differently_are_found(
+    settled: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.deliveries.ingest._gate", lambda *_: iter(()))
+    settings, ledger = settled.settings, settled.ledger
+
+    def as_accepted_now() -> Version:
+        """A version of what counts now; only what it was built from is asked of it here."""
+        inputs = build.prepare(settings, ledger, read_contracts(settings.expectations), known_key(settings, ledger))
+        return Version("made up", settings.versions, {"build": inputs.record})
+
+    before = as_accepted_now()
+    assert changed_people(settings, ledger, before, before) == frozenset()
+    extract = deliver(delivery_in(settings.inbox_path, "registry"), settings.inbox_path, "mended", "2025", sequence=2)
+    mended: list[str] = []
+
+    def mend(rows: list[Row]) -> None:
+        rows[0]["afdoening"] = "VRI" if rows[0]["afdoening"] != "VRI" else "VER"
+        mended.append(rows[0]["zaaknummer"])
+
+    change_rows(extract, "disposals", mend)
+    assert ingest(extract, settings, ledger).status == "accepted"
+    owner: list[str] = []
+    change_rows(extract, "cases", lambda rows: owner.extend(row["bsn"] for row in rows if row["zaaknummer"] in mended))
+    found = changed_people(settings, ledger, before, as_accepted_now())
+    number = read_contracts(settings.expectations)["registry"].table("cases").column("national_number")
+    key = known_key(settings, ledger)
+    assert found == set(pseudonyms(key, str(number.pseudonym), pd.Series(owner)))

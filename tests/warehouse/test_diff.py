@@ -97,6 +97,24 @@ def test_definitions_and_code_lists_that_changed_are_named(settings: Settings) -
     assert found.reasons["code_changed"]
 
 
+def test_each_outcome_of_the_past_that_changed_has_its_nearest_cause(settings: Settings) -> None:
+    people = ["defined", "mended", "ruled"]
+    definitions = [{"outcome_id": "o", "lag_months": 6}, {"outcome_id": "redefined", "lag_months": 6}]
+
+    def tables(exit_day: int, lag: int) -> dict[str, Rows]:
+        rows = [followed(name, exit_day, True, "event") for name in people[1:]]
+        rows.append(followed("defined", exit_day, True, "event", "redefined"))
+        return {"client": clients(*people), "followup": rows, "outcome_definition": [definitions[0], {**definitions[1], "lag_months": lag}]}  # fmt: skip
+
+    old = version(settings, tables(400, 6))
+    new = version(settings, tables(390, 12), code="other")
+    same_code = version(settings, tables(391, 12))
+    changed = frozenset({"mended"})
+    assert compare(old, new, changed).causes == {"definition": 1, "record": 1, "rules": 1}
+    assert compare(old, same_code, changed).causes == {"definition": 1, "record": 1, "unexplained": 1}
+    assert compare(old, same_code).causes == {"definition": 1, "not_traced": 2}
+
+
 PEOPLE = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(20, 24), max_size=8)
 
 
@@ -132,8 +150,9 @@ def test_the_command_leaves_with_one_when_versions_differ(settings: Settings, mo
     from orchestration.home import initialise
 
     initialise(settings)
-    old = version(settings, {"client": clients("a")})
-    new = version(settings, {"client": clients("a", "b")})
+    gone = [{"organisation": "rn", "period": "2025-Q4", "content_hash": "gone", "manifest_sha256": "gone"}]
+    old = version(settings, {"client": clients("a")}, deliveries=gone)
+    new = version(settings, {"client": clients("a", "b")}, deliveries=gone)
     monkeypatch.setenv("DELICTVRIJ_HOME", str(settings.home))
     monkeypatch.setenv("DELICTVRIJ_KEY_FILE", str(settings.key_file))
     out = settings.home_path / "diff.html"
