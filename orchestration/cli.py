@@ -580,6 +580,35 @@ def diff(old: str, new: str, as_json: bool, page_file: Path | None) -> None:
 
 
 @main.command()
+@click.argument("outcome")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def revisions(outcome: str, as_json: bool) -> None:
+    """Show how the events of OUTCOME were revised: a row for each quarter of start, a column for each version."""
+    from orchestration.home import home_settings, readings
+    from orchestration.status import listed_versions
+    from orchestration.warehouse.revisions import revisions as revised
+    from orchestration.warehouse.versions import named_version
+
+    settings = home_settings()
+    names = [entry["version_id"] for entry in listed_versions(settings, readings(settings))]
+    made = sorted(
+        (named_version(settings, name) for name in names), key=lambda item: item.manifest["registry_cutoff_on"]
+    )
+    found = revised(made, outcome)
+    if as_json:
+        _json(found.to_dict("records"))
+        return
+    label = "  SIMULATED" if any(version.manifest["simulated"] for version in made) else ""
+    click.echo(f"{outcome}: events of people followed, by quarter of start and version (up to the cut-off){label}")
+    shown = {(row.quarter, row.version_id): f"{row.events} of {row.followed}" for row in found.itertuples()}
+    click.echo(f"{'':10}" + "".join(f"{version.version_id[:8]:>12}" for version in made))
+    click.echo(f"{'':10}" + "".join(f"{version.manifest['registry_cutoff_on']:>12}" for version in made))
+    for quarter in sorted(set(found["quarter"])):
+        click.echo(f"{quarter:10}" + "".join(f"{shown.get((quarter, version.version_id), ''):>12}" for version in made))
+
+
+@main.command()
 @click.argument("version", default="current")
 @click.option("--json", "as_json", is_flag=True)
 @_plainly

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from orchestration.settings import Settings
 from orchestration.warehouse.diff import PAST, compare, page
+from orchestration.warehouse.revisions import NoSuchOutcome, revisions
 from orchestration.warehouse.versions import PublishedTable, Version, publish
 from tests.conftest import settings_in
 from tests.deliveries.making import RECORD
@@ -113,6 +114,18 @@ def test_each_outcome_of_the_past_that_changed_has_its_nearest_cause(settings: S
     assert compare(old, new, changed).causes == {"definition": 1, "record": 1, "rules": 1}
     assert compare(old, same_code, changed).causes == {"definition": 1, "record": 1, "unexplained": 1}
     assert compare(old, same_code).causes == {"definition": 1, "not_traced": 2}
+
+
+def test_the_events_of_a_cohort_are_followed_over_versions(settings: Settings) -> None:
+    early = version(settings, {"client": clients("a", "b"), "followup": [followed("a", 300, False), followed("b", None, None, "not_linked")]}, registry_cutoff_on="2024-12-31")  # fmt: skip
+    late = version(settings, {"client": clients("a", "b"), "followup": [followed("a", 290, True, "event"), followed("b", 400, False)]})  # fmt: skip
+    found = revisions([early, late], "o").to_dict("records")
+    assert [(row["quarter"], row["registry_cutoff_on"], row["followed"], row["events"]) for row in found] == [
+        ("2022-Q1", "2024-12-31", 1, 0),
+        ("2022-Q1", "2025-12-31", 2, 1),
+    ]
+    with pytest.raises(NoSuchOutcome, match="there are o"):
+        revisions([early, late], "p")
 
 
 PEOPLE = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(20, 24), max_size=8)
