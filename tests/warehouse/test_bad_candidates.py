@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
 import duckdb
+import pandas as pd
 import pytest
 
 from orchestration.automation import chain_condition
-from orchestration.deliveries.contracts import Organisation
+from orchestration.deliveries.contracts import Organisation, Table
+from orchestration.deliveries.gate import Limits, judge_table, suite_of
+from orchestration.deliveries.gate import prepare as prepare_table
 from orchestration.deliveries.ingest import known_key
+from orchestration.deliveries.judgement import Status
 from orchestration.home import opened
 from orchestration.warehouse import build, dbt
 from orchestration.warehouse.assets import VERSION, version_asset
 from orchestration.warehouse.build import prepare
+from orchestration.warehouse.gate import mart_contracts
+from orchestration.warehouse.versions import published_tables, read_marts
 from tests.conftest import settings_in
 from tests.deliveries.making import digests
 
@@ -118,3 +125,51 @@ def test_what_is_odd_about_dyads_is_told_and_holds_nothing_back(bench: Bench) ->
     (check,) = done.get_asset_check_evaluations()
     assert check.description is not None and check.description.startswith("rule.flag_share: dyad overlaps_earlier (")
     assert check.metadata["warnings"].value == 1
+
+
+def _broken(table: Table, frame: pd.DataFrame) -> tuple[pd.DataFrame, set[tuple[str, str]]]:
+    """The frame with one row more for each rule of its suite, which breaks it; and the rules that must fail."""
+    bad, due = [frame.astype(object)], set()
+    for rule, headers, _, _ in suite_of(table, Limits(date.max, {}), len(frame)):
+        row = frame.astype(object).head(1).copy()
+        for name in table.key:  # a row of its own
+            row[table.column(name).source] = row[table.column(name).source].map(lambda value: _other(value, len(due)))
+        first = headers[0] if headers else ""
+        if rule == "table.empty":
+            continue
+        if rule == "key.unique":
+            row = frame.astype(object).head(1)
+        elif rule == "value.range":
+            column = next(column for column in table.columns if column.source == first)
+            row[first] = 10**6 if column.maximum is not None else -(10**6)
+        elif rule == "relation.unknown":
+            row[first] = "nobody"
+        elif rule == "rule.order":
+            row[headers[0]], row[headers[1]] = 10**5, 1
+        elif rule == "rule.flag_share":
+            row[first] = True
+        else:
+            assert rule == "rule.missing_share", rule
+            row[first] = None
+        times = len(frame) * 20 if rule in ("rule.flag_share", "rule.missing_share") else 1
+        bad += [row] * times
+        due.add((rule, ", ".join(headers)))
+    return pd.concat(bad, ignore_index=True).astype(frame.dtypes.to_dict(), errors="ignore"), due
+
+
+def _other(value: object, number: int) -> object:
+    return f"{value} {number}" if isinstance(value, str) else value
+
+
+def test_every_rule_of_every_suite_fails_where_a_row_breaks_it(bench: Bench) -> None:
+    tables = json.loads(dbt.manifest_path(bench.settings).read_text())
+    marts = read_marts(bench.kept / "warehouse.duckdb", published_tables(tables))
+    frames = {name: mart.to_pandas() for name, mart in marts.items()}
+    contracts = {table.name: table for table in mart_contracts(bench.settings.expectations)}
+    assert set(contracts) == set(marts)
+    for name, table in contracts.items():
+        frame, due = _broken(table, frames[name])
+        prepared = prepare_table(table, frame, {**frames, name: frame}, contracts)
+        found = judge_table(table, prepared, Limits(date.max, {}))
+        failed = {(item.rule, item.column) for item in found if item.status is Status.FAILED}
+        assert due <= failed, (name, due - failed)
