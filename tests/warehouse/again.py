@@ -132,7 +132,7 @@ def main() -> int:
         folder = Path(name)
         killed = kill_publications(folder / "deaths", given.kills)
         print(
-            f"publications killed                                {killed['killed']} at any moment, {len(STEPS)} at a named step"
+            f"publications killed                                {killed['killed']} at any moment of it, {len(STEPS)} at a named step"
         )
         for step, count in sorted(killed["where"].items()):
             print(f"  {step:46}{count:>5}")

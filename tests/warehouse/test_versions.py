@@ -185,7 +185,9 @@ for step, when in STEPS:
 
 moments = int(sys.argv[2])
 where = {}
-for moment in range(moments):
+inside = moment = 0
+while inside < moments:  # a death between two publications proves nothing, and does not count
+    moment += 1
     before = set(Settings(home=root / "any moment").versions.iterdir())
     reading, writing = os.pipe()
     child = os.fork()
@@ -203,7 +205,8 @@ for moment in range(moments):
     whole(Settings(home=root / "any moment"))
     step = reached(Settings(home=root / "any moment"), before)
     where[step] = where.get(step, 0) + 1
-print(json.dumps({"killed": moments, "where": where}))
+    inside += step != "between two publications"
+print(json.dumps({"killed": inside, "where": where}))
 """
 MOMENTS = 20
 STEPS = [
@@ -244,7 +247,7 @@ def reached(settings: Settings, before: set[Path]) -> str:
 
 
 def kill_publications(root: Path, moments: int) -> dict[str, Any]:
-    """Let a publication die at each step and at so many moments, in homes below `root`; how many, and how far they had come.
+    """Let a publication die at each step and at so many moments of it, in homes below `root`; how many, and how far they had come.
 
     After each death every version that a reader sees is verified; the first that is torn ends it with an error.
     """
