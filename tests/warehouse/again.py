@@ -87,7 +87,7 @@ def hashes_in_any_order(compiled: Compiled, sources: Path, orders: int) -> set[s
                 pq.write_table(table.take(generator.permutation(table.num_rows)), shuffled / name)
             marts = [relation for _, relation, _ in compiled.statements if relation.startswith('"marts"')]
             with compiled.built(Path(place)) as connection:
-                whole = {name: content_hash(connection.execute(f"from {name}").to_arrow_table()) for name in marts}
+                whole = {name: content_hash(connection.sql(f"from {name}").to_arrow_table()) for name in marts}
             found.add(str(sorted(whole.items())))
     return found
 
