@@ -86,7 +86,7 @@ def run_fit(
     outcomes = recidivism.modelled_outcomes(inputs.outcome_definition, spec)
     cohorts = [recidivism.outcome_cohort(inputs.analysis_cohort, outcome, spec) for outcome in outcomes]
     cohorts = [cohort for cohort in cohorts if cohort.n]
-    q3_models = len(spec.recidivism.scales) * len(spec.recidivism.adjustments)
+    q3_models = len(recidivism.models(spec))
     total = 3 + len(spec.determinants.rules) * len(spec.determinants.scales) * 2 + len(cohorts) * (q3_models + 3)
     tell = _Counter(progress, total)
 

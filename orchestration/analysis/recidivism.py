@@ -6,7 +6,7 @@ lifelines'.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,13 @@ import pandas as pd
 from orchestration.analysis import cox
 from orchestration.analysis.imputation import CUMULATIVE_HAZARD, EVENT, impute, nelson_aalen
 from orchestration.analysis.inputs import DAYS_PER_MONTH
-from orchestration.analysis.pooling import PoolingError, pool
-from orchestration.analysis.specification import Specification
+from orchestration.analysis.pooled_cox import NUMBERS, Rules, Sample, pooled_cox
+from orchestration.analysis.specification import Specification, states_of
 
 ESTIMATE_COLUMNS = (
-    "model_id", "outcome_id", "rater", "scale", "adjustment", "term", "estimate", "std_error", "conf_low", "conf_high",
-    "p_value", "n", "events", "imputations", "fraction_missing", "cluster", "clusters", "degrees_of_freedom", "estimate_min",
-    "estimate_max", "note",
+    "model_id", "outcome_id", "rater", "scale", "exposure", "adjustment", "term", "estimate", "std_error", "conf_low",
+    "conf_high", "p_value", "n", "events", "events_per_parameter", "method", "imputations", "fraction_missing", "cluster",
+    "clusters", "degrees_of_freedom", "estimate_min", "estimate_max", "note",
 )  # fmt: skip
 AGREEMENT_COLUMNS = ("model_id", "largest_coefficient_difference", "largest_error_difference", "agrees", "note")
 CURVE_COLUMNS = (
@@ -103,7 +103,11 @@ def outcome_cohort(analysis_cohort: pd.DataFrame, outcome_id: str, spec: Specifi
 
 
 def impute_cohort(cohort: OutcomeCohort, spec: Specification, seed: int | np.random.SeedSequence) -> pd.DataFrame:
-    """m data sets, stacked: `imputation`, then the covariates. The outcome is among the predictors, and taken out again."""
+    """m data sets, stacked: `imputation`, then the covariates, and the change since T1 where both scores are imputed.
+
+    The outcome is among the predictors, and taken out again. The change is the difference of the two imputed scores, not
+    imputed for itself, so that the three always agree (passive imputation; van Buuren 2018, section 6.4).
+    """
     outcome = pd.DataFrame(
         {
             EVENT: cohort.event.astype(float),
@@ -111,82 +115,83 @@ def impute_cohort(cohort: OutcomeCohort, spec: Specification, seed: int | np.ran
         }
     )
     stacked = impute(pd.concat([cohort.covariates, outcome], axis=1), spec.imputer, seed)
-    return stacked.drop(columns=[EVENT, CUMULATIVE_HAZARD])
+    changes = {name: stacked[later] - stacked[first] for name, (later, first) in states_of(spec.score_columns).items()}
+    return stacked.drop(columns=[EVENT, CUMULATIVE_HAZARD]).assign(**changes)
 
 
-def model_terms(spec: Specification, scale: str, adjustment: str) -> tuple[str, ...]:
-    """The score first, then the covariates of the adjustment."""
-    return (spec.recidivism.score(scale), *spec.recidivism.adjustments[adjustment])
+@dataclass(frozen=True)
+class Model:
+    """One model of the grid. `exposed` and `columns`: term of the estimates -> column of the imputed data, the alliance first."""
+
+    rater: str
+    scale: str
+    exposure: str
+    adjustment: str
+    exposed: Mapping[str, str]
+    columns: Mapping[str, str]
+
+    def named(self, outcome_id: str) -> str:
+        """The model_id; the exposure that is a single score goes without saying."""
+        parts = [outcome_id, self.rater, self.scale, self.exposure, self.adjustment]
+        return ".".join(part for part in parts if part != "score")
+
+
+def models(spec: Specification) -> list[Model]:
+    """The grid of `models.yml`: rater x scale x exposure x adjustment."""
+    rules = spec.recidivism
+    return [
+        Model(rater, scale, exposure, adjustment, exposed, {**exposed, **{term: term for term in terms}})
+        for rater in rules.raters
+        for scale in rules.scales
+        for exposure in rules.exposures
+        for exposed in (rules.exposed(rater, scale, exposure),)
+        for adjustment, terms in rules.adjustments.items()
+    ]
+
+
+def sample_of(cohort: OutcomeCohort, spec: Specification) -> Sample:
+    """What all models of an outcome share. Too few events for any of them: no risk sets."""
+    sets = cohort.risk_sets(spec.recidivism.ties) if cohort.events >= spec.recidivism.min_events else None
+    return Sample(sets, cohort.events, np.unique(cohort.cluster, return_inverse=True)[1].astype(np.int64))
+
+
+def rules_of(spec: Specification) -> Rules:
+    """The limits of `models.yml` below which a model is refused or penalised."""
+    return Rules(spec.recidivism.min_events, spec.recidivism.min_events_per_parameter)
+
+
+def data_sets_of(imputed: pd.DataFrame) -> list[pd.DataFrame]:
+    """The imputed data sets, one frame each, in order."""
+    return [frame for _, frame in imputed.groupby("imputation", sort=True)]
 
 
 def estimates_of(
     cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification, each: Callable[[], None] | None = None
 ) -> pd.DataFrame:
-    """Tidy estimates (`ESTIMATE_COLUMNS`) of every scale x adjustment of one outcome. `each` is called after each model.
+    """Tidy estimates (`ESTIMATE_COLUMNS`) of every model of one outcome. `each` is called after each model.
 
     A hazard ratio is exp(estimate). A model that cannot be estimated keeps its rows, without numbers and with the reason.
     """
-    rules = spec.recidivism
-    sets = cohort.risk_sets(rules.ties) if cohort.events >= rules.min_events else None
-    data_sets = [frame for _, frame in imputed.groupby("imputation", sort=True)]
+    sample, data_sets, rules = sample_of(cohort, spec), data_sets_of(imputed), rules_of(spec)
     rows: list[dict[str, object]] = []
-    for scale in rules.scales:
-        for adjustment in rules.adjustments:
-            terms = model_terms(spec, scale, adjustment)
-            shared = {
-                "model_id": f"{cohort.outcome_id}.{rules.rater}.{scale}.{adjustment}", "outcome_id": cohort.outcome_id,
-                "rater": rules.rater, "scale": scale, "adjustment": adjustment, "n": cohort.n, "events": cohort.events,
-                "imputations": len(data_sets), "cluster": rules.cluster,
-                "clusters": len(np.unique(cohort.cluster)),
-            }  # fmt: skip
-            for term, numbers in _pooled_cox(cohort, sets, data_sets, terms, rules.min_events).items():
-                rows.append({**shared, "term": scale if term == terms[0] else term, **numbers})
-            if each is not None:
-                each()
+    for model in models(spec):
+        shared = {
+            "model_id": model.named(cohort.outcome_id), "outcome_id": cohort.outcome_id, "rater": model.rater,
+            "scale": model.scale, "exposure": model.exposure, "adjustment": model.adjustment, "n": cohort.n,
+            "events": cohort.events, "imputations": len(data_sets), "cluster": spec.recidivism.cluster,
+            "clusters": len(np.unique(cohort.cluster)),
+        }  # fmt: skip
+        for term, numbers in pooled_cox(sample, data_sets, dict(model.columns), rules).items():
+            rows.append({**shared, "term": term, **numbers})
+        if each is not None:
+            each()
+    return tidy(rows)
+
+
+def tidy(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Rows of estimates as a frame with `ESTIMATE_COLUMNS`."""
     frame = pd.DataFrame(rows).reindex(columns=list(ESTIMATE_COLUMNS))
-    columns = ["estimate", "std_error", "conf_low", "conf_high", "p_value", "fraction_missing", "degrees_of_freedom", "estimate_min", "estimate_max"]  # fmt: skip
-    return frame.astype(dict.fromkeys(columns, float)).astype({"note": object})
-
-
-def _pooled_cox(
-    cohort: OutcomeCohort,
-    sets: cox.RiskSets | None,
-    data_sets: list[pd.DataFrame],
-    terms: tuple[str, ...],
-    min_events: int,
-) -> dict[str, dict[str, object]]:
-    if sets is None:
-        return _not_estimable(terms, f"{cohort.events} events, fewer than {min_events}")
-    constant = tuple(term for term in terms if all(frame[term].nunique() < 2 for frame in data_sets))
-    kept = tuple(term for term in terms if term not in constant)
-    if terms[0] in constant:
-        return _not_estimable(terms, f"{terms[0]} is the same for everybody")
-    estimates, variances = [], []
-    cluster = np.unique(cohort.cluster, return_inverse=True)[1]
-    for number, frame in enumerate(data_sets, start=1):
-        try:
-            fit = cox.fit_on(sets, frame[list(kept)].to_numpy(), terms=kept, clusters=cluster)
-        except cox.CoxError as error:
-            return _not_estimable(terms, f"imputation {number}: {error}")
-        estimates.append(fit.coefficients)
-        variances.append(np.diag(fit.variance))
-    try:
-        pooled = pool(estimates, variances, complete_df=cohort.events - len(kept))
-    except PoolingError as error:
-        return _not_estimable(terms, str(error))
-    return _not_estimable(constant, "the same for everybody, so left out of the model") | {
-        term: {
-            "estimate": pooled.estimate[j], "std_error": pooled.std_error[j], "conf_low": pooled.conf_low[j],
-            "conf_high": pooled.conf_high[j], "p_value": pooled.p_value[j], "fraction_missing": pooled.fraction_missing[j],
-            "degrees_of_freedom": pooled.degrees_of_freedom[j], "estimate_min": pooled.lowest[j],
-            "estimate_max": pooled.highest[j], "note": None,
-        }
-        for j, term in enumerate(kept)
-    }  # fmt: skip
-
-
-def _not_estimable(terms: tuple[str, ...], reason: str) -> dict[str, dict[str, object]]:
-    return {term: {"note": f"not estimable: {reason}"} for term in terms}
+    return frame.astype(dict.fromkeys(NUMBERS, float)).astype({"note": object, "method": object})
 
 
 def second_engine(
@@ -203,39 +208,36 @@ def second_engine(
     rules = spec.recidivism
     first = imputed[imputed["imputation"] == 1].drop(columns="imputation").reset_index(drop=True)
     rows = []
-    for scale in rules.scales:
-        for adjustment in rules.adjustments:
-            kept = [term for term in model_terms(spec, scale, adjustment) if first[term].nunique() > 1]
-            row: dict[str, object] = {"model_id": f"{cohort.outcome_id}.{rules.rater}.{scale}.{adjustment}"}
-            if cohort.events < rules.min_events or not kept:
-                rows.append(
-                    {**row, "agrees": None, "note": f"not estimable: {cohort.events} events, {len(kept)} terms"}
-                )
-                continue
-            try:
-                ours = cox.fit_on(cohort.risk_sets("efron"), first[kept].to_numpy(), terms=tuple(kept))
-            except cox.CoxError as error:
-                rows.append({**row, "agrees": None, "note": f"not estimable: {error}"})
-                continue
-            frame = first[kept].assign(**{TIMES[1]: cohort.duration, EVENT: cohort.event.astype(float)})
-            entry = None
-            if (cohort.entry > 0).any():
-                frame, entry = frame.assign(**{TIMES[0]: cohort.entry}), TIMES[0]
-            try:
-                theirs = CoxPHFitter().fit(frame, TIMES[1], EVENT, entry_col=entry, fit_options=_TIGHT)
-            except ConvergenceError:
-                rows.append({**row, "agrees": False, "note": "the second engine did not converge"})
-                continue
-            coefficients, errors = theirs.params_[kept].to_numpy(), theirs.standard_errors_[kept].to_numpy()
-            by_coefficient = np.abs(ours.coefficients - coefficients) / np.maximum(np.abs(coefficients), errors)
-            by_error = np.abs(ours.model_std_errors / errors - 1)
-            row |= {
-                "largest_coefficient_difference": float(by_coefficient.max()),
-                "largest_error_difference": float(by_error.max()),
-                "agrees": bool(max(by_coefficient.max(), by_error.max()) <= tolerance),
-                "note": None,
-            }
-            rows.append(row)
+    for model in models(spec):
+        kept = [column for column in model.columns.values() if first[column].nunique() > 1]
+        row: dict[str, object] = {"model_id": model.named(cohort.outcome_id)}
+        if cohort.events < rules.min_events or not kept:
+            rows.append({**row, "agrees": None, "note": f"not estimable: {cohort.events} events, {len(kept)} terms"})
+            continue
+        try:
+            ours = cox.fit_on(cohort.risk_sets("efron"), first[kept].to_numpy(), terms=tuple(kept))
+        except cox.CoxError as error:
+            rows.append({**row, "agrees": None, "note": f"not estimable: {error}"})
+            continue
+        frame = first[kept].assign(**{TIMES[1]: cohort.duration, EVENT: cohort.event.astype(float)})
+        entry = None
+        if (cohort.entry > 0).any():
+            frame, entry = frame.assign(**{TIMES[0]: cohort.entry}), TIMES[0]
+        try:
+            theirs = CoxPHFitter().fit(frame, TIMES[1], EVENT, entry_col=entry, fit_options=_TIGHT)
+        except ConvergenceError:
+            rows.append({**row, "agrees": False, "note": "the second engine did not converge"})
+            continue
+        coefficients, errors = theirs.params_[kept].to_numpy(), theirs.standard_errors_[kept].to_numpy()
+        by_coefficient = np.abs(ours.coefficients - coefficients) / np.maximum(np.abs(coefficients), errors)
+        by_error = np.abs(ours.model_std_errors / errors - 1)
+        row |= {
+            "largest_coefficient_difference": float(by_coefficient.max()),
+            "largest_error_difference": float(by_error.max()),
+            "agrees": bool(max(by_coefficient.max(), by_error.max()) <= tolerance),
+            "note": None,
+        }
+        rows.append(row)
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS)).astype({"agrees": "boolean", "note": object})
 
 
@@ -245,7 +247,7 @@ def grouped_by_score(cohort: OutcomeCohort, spec: Specification) -> np.ndarray:
     Equal scores are in the same group, so that groups may differ in size.
     """
     rules = spec.recidivism
-    score = cohort.covariates[rules.score(rules.grouped_scale)].to_numpy()
+    score = cohort.covariates[rules.score(rules.raters[0], rules.grouped_scale)].to_numpy()
     is_rated = ~np.isnan(score)
     group = np.full(cohort.n, "not_rated", dtype=object)
     if is_rated.any():

@@ -73,7 +73,7 @@ def test_estimates_are_tidy_and_complete(
 ) -> None:
     rows = recidivism.estimates_of(cohort, imputed, spec)
     assert tuple(rows.columns) == recidivism.ESTIMATE_COLUMNS
-    assert len(rows) == 4 * (1 + 3 + 10)
+    assert len(rows) == 2 * 4 * ((1 + 3 + 10 + 9) + (2 + 4 + 11 + 10))  # raters x scales x (score + trait and state)
     assert rows["note"].isna().all()
     assert not rows.duplicated(["model_id", "term"]).any()
     assert ((rows["conf_low"] < rows["estimate"]) & (rows["estimate"] < rows["conf_high"])).all()
@@ -97,6 +97,30 @@ def test_one_model_is_what_its_parts_give(
     assert row["estimate"] == pytest.approx(estimates.mean(), rel=1e-12)
     assert row["std_error"] == pytest.approx(np.sqrt(within + (1 + 1 / 4) * estimates.var(ddof=1)), rel=1e-12)
     assert all(fit.clusters == len(set(cohort.cluster)) for fit in fits)
+
+
+def test_trait_and_state_are_the_scores_of_both_waves_told_apart(
+    cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame, spec: Specification
+) -> None:
+    """With T1 held, a point of change is a point at T2; with change held, a point at T1 is one at both waves."""
+    rows = recidivism.estimates_of(cohort, imputed, spec).set_index(["model_id", "term"])["estimate"]
+    found = rows[f"{LANDMARK}.officer.trust.trait_and_state.unadjusted"]
+    columns = ["officer_trust_t1", "officer_trust_t2"]
+    both = [
+        cox.fit_cox(one[columns].to_numpy(), cohort.duration, cohort.event).coefficients
+        for _, one in imputed.groupby("imputation")
+    ]
+    first, later = np.mean(both, axis=0)
+    assert found["trust_state"] == pytest.approx(later, rel=1e-8)
+    assert found["trust_trait"] == pytest.approx(first + later, rel=1e-8)
+
+
+def test_every_row_says_how_many_events_there_are_for_each_parameter(
+    cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame, spec: Specification
+) -> None:
+    rows = recidivism.estimates_of(cohort, imputed, spec)
+    terms = rows.groupby("model_id")["term"].transform("size")
+    assert np.allclose(rows["events_per_parameter"], cohort.events / terms)
 
 
 def test_true_effects_are_found_in_a_large_cohort(spec: Specification) -> None:

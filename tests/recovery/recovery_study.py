@@ -192,7 +192,8 @@ def recovery_specification(imputations: int | None = None) -> Specification:
         "with_change": (*TRUE_TERMS, OFFICER_CHANGE),
         "full": spec.recidivism.adjustments["full"],
     }
-    spec = replace(spec, recidivism=replace(spec.recidivism, scales=("trust",), adjustments=adjustments))
+    one = {"raters": ("client",), "scales": ("trust",), "exposures": {"score": {"score": "t2"}}}
+    spec = replace(spec, recidivism=replace(spec.recidivism, **one, adjustments=adjustments))
     return spec if imputations is None else spec.with_imputations(imputations)
 
 
