@@ -91,7 +91,6 @@ def fit_each(
     clusters: NDArray[np.int64],
     covariates: Sequence[NDArray[np.float64]],
     terms: tuple[str, ...],
-    is_penalised: bool,
 ) -> list[cox.CoxFit]:
     """The same model on every imputed data set ((n, p) arrays). Raises `CoxError` as soon as one cannot be fitted."""
     fits = []
