@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestration.analysis import benchmark, recidivism
+from orchestration.analysis import benchmark, group_curves, recidivism
 from orchestration.analysis.determinants import determinants
 from orchestration.analysis.development import change_patterns, wave_means
+from orchestration.analysis.grouping import groupings
 from orchestration.analysis.inputs import Inputs
+from orchestration.analysis.intervals import of_cohort
 from orchestration.analysis.specification import Specification
 from orchestration.files import write_json
 from orchestration.hashing import code_hash, combined_hash, content_hash, sha256_file
@@ -43,6 +45,8 @@ class FitResult:
     survival_curves: pd.DataFrame
     log_rank: pd.DataFrame
     absolute_risk: pd.DataFrame
+    cumulative_incidence: pd.DataFrame
+    restricted_mean: pd.DataFrame
     benchmark: pd.DataFrame
     engine_agreement: pd.DataFrame
     cohort_flow: pd.DataFrame
@@ -103,7 +107,7 @@ def run_fit(
     )
     tell("benchmark")
     parts: dict[str, list[pd.DataFrame]] = {
-        name: [] for name in ("estimates", "curves", "log_rank", "risks", "agreement", "imputed")
+        name: [] for name in ("estimates", "curves", "log_rank", "risks", "incidence", "means", "agreement", "imputed")
     }
     for cohort in cohorts:
         imputed = recidivism.impute_cohort(cohort, spec, np.random.SeedSequence([root, *cohort.outcome_id.encode()]))
@@ -111,9 +115,13 @@ def run_fit(
         parts["estimates"].append(recidivism.estimates_of(cohort, imputed, spec, lambda: tell("Cox models")))
         parts["agreement"].append(recidivism.second_engine(cohort, imputed, spec))
         tell(f"second engine {cohort.outcome_id}")
-        parts["curves"].append(recidivism.survival_curves(cohort, spec))
-        parts["log_rank"].append(recidivism.log_rank(cohort, spec))
-        parts["risks"].append(recidivism.absolute_risks(cohort, spec))
+        groups = groupings(cohort, inputs.alliance_change, spec)
+        intervals = of_cohort(inputs.followup_interval, cohort)
+        parts["curves"].append(group_curves.survival_curves(cohort, groups))
+        parts["log_rank"].append(group_curves.log_rank(cohort, groups))
+        parts["risks"].append(group_curves.absolute_risks(cohort, groups, spec))
+        parts["incidence"].append(group_curves.cumulative_incidence(cohort, intervals, groups, spec))
+        parts["means"].append(group_curves.restricted_means(cohort, groups, spec))
         parts["imputed"].append(_kept(cohort, imputed))
         tell(f"survival curves {cohort.outcome_id}")
     return FitResult(
@@ -121,9 +129,11 @@ def run_fit(
         wave_means=means,
         change_patterns=patterns,
         determinants=q2,
-        survival_curves=_stacked(parts["curves"], recidivism.CURVE_COLUMNS),
-        log_rank=_stacked(parts["log_rank"], recidivism.LOG_RANK_COLUMNS),
-        absolute_risk=_stacked(parts["risks"], recidivism.RISK_COLUMNS),
+        survival_curves=_stacked(parts["curves"], group_curves.CURVE_COLUMNS),
+        log_rank=_stacked(parts["log_rank"], group_curves.LOG_RANK_COLUMNS),
+        absolute_risk=_stacked(parts["risks"], group_curves.RISK_COLUMNS),
+        cumulative_incidence=_stacked(parts["incidence"], group_curves.INCIDENCE_COLUMNS),
+        restricted_mean=_stacked(parts["means"], group_curves.MEAN_COLUMNS),
         benchmark=compared,
         engine_agreement=_stacked(parts["agreement"], recidivism.AGREEMENT_COLUMNS),
         cohort_flow=inputs.cohort_flow.sort_values(["outcome_id", "step"], kind="stable").reset_index(drop=True),

@@ -1,7 +1,7 @@
-"""Q3: is the alliance related to recidivism? Cox models over imputed data, survival curves and absolute risks.
+"""Q3: is the alliance related to recidivism? The cohort of an outcome, its imputed data, and the grid of Cox models.
 
-Frames in, tidy frames out. The models are those of `models.yml`; the partial likelihood is `cox.py`'s, the curves are
-lifelines'.
+Frames in, tidy frames out. The models are those of `models.yml`, the partial likelihood is that of `cox.py`. Curves are in
+`group_curves.py`; time-varying scores, detention as a state and recurrent events each have a module of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import pandas as pd
 
 from orchestration.analysis import cox
 from orchestration.analysis.imputation import CUMULATIVE_HAZARD, EVENT, impute, nelson_aalen
-from orchestration.analysis.inputs import DAYS_PER_MONTH
 from orchestration.analysis.pooled_cox import NUMBERS, Rules, Sample, pooled_cox
 from orchestration.analysis.specification import Specification, states_of
 
@@ -24,20 +23,6 @@ ESTIMATE_COLUMNS = (
     "clusters", "degrees_of_freedom", "estimate_min", "estimate_max", "note",
 )  # fmt: skip
 AGREEMENT_COLUMNS = ("model_id", "largest_coefficient_difference", "largest_error_difference", "agrees", "note")
-CURVE_COLUMNS = (
-    "outcome_id",
-    "grouping",
-    "group",
-    "month",
-    "n",
-    "at_risk",
-    "events",
-    "survival",
-    "conf_low",
-    "conf_high",
-)
-LOG_RANK_COLUMNS = ("outcome_id", "grouping", "n", "events", "groups", "statistic", "p_value", "note")
-RISK_COLUMNS = ("outcome_id", "months", "n", "events", "at_risk", "risk", "conf_low", "conf_high", "note")
 # lifelines also stops when half the Newton decrement is below `precision`: at 1e-14 the last step may still be 1e-7.
 _TIGHT = {"precision": 1e-20, "r_precision": 1e-20}
 TIMES = ("entry_days", "duration_days")
@@ -47,7 +32,8 @@ TIMES = ("entry_days", "duration_days")
 class OutcomeCohort:
     """Those who are followed up for one outcome definition: n rows of times, covariates (missing as NaN) and clusters.
 
-    `covariates` has the columns that are imputed, in a fixed order; `entry` and `duration` are days on the clock at risk.
+    `covariates` has the columns that are imputed, in a fixed order; `entry` and `duration` are days on the clock at risk;
+    `exit_reason` says how follow-up ended, as in `followup`.
     """
 
     outcome_id: str
@@ -55,6 +41,7 @@ class OutcomeCohort:
     entry: np.ndarray
     duration: np.ndarray
     event: np.ndarray
+    exit_reason: np.ndarray
     cluster: np.ndarray
     covariates: pd.DataFrame
 
@@ -97,6 +84,7 @@ def outcome_cohort(analysis_cohort: pd.DataFrame, outcome_id: str, spec: Specifi
         entry=rows["entry_days"].to_numpy(dtype=np.float64),
         duration=rows["duration_days"].to_numpy(dtype=np.float64),
         event=rows["event"].astype(bool).to_numpy(),
+        exit_reason=rows["exit_reason"].to_numpy(dtype=object),
         cluster=cluster.astype(str).to_numpy(),
         covariates=pd.DataFrame({**scores, **terms}),
     )
@@ -239,105 +227,3 @@ def second_engine(
         }
         rows.append(row)
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS)).astype({"agrees": "boolean", "note": object})
-
-
-def grouped_by_score(cohort: OutcomeCohort, spec: Specification) -> np.ndarray:
-    """(n,) group of the observed score by its quantiles (tertiles for three groups), `not_rated` where it is missing.
-
-    Equal scores are in the same group, so that groups may differ in size.
-    """
-    rules = spec.recidivism
-    score = cohort.covariates[rules.score(rules.raters[0], rules.grouped_scale)].to_numpy()
-    is_rated = ~np.isnan(score)
-    group = np.full(cohort.n, "not_rated", dtype=object)
-    if is_rated.any():
-        cuts = np.quantile(score[is_rated], np.arange(1, len(rules.groups)) / len(rules.groups))
-        group[is_rated] = np.array(rules.groups, dtype=object)[np.searchsorted(cuts, score[is_rated], side="left")]
-    return group
-
-
-def survival_curves(cohort: OutcomeCohort, spec: Specification) -> pd.DataFrame:
-    """Kaplan-Meier at whole months on the clock at risk, of everybody and by group of the score.
-
-    One row per grouping x group x month while somebody is at risk: n, at_risk and events (both so far), survival,
-    conf_low, conf_high (95 %, log-log). Months, not event times: a curve with a step for each person names persons.
-    """
-    groups = grouped_by_score(cohort, spec)
-    parts = [("all", "all", np.ones(cohort.n, dtype=bool))]
-    parts += [
-        (f"{spec.recidivism.grouped_scale}_group", name, groups == name)
-        for name in (*spec.recidivism.groups, "not_rated")
-    ]
-    rows = []
-    for grouping, name, mask in parts:
-        if not mask.any():
-            continue
-        grid = DAYS_PER_MONTH * np.arange(int(cohort.duration[mask].max() // DAYS_PER_MONTH) + 1)
-        for month, point in enumerate(_kaplan_meier(cohort, mask, grid)):
-            rows.append({"outcome_id": cohort.outcome_id, "grouping": grouping, "group": name, "month": month, **point})
-    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
-
-
-def absolute_risks(cohort: OutcomeCohort, spec: Specification) -> pd.DataFrame:
-    """Kaplan-Meier risk (share with an event) at the months asked for, with n, events so far, at_risk and a 95 % interval.
-
-    Where nobody is followed that long there is no number, but a note.
-    """
-    rows = []
-    for months in spec.recidivism.risk_months:
-        days = round(months * DAYS_PER_MONTH)
-        (point,) = _kaplan_meier(cohort, np.ones(cohort.n, dtype=bool), np.array([float(days)]))
-        row = {
-            "outcome_id": cohort.outcome_id, "months": months, "n": point["n"], "events": point["events"], "at_risk": point["at_risk"],
-            "risk": 1 - point["survival"], "conf_low": 1 - point["conf_high"], "conf_high": 1 - point["conf_low"], "note": None,
-        }  # fmt: skip
-        if point["at_risk"] == 0:
-            row |= {
-                "risk": np.nan,
-                "conf_low": np.nan,
-                "conf_high": np.nan,
-                "note": "not estimable: nobody is followed that long",
-            }
-        rows.append(row)
-    return pd.DataFrame(rows, columns=list(RISK_COLUMNS)).astype({"note": object})
-
-
-def log_rank(cohort: OutcomeCohort, spec: Specification) -> pd.DataFrame:
-    """Log-rank test over the groups of the score, those not rated left out: statistic, degrees_of_freedom, p_value."""
-    from lifelines.statistics import multivariate_logrank_test
-
-    groups = grouped_by_score(cohort, spec)
-    rated = groups != "not_rated"
-    present = np.unique(groups[rated])
-    row: dict[str, object] = {
-        "outcome_id": cohort.outcome_id, "grouping": f"{spec.recidivism.grouped_scale}_group", "n": int(rated.sum()),
-        "events": int(cohort.event[rated].sum()), "groups": len(present), "statistic": np.nan, "p_value": np.nan, "note": None,
-    }  # fmt: skip
-    if len(present) < 2 or not row["events"] or (cohort.entry > 0).any():
-        row["note"] = "not estimable: fewer than two groups, no events, or late entry"
-    else:
-        test = multivariate_logrank_test(cohort.duration[rated], groups[rated], cohort.event[rated])
-        row |= {"statistic": float(test.test_statistic), "p_value": float(test.p_value)}
-    return pd.DataFrame([row], columns=list(LOG_RANK_COLUMNS)).astype({"note": object})
-
-
-def _kaplan_meier(cohort: OutcomeCohort, mask: np.ndarray, grid: np.ndarray) -> list[dict[str, float]]:
-    from lifelines import KaplanMeierFitter
-
-    duration, event, entry = cohort.duration[mask], cohort.event[mask], cohort.entry[mask]
-    fitter = KaplanMeierFitter().fit(duration, event, entry=entry if (entry > 0).any() else None)
-    timeline = fitter.survival_function_.index.to_numpy()
-    at = np.searchsorted(timeline, grid, side="right") - 1
-    survival = fitter.survival_function_.to_numpy()[at, 0]
-    interval = fitter.confidence_interval_.to_numpy()[at]
-    return [
-        {
-            "n": int(mask.sum()),
-            "at_risk": int(((duration >= day) & (entry <= day)).sum()),
-            "events": int((event & (duration <= day)).sum()),
-            "survival": float(survival[i]),
-            "conf_low": float(np.nan_to_num(interval[i, 0], nan=1.0)),
-            "conf_high": float(np.nan_to_num(interval[i, 1], nan=1.0)),
-        }
-        for i, day in enumerate(grid)
-    ]

@@ -32,7 +32,12 @@ SCALE_LABELS = {
     "goals_restrictions": "Goals & restrictions",
     "reactance": "Reactance",
 }
-ADJUSTMENT_LABELS = {"unadjusted": "unadjusted", "criminal_history": "+ criminal history", "full": "+ all covariates"}
+ADJUSTMENT_LABELS = {
+    "unadjusted": "unadjusted",
+    "criminal_history": "+ criminal history",
+    "full": "+ all covariates",
+    "risk_level": "+ all, risk level instead of history",
+}
 STEP_LABELS = {
     "supervised_in_enrolment_window": "Supervision started in the enrolment window",
     "rated_at_t1": "Alliance rated at T1, by either rater",
@@ -332,12 +337,17 @@ def determinant_table(rows: pd.DataFrame, spec: Specification, source: Source) -
     )
 
 
+def of_drawn_groups(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the groups that curves are drawn of: tertiles of Trust as the client rated it."""
+    return rows[(rows["grouping"] == "tertile") & (rows["rater"] == "client") & (rows["scale"] == "trust")]
+
+
 def survival_picture(
     curves: pd.DataFrame, tests: pd.DataFrame, outcomes: Mapping[str, str], source: Source
 ) -> Picture | None:
     """Kaplan-Meier by group of the score, drawn as coarsely as `coarse_curve` asks."""
     groups = ["low", "middle", "high"]
-    part = curves[curves["grouping"].str.endswith("_group")]
+    part = of_drawn_groups(curves)
     coarse = [coarse_curve(group, source.threshold) for _, group in part.groupby(["outcome_id", "group"], sort=False)]
     points = pd.concat(coarse) if coarse else part
     points = points[points["group"].isin(groups)]
@@ -349,7 +359,7 @@ def survival_picture(
     )
     what = "; ".join(
         f"{outcomes[row['outcome_id']]}: n = {source.count(int(row['n']))}, {source.count(int(row['events']))} events"
-        for row in records(tests)
+        for row in records(of_drawn_groups(tests))
     )
     png = figures.survival(points, at_risk, dict(outcomes), groups, source.stamp(what))
     return Picture(
@@ -366,7 +376,7 @@ def log_rank_table(tests: pd.DataFrame, outcomes: Mapping[str, str], source: Sou
     rows = [
         [outcomes.get(row["outcome_id"], row["outcome_id"]), source.count(int(row["n"])), source.count(int(row["events"])),
          "–" if is_missing(row["p_value"]) else f"{row['statistic']:.2f}", "–" if is_missing(row["p_value"]) else p_text(row["p_value"])]
-        for row in records(tests)
+        for row in records(of_drawn_groups(tests))
     ]  # fmt: skip
     return Table("Log-rank test of the Trust tertiles", ["Outcome", "n", "events", "chi-square", "p"], rows)
 
@@ -379,7 +389,7 @@ def may_show_model(row: Record, estimates: pd.DataFrame, source: Source) -> bool
 
 def alliance_rows(estimates: pd.DataFrame, source: Source) -> pd.DataFrame:
     """The row of the scale itself in each model that may be shown."""
-    own = estimates[estimates["term"] == estimates["scale"]]
+    own = estimates[(estimates["term"] == estimates["scale"]) & (estimates["rater"] == "client")]
     keep = [may_show_model(row, estimates, source) for row in records(own)]
     return own[keep]
 
@@ -407,7 +417,11 @@ def forest_picture(estimates: pd.DataFrame, outcomes: Mapping[str, str], source:
 def estimate_table(estimates: pd.DataFrame, outcome: str, label: str, source: Source) -> Table:
     """The scale's hazard ratio in each model of one outcome, with what imputation cost it."""
     rows = []
-    own = estimates[(estimates["term"] == estimates["scale"]) & (estimates["outcome_id"] == outcome)]
+    own = estimates[
+        (estimates["term"] == estimates["scale"])
+        & (estimates["outcome_id"] == outcome)
+        & (estimates["rater"] == "client")
+    ]
     for row in records(own):
         name = f"{SCALE_LABELS.get(row['scale'], row['scale'])}, {ADJUSTMENT_LABELS.get(row['adjustment'], row['adjustment'])}"
         sizes = [source.count(int(row["n"])), source.count(int(row["events"]))]
@@ -444,8 +458,9 @@ def estimate_table(estimates: pd.DataFrame, outcome: str, label: str, source: So
 def covariate_table(estimates: pd.DataFrame, spec: Specification, outcomes: Mapping[str, str], source: Source) -> Table:
     """All terms of the model with most covariates, for the scale that curves are drawn for."""
     scale = spec.recidivism.grouped_scale
-    adjustment = list(dict.fromkeys(estimates["adjustment"]))[-1] if len(estimates) else ""
-    part = estimates[(estimates["scale"] == scale) & (estimates["adjustment"] == adjustment)]
+    adjustment = max(spec.recidivism.adjustments, key=lambda name: len(spec.recidivism.adjustments[name]))
+    is_drawn = (estimates["rater"] == "client") & (estimates["exposure"] == "score")
+    part = estimates[is_drawn & (estimates["scale"] == scale) & (estimates["adjustment"] == adjustment)]
     rows = []
     for term in dict.fromkeys(part["term"]):
         cells = []
@@ -480,7 +495,7 @@ def risk_table(risks: pd.DataFrame, outcomes: Mapping[str, str], source: Source)
     """Absolute risks; a row that adds too few events to the one before is not shown."""
     rows = []
     shown_events: dict[str, int] = {}
-    for row in records(risks):
+    for row in records(risks[risks["grouping"] == "all"]):
         name = f"{outcomes[row['outcome_id']]}, {int(row['months'])} months"
         since = int(row["events"]) - shown_events.get(row["outcome_id"], 0)
         if is_missing(row["risk"]) or is_small_risk(row, source) or since < source.threshold:

@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestration.analysis import cox, recidivism
+from orchestration.analysis import cox, group_curves, recidivism
+from orchestration.analysis.grouping import everybody
 from orchestration.analysis.imputation import ImputationError
 from orchestration.analysis.pooling import pool
 from orchestration.analysis.specification import Specification, read_specification
@@ -226,7 +227,7 @@ def one_study(
             return {**found, "failed": str(row["note"])}
     for name, outcome in (("risk_with_lag", LAGGED), ("risk_without_lag", UNLAGGED)):
         part = recidivism.outcome_cohort(cohort, outcome, spec)
-        risks = recidivism.absolute_risks(part, spec).set_index("months")
+        risks = group_curves.absolute_risks(part, [everybody(part)], spec).set_index("months")
         found[name] = float(risks.loc[12, "risk"])
     found["naive_change"] = _naive(cohort, ever_changed, spec)
     return found
