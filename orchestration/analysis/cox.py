@@ -128,6 +128,11 @@ class RiskSets:
     term_fraction: Array  # (J,) f_kl
     term_weight: Array  # (J,) v_k
     tied: IntArray  # (K,) deaths at each time
+    time: Array  # (K,) the event times, in the unit of `stop`
+    start: Array | None  # (n,)
+    stop: Array  # (n,)
+    stratum: IntArray  # (n,) code, a place in `strata`
+    strata: NDArray[np.generic]  # labels, sorted
 
     @property
     def times(self) -> int:
@@ -242,8 +247,8 @@ def risk_sets(
     if not died.any():
         raise CoxInputError(f"no event in {n} rows")
 
-    stratum = _codes(strata, n)
-    n_strata = int(stratum.max()) + 1
+    labels, stratum = _labels(strata, n)
+    n_strata = len(labels)
     death_order = np.flatnonzero(died)[np.lexsort((stop[died], stratum[died]))]
     death_stop, death_stratum = stop[death_order], stratum[death_order]
     is_new = np.ones(len(death_order), dtype=bool)
@@ -276,7 +281,7 @@ def risk_sets(
         n=n, events=int(died.sum()), ties=ties, weights=weight, event=died, first=first, last=last, order=order,
         blocks=blocks, late=late, late_blocks=late_blocks, late_at=late_at, deaths=death_order, death_blocks=death_blocks,
         death_time=death_time, strata_bounds=bounds, term_time=term_time, term_fraction=fraction, term_weight=term_weight,
-        tied=tied,
+        tied=tied, time=times, start=entry, stop=stop, stratum=stratum, strata=labels,
     )  # fmt: skip
 
 
@@ -344,14 +349,11 @@ def fit_on(
     covariance = inverse / np.outer(scale, scale)
     robust, n_clusters = None, None
     if clusters is not None:
-        label = _codes(clusters, sets.n)
-        n_clusters = int(label.max()) + 1
+        residuals = score_residuals_at(sets, x, np.exp(x @ beta), state.hazard, state.mean)
+        summed = summed_within(clusters, (residuals * sets.weights[:, None]) @ inverse / scale)
+        n_clusters = len(summed)
         if n_clusters < 2:
             raise CoxInputError("clustered errors need at least two clusters")
-        influence = (_score_residuals(sets, x, beta, state) * sets.weights[:, None]) @ inverse / scale
-        by_cluster = np.argsort(label, kind="stable")
-        begins = np.searchsorted(label[by_cluster], np.arange(n_clusters))
-        summed = np.add.reduceat(influence[by_cluster], begins, axis=0)
         robust = summed.T @ summed
         if small_cluster:
             robust = robust * (n_clusters / (n_clusters - 1))
@@ -410,26 +412,67 @@ def _evaluate(sets: RiskSets, x: Array, x_at_risk: Array, w_at_risk: Array, died
     return _State(log_likelihood, score, information, risk, hazard, mean)
 
 
-def _score_residuals(sets: RiskSets, x: Array, beta: Array, state: _State) -> Array:
-    """(n, p) residuals u_i of the docstring, unweighted, in the scaled covariates."""
-    risk = np.exp(x @ beta)
-    a = np.add.reduceat(state.hazard, sets.term_blocks)
-    a1 = np.add.reduceat(state.hazard[:, None] * state.mean, sets.term_blocks, axis=0)
-    cumulated, cumulated1 = _cumulate(a), _cumulate(a1)
-    # A row that is never at risk may enter after its stop's last event time: its exposure is nothing, not less than nothing.
-    last = np.maximum(sets.last, sets.first)
-    hazard = cumulated[last] - cumulated[sets.first]
-    drift = cumulated1[last] - cumulated1[sets.first]
-    residuals = -risk[:, None] * (x * hazard[:, None] - drift)
+def score_residuals_at(sets: RiskSets, x: Array, risk: Array, hazard: Array, mean: Array) -> Array:
+    """(n, p) residuals u_i of the docstring, unweighted, from what `Moments` holds."""
+    exposure = over_exposure(sets, sum_terms(sets, hazard))
+    drift = over_exposure(sets, sum_terms(sets, hazard[:, None] * mean))
+    residuals = -risk[:, None] * (x * exposure[:, None] - drift)
     died, k = sets.deaths, sets.death_time
-    terms_of_time = np.diff(np.append(sets.term_blocks, len(sets.term_time)))
-    mean_of_time = np.add.reduceat(state.mean, sets.term_blocks, axis=0) / terms_of_time[:, None]
-    residuals[died] += x[died] - mean_of_time[k]
-    fraction = state.hazard * sets.term_fraction
-    b = np.add.reduceat(fraction, sets.term_blocks)
-    b1 = np.add.reduceat(fraction[:, None] * state.mean, sets.term_blocks, axis=0)
+    residuals[died] += x[died] - mean_of_time(sets, mean)[k]
+    fraction = hazard * sets.term_fraction
+    b, b1 = sum_terms(sets, fraction), sum_terms(sets, fraction[:, None] * mean)
     residuals[died] += risk[died, None] * (x[died] * b[k, None] - b1[k])
     return residuals
+
+
+def mean_of_time(sets: RiskSets, mean: Array) -> Array:
+    """(K, p) mean of e_kl over the terms of each event time."""
+    terms_of_time = np.diff(np.append(sets.term_blocks, len(sets.term_time)))
+    return sum_terms(sets, mean) / terms_of_time[:, None]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the risk sets at given coefficients, in covariates that are centred (not scaled): what comes after a fit needs."""
+
+    centre: Array  # (p,)
+    x: Array  # (n, p) covariates - centre
+    risk: Array  # (n,) exp(x'b), unweighted
+    hazard: Array  # (J,) c_kl, the share of the baseline hazard of a row whose x is zero
+    mean: Array  # (J, p) e_kl
+
+
+def moments(sets: RiskSets, covariates: ArrayLike, coefficients: Array) -> Moments:
+    """Risk, hazard and weighted means at `coefficients` (p,) of `covariates` (n, p), both in the caller's unit."""
+    raw = np.asarray(covariates, dtype=np.float64)
+    if raw.shape != (sets.n, len(coefficients)):
+        raise CoxInputError(f"covariates have shape {raw.shape}, expected ({sets.n}, {len(coefficients)})")
+    centre = sets.weights @ raw / sets.weights.sum()
+    x = raw - centre
+    state = _evaluate(
+        sets, x, x[sets.order], sets.weights[sets.order], sets.weights[sets.deaths] @ x[sets.deaths], coefficients
+    )
+    return Moments(centre, x, np.exp(x @ coefficients), state.hazard, state.mean)
+
+
+def over_exposure(sets: RiskSets, by_time: Array) -> Array:
+    """(n, ...) sum of `by_time` (K, ...) over the event times at which each row is at risk."""
+    cumulated = _cumulate(by_time)
+    # A row that is never at risk may enter after its stop's last event time: its exposure is nothing, not less than nothing.
+    return cumulated[np.maximum(sets.last, sets.first)] - cumulated[sets.first]
+
+
+def summed_within(clusters: ArrayLike, by_row: Array) -> Array:
+    """(G, ...) sums of `by_row` (n, ...) over the rows of each cluster, clusters in the order of their labels."""
+    label = _codes(clusters, len(by_row))
+    by_cluster = np.argsort(label, kind="stable")
+    begins = np.flatnonzero(np.diff(label[by_cluster], prepend=-1))
+    return np.add.reduceat(by_row[by_cluster], begins, axis=0)
+
+
+def sum_terms(sets: RiskSets, by_term: Array) -> Array:
+    """(K, ...) sums of `by_term` (J, ...) over the terms of each event time."""
+    return np.add.reduceat(by_term, sets.term_blocks, axis=0)
 
 
 def _newton_step(state: _State, names: tuple[str, ...], spread: Array, is_first: bool) -> Array:
@@ -508,13 +551,17 @@ def _as_event(event: ArrayLike, n: int) -> NDArray[np.bool_]:
     return values
 
 
+def _labels(values: ArrayLike | None, n: int) -> tuple[NDArray[np.generic], IntArray]:
+    """Sorted labels, and for each row its place among them; one label where there are none."""
+    given = np.zeros(n, dtype=np.int64) if values is None else np.asarray(values)
+    if given.shape != (n,):
+        raise CoxInputError(f"{n} rows, but strata or clusters have shape {given.shape}")
+    labels, codes = np.unique(given, return_inverse=True)
+    return labels, codes.astype(np.int64)
+
+
 def _codes(labels: ArrayLike | None, n: int) -> IntArray:
-    if labels is None:
-        return np.zeros(n, dtype=np.int64)
-    values = np.asarray(labels)
-    if values.shape != (n,):
-        raise CoxInputError(f"{n} rows, but strata or clusters have shape {values.shape}")
-    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+    return _labels(labels, n)[1]
 
 
 def _named(names: tuple[str, ...], mask: NDArray[np.bool_]) -> tuple[str, ...]:
