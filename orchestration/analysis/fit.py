@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestration.analysis import benchmark, group_curves, recidivism
+from orchestration.analysis import benchmark, group_curves, proportional_hazards, recidivism
 from orchestration.analysis.determinants import determinants
 from orchestration.analysis.development import change_patterns, wave_means
 from orchestration.analysis.grouping import groupings
@@ -39,6 +39,7 @@ class FitResult:
     """One frame for each table of a fit. `imputed` has a row per person and stays inside the zone."""
 
     estimates: pd.DataFrame
+    proportional_hazards: pd.DataFrame
     wave_means: pd.DataFrame
     change_patterns: pd.DataFrame
     determinants: pd.DataFrame
@@ -112,7 +113,11 @@ def run_fit(
     for cohort in cohorts:
         imputed = recidivism.impute_cohort(cohort, spec, np.random.SeedSequence([root, *cohort.outcome_id.encode()]))
         tell(f"imputation {cohort.outcome_id}")
-        parts["estimates"].append(recidivism.estimates_of(cohort, imputed, spec, lambda: tell("Cox models")))
+        estimates = recidivism.estimates_of(cohort, imputed, spec, lambda: tell("Cox models"))
+        tests = proportional_hazards.tests_of(cohort, imputed, spec)
+        split = proportional_hazards.split_estimates(cohort, imputed, tests, spec)
+        parts["estimates"] += [proportional_hazards.judged(estimates, tests, spec), split]
+        parts["proportional_hazards"].append(tests)
         parts["agreement"].append(recidivism.second_engine(cohort, imputed, spec))
         tell(f"second engine {cohort.outcome_id}")
         groups = groupings(cohort, inputs.alliance_change, spec)
@@ -126,6 +131,7 @@ def run_fit(
         tell(f"survival curves {cohort.outcome_id}")
     return FitResult(
         estimates=_stacked(parts["estimates"], recidivism.ESTIMATE_COLUMNS),
+        proportional_hazards=_stacked(parts["proportional_hazards"], proportional_hazards.COLUMNS),
         wave_means=means,
         change_patterns=patterns,
         determinants=q2,

@@ -163,17 +163,22 @@ def estimates_of(
     sample, data_sets, rules = sample_of(cohort, spec), data_sets_of(imputed), rules_of(spec)
     rows: list[dict[str, object]] = []
     for model in models(spec):
-        shared = {
-            "model_id": model.named(cohort.outcome_id), "outcome_id": cohort.outcome_id, "rater": model.rater,
-            "scale": model.scale, "exposure": model.exposure, "adjustment": model.adjustment, "n": cohort.n,
-            "events": cohort.events, "imputations": len(data_sets), "cluster": spec.recidivism.cluster,
-            "clusters": len(np.unique(cohort.cluster)),
-        }  # fmt: skip
+        shared = shared_by(cohort, model, spec, len(data_sets))
         for term, numbers in pooled_cox(sample, data_sets, dict(model.columns), rules).items():
             rows.append({**shared, "term": term, **numbers})
         if each is not None:
             each()
     return tidy(rows)
+
+
+def shared_by(cohort: OutcomeCohort, model: Model, spec: Specification, imputations: int) -> dict[str, object]:
+    """What every term of a model says of itself in the estimates."""
+    return {
+        "model_id": model.named(cohort.outcome_id), "outcome_id": cohort.outcome_id, "rater": model.rater,
+        "scale": model.scale, "exposure": model.exposure, "adjustment": model.adjustment, "n": cohort.n,
+        "events": cohort.events, "imputations": imputations, "cluster": spec.recidivism.cluster,
+        "clusters": len(np.unique(cohort.cluster)),
+    }  # fmt: skip
 
 
 def tidy(rows: list[dict[str, object]]) -> pd.DataFrame:
