@@ -13,15 +13,12 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from orchestration.analysis import benchmark, group_curves, proportional_hazards, recidivism
+from orchestration.analysis import benchmark, outcome, recidivism
 from orchestration.analysis.determinants import determinants
 from orchestration.analysis.development import change_patterns, wave_means
-from orchestration.analysis.grouping import groupings
 from orchestration.analysis.inputs import Inputs
-from orchestration.analysis.intervals import of_cohort
 from orchestration.analysis.specification import Specification
 from orchestration.files import write_json
 from orchestration.hashing import code_hash, combined_hash, content_hash, sha256_file
@@ -39,6 +36,7 @@ class FitResult:
     """One frame for each table of a fit. `imputed` has a row per person and stays inside the zone."""
 
     estimates: pd.DataFrame
+    process_estimates: pd.DataFrame
     proportional_hazards: pd.DataFrame
     wave_means: pd.DataFrame
     change_patterns: pd.DataFrame
@@ -48,6 +46,7 @@ class FitResult:
     absolute_risk: pd.DataFrame
     cumulative_incidence: pd.DataFrame
     restricted_mean: pd.DataFrame
+    state_occupation: pd.DataFrame
     benchmark: pd.DataFrame
     engine_agreement: pd.DataFrame
     cohort_flow: pd.DataFrame
@@ -89,10 +88,13 @@ def run_fit(
     root = spec.seed if seed is None else seed
     inputs = inputs.in_order()
     outcomes = recidivism.modelled_outcomes(inputs.outcome_definition, spec)
-    cohorts = [recidivism.outcome_cohort(inputs.analysis_cohort, outcome, spec) for outcome in outcomes]
+    cohorts = [recidivism.outcome_cohort(inputs.analysis_cohort, name, spec) for name in outcomes]
     cohorts = [cohort for cohort in cohorts if cohort.n]
-    q3_models = len(recidivism.models(spec))
-    total = 3 + len(spec.determinants.rules) * len(spec.determinants.scales) * 2 + len(cohorts) * (q3_models + 3)
+    total = (
+        3
+        + len(spec.determinants.rules) * len(spec.determinants.scales) * 2
+        + len(cohorts) * (len(recidivism.models(spec)) + outcome.STEPS_BESIDE_MODELS)
+    )
     tell = _Counter(progress, total)
 
     means = wave_means(inputs.alliance_score, inputs.dyad, spec.confidence)
@@ -107,43 +109,14 @@ def run_fit(
         else _no_benchmark()
     )
     tell("benchmark")
-    parts: dict[str, list[pd.DataFrame]] = {
-        name: [] for name in ("estimates", "curves", "log_rank", "risks", "incidence", "means", "agreement", "imputed")
-    }
-    for cohort in cohorts:
-        imputed = recidivism.impute_cohort(cohort, spec, np.random.SeedSequence([root, *cohort.outcome_id.encode()]))
-        tell(f"imputation {cohort.outcome_id}")
-        estimates = recidivism.estimates_of(cohort, imputed, spec, lambda: tell("Cox models"))
-        tests = proportional_hazards.tests_of(cohort, imputed, spec)
-        split = proportional_hazards.split_estimates(cohort, imputed, tests, spec)
-        parts["estimates"] += [proportional_hazards.judged(estimates, tests, spec), split]
-        parts["proportional_hazards"].append(tests)
-        parts["agreement"].append(recidivism.second_engine(cohort, imputed, spec))
-        tell(f"second engine {cohort.outcome_id}")
-        groups = groupings(cohort, inputs.alliance_change, spec)
-        intervals = of_cohort(inputs.followup_interval, cohort)
-        parts["curves"].append(group_curves.survival_curves(cohort, groups))
-        parts["log_rank"].append(group_curves.log_rank(cohort, groups))
-        parts["risks"].append(group_curves.absolute_risks(cohort, groups, spec))
-        parts["incidence"].append(group_curves.cumulative_incidence(cohort, intervals, groups, spec))
-        parts["means"].append(group_curves.restricted_means(cohort, groups, spec))
-        parts["imputed"].append(_kept(cohort, imputed))
-        tell(f"survival curves {cohort.outcome_id}")
+    found = [outcome.tables_of(cohort, inputs, spec, root, tell) for cohort in cohorts]
     return FitResult(
-        estimates=_stacked(parts["estimates"], recidivism.ESTIMATE_COLUMNS),
-        proportional_hazards=_stacked(parts["proportional_hazards"], proportional_hazards.COLUMNS),
+        **{name: outcome.stacked([tables[name] for tables in found], name) for name in outcome.COLUMNS},
         wave_means=means,
         change_patterns=patterns,
         determinants=q2,
-        survival_curves=_stacked(parts["curves"], group_curves.CURVE_COLUMNS),
-        log_rank=_stacked(parts["log_rank"], group_curves.LOG_RANK_COLUMNS),
-        absolute_risk=_stacked(parts["risks"], group_curves.RISK_COLUMNS),
-        cumulative_incidence=_stacked(parts["incidence"], group_curves.INCIDENCE_COLUMNS),
-        restricted_mean=_stacked(parts["means"], group_curves.MEAN_COLUMNS),
         benchmark=compared,
-        engine_agreement=_stacked(parts["agreement"], recidivism.AGREEMENT_COLUMNS),
         cohort_flow=inputs.cohort_flow.sort_values(["outcome_id", "step"], kind="stable").reset_index(drop=True),
-        imputed=_stacked(parts["imputed"], ("outcome_id", "imputation", "client_id")),
         seed=root,
         imputations=spec.imputer.m,
     )
@@ -210,23 +183,6 @@ class _Counter:
         self._done += 1
         if self._progress is not None:
             self._progress(what, self._done, self._total)
-
-
-def _kept(cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame) -> pd.DataFrame:
-    """What is needed to do a fit again elsewhere: client, times, event, cluster and the imputed covariates."""
-    rows = imputed.index.to_numpy()
-    person = pd.DataFrame(
-        {
-            "outcome_id": cohort.outcome_id, "imputation": imputed["imputation"].to_numpy(), "client_id": cohort.client[rows],
-            "cluster": cohort.cluster[rows], "entry_days": cohort.entry[rows], "duration_days": cohort.duration[rows],
-            "event": cohort.event[rows],
-        }
-    )  # fmt: skip
-    return pd.concat([person, imputed.drop(columns="imputation").reset_index(drop=True)], axis=1)
-
-
-def _stacked(parts: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))
 
 
 def _no_benchmark() -> pd.DataFrame:

@@ -9,7 +9,16 @@ from orchestration.analysis import cox
 from orchestration.analysis.cox_residuals import proportional_hazards_test
 from orchestration.analysis.inputs import DAYS_PER_MONTH
 from orchestration.analysis.pooled_cox import NUMBERS, Sample, pooled_cox
-from orchestration.analysis.recidivism import OutcomeCohort, data_sets_of, models, rules_of, shared_by, tidy
+from orchestration.analysis.recidivism import (
+    Model,
+    OutcomeCohort,
+    data_sets_of,
+    models,
+    rules_of,
+    sample_of,
+    shared_by,
+    tidy,
+)
 from orchestration.analysis.specification import Specification
 
 COLUMNS = ("model_id", "outcome_id", "term", "chi_squared", "degrees_of_freedom", "p_value", "note")
@@ -17,28 +26,37 @@ _REFUSED = tuple(name for name in NUMBERS if name not in ("events_per_parameter"
 
 
 def tests_of(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification) -> pd.DataFrame:
-    """The score test of Grambsch & Therneau (1994), on Kaplan-Meier time, of every term of every model and of all together
-    (`GLOBAL`), on the first imputed data set and without a penalty. Columns `COLUMNS`; where there is no fit, a note."""
+    """The test of every model of the grid, on the first imputed data set and without a penalty. Columns `COLUMNS`."""
     first = data_sets_of(imputed)[0]
-    rows: list[dict[str, object]] = []
-    for model in models(spec):
-        named: dict[str, object] = {"model_id": model.named(cohort.outcome_id), "outcome_id": cohort.outcome_id}
-        columns = {term: column for term, column in model.columns.items() if first[column].nunique() > 1}
-        if cohort.events < spec.recidivism.min_events or not columns:
-            rows.append({**named, "note": f"not tested: {cohort.events} events, {len(columns)} terms"})
-            continue
-        sets, x = cohort.risk_sets(spec.recidivism.ties), first[list(columns.values())].to_numpy()
-        try:
-            test = proportional_hazards_test(sets, x, cox.fit_on(sets, x, terms=tuple(columns)))
-        except (cox.CoxError, np.linalg.LinAlgError) as error:
-            rows.append({**named, "note": f"not tested: {error}"})
-            continue
-        numbers = zip(test.terms, test.chi_squared, test.degrees_of_freedom, test.p_value, strict=True)
-        rows += [
-            {**named, "term": term, "chi_squared": chi, "degrees_of_freedom": df, "p_value": p}
-            for term, chi, df, p in numbers
-        ]
-    return pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype({"note": object, "term": object})
+    sample = sample_of(cohort, spec)
+    parts = [tested(sample, first, model, cohort.outcome_id, model.named(cohort.outcome_id)) for model in models(spec)]
+    return table([row for part in parts for row in part])
+
+
+def tested(
+    sample: Sample, first: pd.DataFrame, model: Model, outcome_id: str, model_id: str
+) -> list[dict[str, object]]:
+    """The score test of Grambsch & Therneau (1994), on Kaplan-Meier time, of every term of a model and of all together
+    (`GLOBAL`), on the rows of one data set; where there is no fit, one row with a note."""
+    named: dict[str, object] = {"model_id": model_id, "outcome_id": outcome_id}
+    columns = {term: column for term, column in model.columns.items() if first[column].nunique() > 1}
+    if sample.sets is None or not columns:
+        return [{**named, "note": f"not tested: {sample.events} events, {len(columns)} terms"}]
+    x = first[list(columns.values())].to_numpy()
+    try:
+        test = proportional_hazards_test(sample.sets, x, cox.fit_on(sample.sets, x, terms=tuple(columns)))
+    except (cox.CoxError, np.linalg.LinAlgError) as error:
+        return [{**named, "note": f"not tested: {error}"}]
+    numbers = zip(test.terms, test.chi_squared, test.degrees_of_freedom, test.p_value, strict=True)
+    return [
+        {**named, "term": term, "chi_squared": chi, "degrees_of_freedom": df, "p_value": p}
+        for term, chi, df, p in numbers
+    ]
+
+
+def table(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Rows of tests as a frame with `COLUMNS`."""
+    return pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype({"note": object, "term": object, "p_value": float})
 
 
 def failing(tests: pd.DataFrame, spec: Specification) -> pd.DataFrame:

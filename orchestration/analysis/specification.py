@@ -72,6 +72,8 @@ class Recidivism:
     risk_months: tuple[int, ...]
     restricted_mean_months: float
     competing_events: tuple[str, ...]
+    process_adjustments: tuple[str, ...]
+    last_stratum: int
 
     def score(self, rater: str, scale: str) -> str:
         """The column of the score at the wave that the groups and the single-score models are of."""
@@ -156,6 +158,7 @@ def read_specification(path: Path = MODELS) -> Specification:
         grouped_scale=q3["grouped_scale"], groups=tuple(q3["groups"]), pattern_span=q3["patterns"]["span"],
         pattern_rules=tuple(q3["patterns"]["rules"]), risk_months=tuple(q3["risk_months"]),
         restricted_mean_months=float(q3["restricted_mean_months"]), competing_events=tuple(q3["competing_events"]),
+        process_adjustments=tuple(q3["processes"]["adjustments"]), last_stratum=int(q3["processes"]["last_stratum"]),
     )  # fmt: skip
     scores = tuple(f"{part['rater']}_{scale}_{part['wave']}" for part in imputation["scores"] for scale in q3["scales"])
     named = {f"adjustment {name}": terms for name, terms in recidivism.adjustments.items()} | {
