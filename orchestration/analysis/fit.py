@@ -47,6 +47,7 @@ class FitResult:
     cumulative_incidence: pd.DataFrame
     restricted_mean: pd.DataFrame
     state_occupation: pd.DataFrame
+    event_counts: pd.DataFrame
     benchmark: pd.DataFrame
     engine_agreement: pd.DataFrame
     cohort_flow: pd.DataFrame

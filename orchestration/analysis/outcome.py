@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from orchestration.analysis import group_curves, multistate, processes, proportional_hazards, recidivism
+from orchestration.analysis import group_curves, multistate, processes, proportional_hazards, recidivism, recurrent
 from orchestration.analysis.grouping import ALL, TERTILE, groupings
 from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.intervals import of_cohort
@@ -29,6 +29,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "cumulative_incidence": group_curves.INCIDENCE_COLUMNS,
     "restricted_mean": group_curves.MEAN_COLUMNS,
     "state_occupation": multistate.OCCUPATION_COLUMNS,
+    "event_counts": recurrent.COUNT_COLUMNS,
     IMPUTED: ("outcome_id", "imputation", "client_id"),
 }
 STEPS_BESIDE_MODELS = 4
@@ -71,6 +72,7 @@ def tables_of(cohort: OutcomeCohort, inputs: Inputs, spec: Specification, root: 
         "engine_agreement": agreement,
         **curves,
         "state_occupation": found.occupation,
+        "event_counts": recurrent.event_counts(inputs.followup_event, cohort),
         IMPUTED: _kept(cohort, imputed),
     }
 
@@ -94,6 +96,7 @@ def _processes(
     data_sets = recidivism.data_sets_of(imputed)
     found.estimated.append(processes.counting_process(cohort, intervals, data_sets, spec))
     found.estimated.append(processes.time_varying(cohort, intervals, data_sets, spec))
+    found.estimated += recurrent.recurrent_models(cohort, inputs.followup_event, data_sets, spec)
     family = processes.in_detention_family(inputs.outcome_definition, cohort.outcome_id)
     for treatment, outcome_id in sorted(family.items()):
         if treatment == "subtracted" or outcome_id == cohort.outcome_id:

@@ -140,6 +140,7 @@ def synthetic_inputs(
         cohort_flow=flow,
         covariate=covariate,
         dyad=dyad,
+        followup_event=pd.concat([_stretches(part) for part in parts], ignore_index=True),
         followup_interval=pd.concat([_intervals(part, wide) for part in parts], ignore_index=True),
         officer=pd.DataFrame({"officer_id": officer_id, "rule_orientation": rule}),
         outcome_definition=pd.DataFrame({"outcome_id": OUTCOMES, "role": "primary"}),
@@ -161,6 +162,30 @@ def without_outcome(inputs: Inputs, outcome_id: str) -> Inputs:
         analysis_cohort=cohort[cohort["outcome_id"] != outcome_id].reset_index(drop=True),
         outcome_definition=definition[definition["outcome_id"] != outcome_id].reset_index(drop=True),
     )
+
+
+def _stretches(cohort: pd.DataFrame) -> pd.DataFrame:
+    """Whoever has an event is seen for another 100 days; every third of them has a second event in the middle of these."""
+    rows = []
+    followed = cohort[cohort["event"].notna()]
+    for place, (client, days, event) in enumerate(
+        zip(followed["client_id"], followed["duration_days"], followed["event"], strict=True)
+    ):
+        ends = (
+            [(days, True), *([(days + 50, True)] if place % 3 == 0 else []), (days + 100, False)]
+            if event
+            else [(days, False)]
+        )
+        start = 0.0
+        for number, (stop, is_event) in enumerate(ends, start=1):
+            rows.append(
+                {
+                    "client_id": client, "outcome_id": cohort["outcome_id"].iloc[0], "number": number, "start_day": int(274 + start),
+                    "stop_day": int(274 + stop), "event": bool(is_event), "days_at_risk": int(stop - start),
+                }
+            )  # fmt: skip
+            start = stop
+    return pd.DataFrame(rows)
 
 
 def _intervals(cohort: pd.DataFrame, wide: pd.DataFrame) -> pd.DataFrame:
