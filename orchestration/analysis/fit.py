@@ -48,6 +48,10 @@ class FitResult:
     restricted_mean: pd.DataFrame
     state_occupation: pd.DataFrame
     event_counts: pd.DataFrame
+    risk_by_level: pd.DataFrame
+    calibration: pd.DataFrame
+    performance: pd.DataFrame
+    e_values: pd.DataFrame
     benchmark: pd.DataFrame
     engine_agreement: pd.DataFrame
     cohort_flow: pd.DataFrame

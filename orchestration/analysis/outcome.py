@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from orchestration.analysis import group_curves, multistate, processes, proportional_hazards, recidivism, recurrent
+from orchestration.analysis import (
+    group_curves,
+    multistate,
+    prediction,
+    processes,
+    proportional_hazards,
+    recidivism,
+    recurrent,
+    unmeasured,
+)
 from orchestration.analysis.grouping import ALL, TERTILE, groupings
 from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.intervals import of_cohort
@@ -30,9 +39,13 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "restricted_mean": group_curves.MEAN_COLUMNS,
     "state_occupation": multistate.OCCUPATION_COLUMNS,
     "event_counts": recurrent.COUNT_COLUMNS,
+    "risk_by_level": prediction.RISK_COLUMNS,
+    "calibration": prediction.CALIBRATION_COLUMNS,
+    "performance": prediction.PERFORMANCE_COLUMNS,
+    "e_values": unmeasured.COLUMNS,
     IMPUTED: ("outcome_id", "imputation", "client_id"),
 }
-STEPS_BESIDE_MODELS = 4
+STEPS_BESIDE_MODELS = 5
 
 Tables = dict[str, pd.DataFrame]
 Tell = Callable[[str], None]
@@ -65,12 +78,21 @@ def tables_of(cohort: OutcomeCohort, inputs: Inputs, spec: Specification, root: 
     tell(f"survival curves {name}")
     found = _processes(cohort, imputed, intervals, inputs, spec, root)
     tell(f"processes {name}")
+    kept = proportional_hazards.judged(estimates, tests, spec)
+    predicted = {
+        "risk_by_level": prediction.risk_by_level(cohort, imputed, spec),
+        "calibration": prediction.calibration(cohort, imputed, spec),
+        "performance": prediction.performance(cohort, imputed, spec, stream(root, f"{name} performance")),
+        "e_values": unmeasured.e_values(kept),
+    }
+    tell(f"predictions {name}")
     return {
-        "estimates": stacked([proportional_hazards.judged(estimates, tests, spec), split], "estimates"),
+        "estimates": stacked([kept, split], "estimates"),
         "process_estimates": stacked([one.estimates for one in found.estimated], "process_estimates"),
         "proportional_hazards": stacked([tests, *(one.tests for one in found.estimated)], "proportional_hazards"),
         "engine_agreement": agreement,
         **curves,
+        **predicted,
         "state_occupation": found.occupation,
         "event_counts": recurrent.event_counts(inputs.followup_event, cohort),
         IMPUTED: _kept(cohort, imputed),

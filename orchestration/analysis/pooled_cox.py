@@ -60,12 +60,14 @@ def pooled_cox(
     if terms[0] in constant:
         return not_estimable(terms, f"{terms[0]} is the same for everybody")
     per_parameter = sample.events / len(kept)
+    penalised = is_penalised(sample.events, len(kept), rules)
     try:
         fits = fit_each(
             sample.sets,
             sample.clusters,
             [np.column_stack([values[term][i] for term in kept]) for i in range(len(data_sets))],
             kept,
+            penalised,
         )
         pooled = pool(
             [fit.coefficients for fit in fits],
@@ -79,7 +81,7 @@ def pooled_cox(
             "estimate": pooled.estimate[j], "std_error": pooled.std_error[j], "conf_low": pooled.conf_low[j],
             "conf_high": pooled.conf_high[j], "p_value": pooled.p_value[j], "fraction_missing": pooled.fraction_missing[j],
             "degrees_of_freedom": pooled.degrees_of_freedom[j], "estimate_min": pooled.lowest[j],
-            "estimate_max": pooled.highest[j], "events_per_parameter": per_parameter, "method": PARTIAL_LIKELIHOOD, "note": None,
+            "estimate_max": pooled.highest[j], "events_per_parameter": per_parameter, "method": FIRTH if penalised else PARTIAL_LIKELIHOOD, "note": None,
         }
         for j, term in enumerate(kept)
     }  # fmt: skip
@@ -91,15 +93,32 @@ def fit_each(
     clusters: NDArray[np.int64],
     covariates: Sequence[NDArray[np.float64]],
     terms: tuple[str, ...],
+    penalised: bool,
 ) -> list[cox.CoxFit]:
     """The same model on every imputed data set ((n, p) arrays). Raises `CoxError` as soon as one cannot be fitted."""
     fits = []
     for number, x in enumerate(covariates, start=1):
         try:
-            fits.append(cox.fit_on(sets, x, terms=terms, clusters=clusters))
+            fits.append(fit_once(sets, x, terms, clusters, penalised))
         except cox.CoxError as error:
             raise cox.CoxError(f"imputation {number}: {error}") from error
     return fits
+
+
+def fit_once(
+    sets: cox.RiskSets,
+    x: NDArray[np.float64],
+    terms: tuple[str, ...],
+    clusters: NDArray[np.int64] | None,
+    penalised: bool,
+) -> cox.CoxFit:
+    """One fit, by the partial likelihood or with Firth's penalty. Raises `CoxError`."""
+    return cox.fit_on(sets, x, terms=terms, clusters=clusters)
+
+
+def is_penalised(events: int, terms: int, rules: Rules) -> bool:
+    """Whether there are too few events for each term to go without a penalty."""
+    return events / terms < rules.min_events_per_parameter
 
 
 def not_estimable(terms: Sequence[str], reason: str) -> dict[str, dict[str, Any]]:

@@ -74,6 +74,9 @@ class Recidivism:
     competing_events: tuple[str, ...]
     process_adjustments: tuple[str, ...]
     last_stratum: int
+    predicted_raters: tuple[str, ...]
+    risk_levels: tuple[float, ...]
+    bootstraps: int
 
     def score(self, rater: str, scale: str) -> str:
         """The column of the score at the wave that the groups and the single-score models are of."""
@@ -159,6 +162,8 @@ def read_specification(path: Path = MODELS) -> Specification:
         pattern_rules=tuple(q3["patterns"]["rules"]), risk_months=tuple(q3["risk_months"]),
         restricted_mean_months=float(q3["restricted_mean_months"]), competing_events=tuple(q3["competing_events"]),
         process_adjustments=tuple(q3["processes"]["adjustments"]), last_stratum=int(q3["processes"]["last_stratum"]),
+        predicted_raters=tuple(q3["prediction"]["raters"]),
+        risk_levels=tuple(map(float, q3["prediction"]["levels"])), bootstraps=int(q3["prediction"]["bootstraps"]),
     )  # fmt: skip
     scores = tuple(f"{part['rater']}_{scale}_{part['wave']}" for part in imputation["scores"] for scale in q3["scales"])
     named = {f"adjustment {name}": terms for name, terms in recidivism.adjustments.items()} | {

@@ -1,5 +1,5 @@
--- Every day of the observation on which an offence that counts was committed, or registered where the date basis says so;
--- several offences on a day are one event. The first is that of int_first_event.
+-- Every day of the observation on which an offence that counts was committed, or registered where the date basis says
+-- so; several offences on a day are one event. The first is that of int_first_event.
 with followed as (
     -- one to one
     select
