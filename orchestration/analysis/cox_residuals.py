@@ -19,11 +19,8 @@ from orchestration.analysis.cox import (
     CoxInputError,
     Moments,
     RiskSets,
-    mean_of_time,
     moments,
     over_exposure,
-    score_residuals_at,
-    sum_terms,
 )
 
 TimeTransform = Literal["km", "identity", "rank", "log"]
@@ -35,9 +32,8 @@ def martingale_residuals(sets: RiskSets, covariates: ArrayLike, fit: CoxFit) -> 
     Rows of one person may be summed; weights count in the hazard and do not multiply the residual.
     """
     at = moments(sets, covariates, fit.coefficients)
-    residuals = sets.event - at.risk * over_exposure(sets, sum_terms(sets, at.hazard))
-    spared = sum_terms(sets, at.hazard * sets.term_fraction)  # a tied death is there for a share of its own time only
-    residuals[sets.deaths] += at.risk[sets.deaths] * spared[sets.death_time]
+    residuals = sets.event - at.risk * over_exposure(sets, at.hazard)
+    residuals[sets.deaths] += at.risk[sets.deaths] * at.spared[sets.death_time]
     return residuals
 
 
@@ -54,7 +50,12 @@ def deviance_residuals(martingale: ArrayLike, event: ArrayLike) -> Array:
 def score_residuals(sets: RiskSets, covariates: ArrayLike, fit: CoxFit) -> Array:
     """(n, p) contribution u_i of each row to the score, unweighted (Therneau & Grambsch 2000, section 4.6)."""
     at = moments(sets, covariates, fit.coefficients)
-    return score_residuals_at(sets, at.x, at.risk, at.hazard, at.mean)
+    exposure, drift = over_exposure(sets, at.hazard), over_exposure(sets, at.drift)
+    residuals = at.risk[:, None] * (drift - at.x * exposure[:, None])
+    died, k = sets.deaths, sets.death_time
+    residuals[died] += _schoenfeld(sets, at)
+    residuals[died] += at.risk[died, None] * (at.x[died] * at.spared[k, None] - at.spared_drift[k])
+    return residuals
 
 
 def dfbeta_residuals(sets: RiskSets, covariates: ArrayLike, fit: CoxFit) -> Array:
@@ -136,16 +137,15 @@ def proportional_hazards_test(
 
 
 def _schoenfeld(sets: RiskSets, at: Moments) -> Array:
-    return at.x[sets.deaths] - mean_of_time(sets, at.mean)[sets.death_time]
+    return at.x[sets.deaths] - at.mean[sets.death_time]
 
 
 def _information(sets: RiskSets, at: Moments, g: Array) -> Array:
     """(p, p) sum over event times of g_k V_k, V_k being the information that the time contributes."""
-    g_term = g[sets.term_time]
-    share = sets.weights * at.risk * over_exposure(sets, sum_terms(sets, g_term * at.hazard))
-    spared = sum_terms(sets, g_term * at.hazard * sets.term_fraction)
-    share[sets.deaths] -= (sets.weights * at.risk)[sets.deaths] * spared[sets.death_time]
-    return at.x.T @ (share[:, None] * at.x) - at.mean.T @ ((g_term * sets.term_weight)[:, None] * at.mean)
+    weighted = sets.weights * at.risk
+    share = weighted * over_exposure(sets, g * at.hazard)
+    share[sets.deaths] -= weighted[sets.deaths] * (g * at.spared)[sets.death_time]
+    return at.x.T @ (share[:, None] * at.x) - at.squares(g)
 
 
 def _transformed(sets: RiskSets, transform: TimeTransform) -> Array:

@@ -18,7 +18,6 @@ from orchestration.analysis.cox import (
     IntArray,
     RiskSets,
     moments,
-    sum_terms,
     summed_within,
 )
 
@@ -82,15 +81,13 @@ def predicted_survival(
     begin = np.searchsorted(known, since, side="right")
     place = np.maximum(np.searchsorted(known, asked, side="right"), begin)
 
-    def until(by_term: Array) -> Array:
-        cumulated = np.concatenate(
-            [np.zeros((1, *by_term.shape[1:])), np.cumsum(sum_terms(sets, by_term)[low_k:high_k], axis=0)]
-        )
+    def until(by_time: Array) -> Array:
+        cumulated = np.concatenate([np.zeros((1, *by_time.shape[1:])), np.cumsum(by_time[low_k:high_k], axis=0)])
         return cumulated[place] - cumulated[begin]
 
     base = until(at.hazard)  # (T,)
-    own = until(at.hazard**2 / sets.term_weight)
-    drift = until(at.hazard[:, None] * at.mean)  # (T, p)
+    own = until(at.hazard_variance)
+    drift = until(at.drift)  # (T, p)
     distance = z[:, None, :] * base[None, :, None] - drift[None, :, :]  # (q, T, p)
     variance = own + np.einsum("qtp,pr,qtr->qt", distance, fit.variance if clustered else fit.covariance, distance)
     hazard = risk[:, None] * base
@@ -186,7 +183,7 @@ def concordance(sets: RiskSets, score: ArrayLike, *, clusters: ArrayLike | None 
     influence[died] += concordant + tied / 2 - value * total
     influence *= weights / pairs
     if clusters is not None:
-        influence = summed_within(clusters, influence[:, None])[:, 0]
+        influence = summed_within(clusters, influence)
     return Concordance(value, float(np.sqrt(influence @ influence)), *counts)
 
 

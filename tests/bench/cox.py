@@ -1,0 +1,219 @@
+"""One Cox fit, and a thousand bootstrap fits, side by side with R: `python -m tests.bench.cox --rounds 3`.
+
+12 covariates, times in days (ties), Efron, about 30 % events, SIMULATED rows. In each round R and we fit the same rows in turn, each in a
+process of its own with one thread, after reading them from the same file; the time is that of the fit (ours with its risk sets),
+memory is the peak of the whole process. R's clustered errors grow with the square of the number of people: beyond
+`--r-clustered-up-to` R is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from orchestration.analysis import cox
+
+SIZES = (200, 2_000, 20_000, 200_000, 1_000_000)
+COVARIATES = 12
+STUDY = 200  # people of the study that is resampled
+
+R_WORKER = """
+suppressMessages(library(survival))
+a <- commandArgs(trailingOnly = TRUE); task <- a[1]; folder <- a[2]; repeats <- as.integer(a[3])
+rows <- function(name, columns) { path <- file.path(folder, paste0(name, ".bin"))
+  matrix(readBin(path, "double", file.size(path) / 8), ncol = columns) }
+x <- rows("x", 12); times <- rows("times", 4)
+start <- times[, 1]; stop <- times[, 2]; event <- times[, 3]; officer <- times[, 4]; rm(times)
+status <- function(what) as.numeric(gsub("[^0-9]", "", grep(what, readLines("/proc/self/status"), value = TRUE))) / 1024
+invisible(gc()); before <- status("VmRSS")
+resample <- function() { counts <- rows("frequencies", length(stop))
+  t(apply(counts, 1, function(h) { i <- rep(seq_along(h), h); coef(coxph(Surv(stop[i], event[i]) ~ x[i, ], ties = "efron")) })) }
+fit <- switch(task,
+  plain = function() coef(coxph(Surv(stop, event) ~ x, ties = "efron")),
+  clustered = function() { f <- coxph(Surv(stop, event) ~ x, ties = "efron", cluster = officer); c(coef(f), sqrt(diag(f$var))) },
+  entry = function() coef(coxph(Surv(start, stop, event) ~ x, ties = "efron")),
+  bootstrap = resample)
+taken <- numeric(repeats)
+for (i in seq_len(repeats)) { began <- proc.time()[[3]]; found <- fit(); taken[i] <- proc.time()[[3]] - began }
+# proc.time() counts milliseconds: short fits are timed together
+if (repeats > 1) { began <- proc.time()[[3]]; for (i in seq_len(repeats)) fit(); taken <- (proc.time()[[3]] - began) / repeats }
+cat(sprintf('{"seconds": %.6f, "peak_mb": %.1f, "growth_mb": %.1f, "numbers": [%s]}\\n', median(taken), status("VmHWM"),
+  status("VmHWM") - before, paste(sprintf("%.17g", found), collapse = ",")))
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One task at one size: medians over rounds, and the largest relative difference between the numbers of both."""
+
+    task: str
+    rows: int
+    seconds: float
+    r_seconds: float | None
+    ratio: float | None  # median of the ratios of each round
+    peak_mb: float
+    r_peak_mb: float | None
+    growth_mb: float
+    difference: float | None
+
+
+def write_rows(folder: Path, n: int, seed: int = 1) -> None:
+    """SIMULATED rows as R reads matrices, by column."""
+    rng = np.random.default_rng(seed)
+    x = np.empty((n, COVARIATES))
+    x[:, :6] = rng.normal(size=(n, 6))
+    x[:, 6:] = rng.uniform(size=(n, 6)) < np.linspace(0.2, 0.7, 6)
+    effects = np.tile([0.3, -0.2, 0.1], COVARIATES // 3)
+    failing = rng.exponential(3_500 / np.exp((x - x.mean(axis=0)) @ effects))
+    leaving = rng.uniform(200, 1_460, n)
+    stop = np.ceil(np.minimum(failing, leaving))
+    start = np.floor(rng.uniform(size=n) * stop * (rng.uniform(size=n) < 0.75))
+    officer = rng.integers(0, max(2, n * 137 // 200), n)
+    columns = np.column_stack([start, stop, failing <= leaving, officer]).astype(np.float64)
+    folder.mkdir(parents=True, exist_ok=True)
+    x.T.tofile(folder / "x.bin")
+    columns.T.tofile(folder / "times.bin")
+
+
+def work(task: str, folder: Path, repeats: int) -> None:
+    """Fit as told and print what it took."""
+    x = np.ascontiguousarray(np.fromfile(folder / "x.bin").reshape(COVARIATES, -1).T)
+    start, stop, event, officer = np.fromfile(folder / "times.bin").reshape(4, -1)
+    before = _status("VmRSS")
+
+    def fit() -> np.ndarray:
+        if task == "bootstrap":
+            frequencies = np.fromfile(folder / "frequencies.bin").reshape(len(stop), -1).T
+            return cox.fit_many(cox.risk_sets(stop, event), x, frequencies=frequencies).coefficients.T
+        if task == "clustered":
+            found = cox.fit_cox(x, stop, event, clusters=officer, small_cluster=False)
+            return np.concatenate([found.coefficients, found.std_errors])
+        return cox.fit_cox(x, stop, event, start=start if task == "entry" else None).coefficients
+
+    taken = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        numbers = fit()
+        taken.append(time.perf_counter() - began)
+    print(
+        json.dumps(
+            {"seconds": statistics.median(taken), "peak_mb": _status("VmHWM"), "growth_mb": _status("VmHWM") - before,
+             "numbers": numbers.ravel().tolist()}
+        )
+    )  # fmt: skip
+
+
+def _status(what: str) -> float:
+    """A line of the process's status, in MB."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
+
+
+def measure(task: str, folder: Path, rows: int, rounds: int, with_r: bool) -> Measured:
+    """Fit in turn, `rounds` times."""
+    repeats = 1 if task == "bootstrap" else max(1, min(40, 40_000 // rows))
+    ours_call = [sys.executable, "-m", "tests.bench.cox", "--work", task, str(folder), str(repeats)]
+    script = folder.parent / "worker.R"
+    script.write_text(R_WORKER, encoding="utf-8")
+    r_call = ["Rscript", "--vanilla", str(script), task, str(folder), str(repeats)]
+    ours, theirs = [], []
+    for _ in range(rounds):
+        if with_r:
+            theirs.append(_run(r_call))
+        ours.append(_run(ours_call))
+
+    def middle(found: list[dict[str, float]], what: str) -> float:
+        return statistics.median(one[what] for one in found)
+
+    mine = np.array(ours[0]["numbers"])
+    difference = None
+    if with_r:
+        reference = np.array(theirs[0]["numbers"])
+        difference = float(np.max(np.abs(mine - reference) / np.abs(reference)))
+    return Measured(
+        task, rows, middle(ours, "seconds"), middle(theirs, "seconds") if with_r else None,
+        statistics.median(a["seconds"] / b["seconds"] for a, b in zip(ours, theirs, strict=True)) if with_r else None,
+        middle(ours, "peak_mb"), middle(theirs, "peak_mb") if with_r else None, middle(ours, "growth_mb"), difference,
+    )  # fmt: skip
+
+
+def _run(command: list[str]) -> dict[str, float]:
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:3])} failed: {done.stderr.strip()[-500:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.cox", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="people of the single fits")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--entry-rows", type=int, default=200_000, help="rows of the start-stop fit; 0: none")
+    parser.add_argument("--bootstraps", type=int, default=1_000, help="0: none")
+    parser.add_argument("--r-clustered-up-to", type=int, default=20_000, help="R takes five minutes for 200000")
+    parser.add_argument("--no-growth", action="store_true", help="leave out the growth from 10^4 to 10^6 people")
+    parser.add_argument("--json", action="store_true", help="print JSON too")
+    parser.add_argument("--work", nargs=3, metavar=("TASK", "FOLDER", "REPEATS"), help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.work:
+        work(given.work[0], Path(given.work[1]), int(given.work[2]))
+        return
+    has_r = shutil.which("Rscript") is not None
+    tasks = [(task, n) for n in given.sizes for task in ("plain", "clustered")]
+    tasks += [("entry", given.entry_rows)] * bool(given.entry_rows) + [("bootstrap", STUDY)] * bool(given.bootstraps)
+    print(
+        f"{'task':10}{'rows':>9}{'ours, s':>11}{'R, s':>11}{'ratio':>8}{'peak MB':>9}{'R, MB':>8}{'growth':>8}{'difference':>12}"
+    )
+    found = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        for task, n in tasks:
+            folder = Path(place) / str(n)
+            if not folder.exists():
+                write_rows(folder, n)
+            if task == "bootstrap":
+                officer = np.fromfile(folder / "times.bin").reshape(4, -1)[3]
+                drawn = cox.resampled(officer, given.bootstraps, np.random.default_rng(2))
+                drawn.T.astype(np.float64).tofile(folder / "frequencies.bin")
+            with_r = has_r and (task != "clustered" or n <= given.r_clustered_up_to)
+            found.append(measure(task, folder, n, given.rounds, with_r))
+            print(_line(found[-1]), flush=True)
+        if not given.no_growth:
+            seconds = {}
+            for n in (10_000, 1_000_000):
+                write_rows(Path(place) / str(n), n)
+                seconds[n] = measure("plain", Path(place) / str(n), n, given.rounds, with_r=False).seconds
+            exponent = math.log(seconds[1_000_000] / seconds[10_000]) / math.log(100)
+            print(
+                f"growth from 10^4 to 10^6 people: {seconds[10_000]:.4f} s to {seconds[1_000_000]:.3f} s, exponent {exponent:.2f}"
+            )
+    if given.json:
+        print(json.dumps({"cores": os.cpu_count(), "measured": [asdict(one) for one in found]}, indent=1))
+
+
+def _line(one: Measured) -> str:
+    def number(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    return (
+        f"{one.task:10}{one.rows:>9}{one.seconds:>11.5f}{number(one.r_seconds, '.5f'):>11}{number(one.ratio, '.3f'):>8}"
+        f"{one.peak_mb:>9.0f}{number(one.r_peak_mb, '.0f'):>8}{one.growth_mb:>8.0f}{number(one.difference, '.0e'):>12}"
+    )
+
+
+if __name__ == "__main__":
+    main()
