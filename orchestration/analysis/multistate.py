@@ -12,6 +12,7 @@ import pandas as pd
 from orchestration.analysis import curves, processes
 from orchestration.analysis.grouping import NOT_RATED, Grouping
 from orchestration.analysis.inputs import DAYS_PER_MONTH
+from orchestration.analysis.pooled_cox import DataSets
 from orchestration.analysis.processes import Estimated, Rows
 from orchestration.analysis.recidivism import OutcomeCohort
 from orchestration.analysis.specification import Specification
@@ -77,7 +78,7 @@ def state_occupation(
 
 
 def transitions(
-    cohort: OutcomeCohort, intervals: pd.DataFrame, data_sets: Sequence[pd.DataFrame], spec: Specification
+    cohort: OutcomeCohort, intervals: pd.DataFrame, data_sets: DataSets, spec: Specification
 ) -> list[Estimated]:
     """A Cox model of each way from one state to another, on the calendar since the origin: at risk are those in the state that is
     left, whoever leaves it by another way is censored (Putter, Fiocco & Geskus 2007)."""

@@ -23,6 +23,7 @@ from orchestration.analysis import (
 from orchestration.analysis.grouping import ALL, TERTILE, groupings
 from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.intervals import of_cohort
+from orchestration.analysis.pooled_cox import DataSets
 from orchestration.analysis.recidivism import OutcomeCohort
 from orchestration.analysis.specification import Specification
 
@@ -115,7 +116,7 @@ def _processes(
 ) -> _Found:
     """Start-stop models of the outcome itself, and detention by the definitions that treat it otherwise."""
     found = _Found()
-    data_sets = recidivism.data_sets_of(imputed)
+    data_sets = DataSets.of(imputed)
     found.estimated.append(processes.counting_process(cohort, intervals, data_sets, spec))
     found.estimated.append(processes.time_varying(cohort, intervals, data_sets, spec))
     found.estimated += recurrent.recurrent_models(cohort, inputs.followup_event, data_sets, spec)
@@ -126,7 +127,7 @@ def _processes(
         sibling = recidivism.outcome_cohort(inputs.analysis_cohort, outcome_id, spec)
         if not sibling.n:
             continue
-        own = recidivism.data_sets_of(recidivism.impute_cohort(sibling, spec, stream(root, outcome_id)))
+        own = DataSets.of(recidivism.impute_cohort(sibling, spec, stream(root, outcome_id)))
         if treatment == "ignored":
             found.estimated.append(processes.detention_ignored(sibling, own, spec))
         else:

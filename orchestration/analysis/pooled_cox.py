@@ -4,7 +4,7 @@ rows they read, is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,54 @@ class Rules:
 
 
 @dataclass(frozen=True)
+class DataSets:
+    """m imputed data sets of n rows: `values` (m, n, q) by the names in `columns`."""
+
+    columns: tuple[str, ...]
+    values: NDArray[np.float64]
+
+    @staticmethod
+    def of(imputed: pd.DataFrame) -> DataSets:
+        """From data sets below each other, with their number in `imputation`."""
+        columns = tuple(str(name) for name in imputed.columns if name != "imputation")
+        values = [
+            part[list(columns)].to_numpy(dtype=np.float64) for _, part in imputed.groupby("imputation", sort=True)
+        ]
+        return DataSets(columns, np.stack(values))
+
+    @property
+    def m(self) -> int:
+        return len(self.values)
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """(m, n) values of one column."""
+        return self.values[:, :, self.columns.index(name)]
+
+    def covariates(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """(m, n, p) values of the columns named, in that order."""
+        return self.values[:, :, [self.columns.index(name) for name in names]]
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a column is the same for everybody in every data set."""
+        values = self.column(name)
+        return bool((np.ptp(values, axis=1) == 0).all()) if values.size else True
+
+    def rows(self, who: NDArray[np.int64]) -> DataSets:
+        """The same data sets with other rows: `who` (n',) of those that are there."""
+        return DataSets(self.columns, self.values[:, who])
+
+    def first(self, m: int = 1) -> DataSets:
+        """The first `m` data sets alone."""
+        return DataSets(self.columns, self.values[:m])
+
+    def with_columns(self, added: Mapping[str, NDArray[np.float64]]) -> DataSets:
+        """With more columns, each (m, n); one of a name that is there is replaced."""
+        kept = [name for name in self.columns if name not in added]
+        values = [self.covariates(kept), *(column[:, :, None] for column in added.values())]
+        return DataSets((*kept, *added), np.concatenate(values, axis=2))
+
+
+@dataclass(frozen=True)
 class Sample:
     """The rows of one model, the same in every imputed data set: their risk sets (None where there are too few events) and
     the cluster of each row (n,)."""
@@ -42,7 +90,7 @@ class Sample:
 
 
 def pooled_cox(
-    sample: Sample, data_sets: Sequence[pd.DataFrame], columns: dict[str, str], rules: Rules
+    sample: Sample, data_sets: DataSets, columns: Mapping[str, str], rules: Rules
 ) -> dict[str, dict[str, Any]]:
     """Pooled numbers (`NUMBERS`, `method`, `note`) of every term, in the order of `columns` (term -> column of the data sets).
 
@@ -52,28 +100,17 @@ def pooled_cox(
     terms = tuple(columns)
     if sample.sets is None or sample.events < rules.min_events:
         return not_estimable(terms, f"{sample.events} events, fewer than {rules.min_events}")
-    values = {
-        term: [frame[column].to_numpy(dtype=np.float64) for frame in data_sets] for term, column in columns.items()
-    }
-    constant = tuple(term for term in terms if all(np.ptp(one) == 0 for one in values[term]))
+    constant = tuple(term for term, column in columns.items() if data_sets.is_constant(column))
     kept = tuple(term for term in terms if term not in constant)
     if terms[0] in constant:
         return not_estimable(terms, f"{terms[0]} is the same for everybody")
     per_parameter = sample.events / len(kept)
     penalised = is_penalised(sample.events, len(kept), rules)
+    x = data_sets.covariates([columns[term] for term in kept])
     try:
-        fits = fit_each(
-            sample.sets,
-            sample.clusters,
-            [np.column_stack([values[term][i] for term in kept]) for i in range(len(data_sets))],
-            kept,
-            penalised,
-        )
-        pooled = pool(
-            [fit.coefficients for fit in fits],
-            [np.diag(fit.variance) for fit in fits],
-            complete_df=sample.events - len(kept),
-        )
+        fits = fit_each(sample.sets, sample.clusters, x, kept, penalised)
+        spread = fits.covariance if fits.robust_covariance is None else fits.robust_covariance
+        pooled = pool(fits.coefficients, np.diagonal(spread, axis1=1, axis2=2), complete_df=sample.events - len(kept))
     except (cox.CoxError, PoolingError) as error:
         return not_estimable(terms, str(error))
     found = {
@@ -81,7 +118,8 @@ def pooled_cox(
             "estimate": pooled.estimate[j], "std_error": pooled.std_error[j], "conf_low": pooled.conf_low[j],
             "conf_high": pooled.conf_high[j], "p_value": pooled.p_value[j], "fraction_missing": pooled.fraction_missing[j],
             "degrees_of_freedom": pooled.degrees_of_freedom[j], "estimate_min": pooled.lowest[j],
-            "estimate_max": pooled.highest[j], "events_per_parameter": per_parameter, "method": FIRTH if penalised else PARTIAL_LIKELIHOOD, "note": None,
+            "estimate_max": pooled.highest[j], "events_per_parameter": per_parameter,
+            "method": FIRTH if penalised else PARTIAL_LIKELIHOOD, "note": None,
         }
         for j, term in enumerate(kept)
     }  # fmt: skip
@@ -90,30 +128,20 @@ def pooled_cox(
 
 def fit_each(
     sets: cox.RiskSets,
-    clusters: NDArray[np.int64],
-    covariates: Sequence[NDArray[np.float64]],
-    terms: tuple[str, ...],
-    penalised: bool,
-) -> list[cox.CoxFit]:
-    """The same model on every imputed data set ((n, p) arrays). Raises `CoxError` as soon as one cannot be fitted."""
-    fits = []
-    for number, x in enumerate(covariates, start=1):
-        try:
-            fits.append(fit_once(sets, x, terms, clusters, penalised))
-        except cox.CoxError as error:
-            raise cox.CoxError(f"imputation {number}: {error}") from error
-    return fits
-
-
-def fit_once(
-    sets: cox.RiskSets,
-    x: NDArray[np.float64],
-    terms: tuple[str, ...],
     clusters: NDArray[np.int64] | None,
+    covariates: NDArray[np.float64],
+    terms: tuple[str, ...],
     penalised: bool,
-) -> cox.CoxFit:
-    """One fit, by the partial likelihood or with Firth's penalty. Raises `CoxError`."""
-    return cox.fit_on(sets, x, terms=terms, clusters=clusters)
+) -> cox.CoxFits:
+    """The same model on every imputed data set, `covariates` (m, n, p), by the partial likelihood or with Firth's penalty.
+
+    Raises `CoxError` when one of them cannot be fitted: a pooled estimate of the others would be of another population.
+    """
+    fits = cox.fit_many(sets, covariates, terms=terms, clusters=clusters)
+    for number, problem in enumerate(fits.problems, start=1):
+        if problem is not None:
+            raise cox.CoxError(f"imputation {number}: {problem}") from problem
+    return fits
 
 
 def is_penalised(events: int, terms: int, rules: Rules) -> bool:

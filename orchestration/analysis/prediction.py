@@ -4,7 +4,6 @@ optimism. Prediction is no aim of the study; it shows whether the models fit, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 from orchestration.analysis import cox, curves
 from orchestration.analysis.cox_survival import concordance
 from orchestration.analysis.inputs import DAYS_PER_MONTH
-from orchestration.analysis.pooled_cox import fit_once, is_penalised
+from orchestration.analysis.pooled_cox import DataSets, fit_each, is_penalised
 from orchestration.analysis.pooling import PoolingError, pool
-from orchestration.analysis.recidivism import Model, OutcomeCohort, data_sets_of, models, rules_of
+from orchestration.analysis.recidivism import Model, OutcomeCohort, models, rules_of
 from orchestration.analysis.specification import Specification
 
 Array = NDArray[np.float64]
@@ -86,17 +85,14 @@ def fitted(
     """Fit as the grid does. Raises `CoxError`."""
     sets = cox.risk_sets(sample.duration, sample.event, ties=spec.recidivism.ties)
     penalised = is_penalised(sets.events, len(terms), rules_of(spec))
-    fit = fit_once(sets, sample.x, terms, sample.cluster if clustered else None, penalised)
+    fit = fit_each(sets, sample.cluster if clustered else None, sample.x[None], terms, penalised)[0]
     at = cox.moments(sets, sample.x, fit.coefficients)
     place = np.searchsorted(sets.time, days, side="right")
 
-    def until(by_term: Array) -> Array:
-        by_time = cox.sum_terms(sets, by_term)
+    def until(by_time: Array) -> Array:
         return np.concatenate([np.zeros((1, *by_time.shape[1:])), np.cumsum(by_time, axis=0)])[place]
 
-    return Predictor(
-        fit, at.centre, until(at.hazard), until(at.hazard**2 / sets.term_weight), until(at.hazard[:, None] * at.mean)
-    )
+    return Predictor(fit, at.centre, until(at.hazard), until(at.hazard_variance), until(at.drift))
 
 
 def standardised_risk(predictor: Predictor, x: Array) -> tuple[Array, Array]:
@@ -118,7 +114,7 @@ def risk_by_level(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specificat
     """Risk by the months of the models if everybody had a given score and kept all else (standardised over the cohort), pooled
     on the scale of log(-log(1 - risk)). Months that nobody is followed for are left out."""
     months, days = _followed_months(cohort, spec)
-    data_sets = data_sets_of(imputed)
+    data_sets = DataSets.of(imputed)
     rows: list[dict[str, object]] = []
     for model in drawn_models(spec):
         terms, columns = _varying(model, data_sets)
@@ -129,18 +125,17 @@ def risk_by_level(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specificat
         try:
             _refuse(cohort, spec)
             found = []
-            for data in data_sets:
-                sample = _sample(cohort, data, columns)
+            for sample in _samples(cohort, data_sets, columns):
                 predictor = fitted(sample, terms, days, spec)
                 for level in spec.recidivism.risk_levels:
                     moved = sample.x.copy()
                     moved[:, 0] = level
                     found.append(standardised_risk(predictor, moved))
-            shape = (len(data_sets), len(spec.recidivism.risk_levels), len(days))
+            shape = (data_sets.m, len(spec.recidivism.risk_levels), len(days))
             risk = np.clip(np.array([one for one, _ in found]).reshape(shape), 1e-12, 1 - 1e-12)
             error = np.array([one for _, one in found]).reshape(shape)
             derivative = 1 / ((1 - risk) * np.abs(np.log1p(-risk)))
-            flat = len(data_sets), -1
+            flat = data_sets.m, -1
             pooled = pool(
                 np.log(-np.log1p(-risk)).reshape(flat),
                 ((error * derivative) ** 2).reshape(flat),
@@ -171,13 +166,13 @@ def risk_by_level(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specificat
 def calibration(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification) -> pd.DataFrame:
     """Mean predicted risk (over imputations) against Kaplan-Meier, by fifths of the predicted risk, at the months followed."""
     months, days = _followed_months(cohort, spec)
-    data_sets = data_sets_of(imputed)
+    data_sets = DataSets.of(imputed)
     rows = []
     for model in drawn_models(spec):
         terms, columns = _varying(model, data_sets)
         try:
             _refuse(cohort, spec)
-            samples = [_sample(cohort, data, columns) for data in data_sets]
+            samples = _samples(cohort, data_sets, columns)
             risk = np.mean([fitted(sample, terms, days, spec).risk(sample.x) for sample in samples], axis=0)
         except cox.CoxError:
             continue  # said in risk_by_level and performance, which have the same models
@@ -210,7 +205,7 @@ def performance(
     model fitted on the sample does there than on the cohort. Each sample takes the next imputed data set in turn.
     """
     months, days = _followed_months(cohort, spec)
-    data_sets = data_sets_of(imputed)
+    data_sets = DataSets.of(imputed)
     rows: list[dict[str, object]] = []
     # every model meets the same samples
     samples_of_officers = list(_samples_of_clusters(cohort.cluster, spec.recidivism.bootstraps, seed))
@@ -221,7 +216,7 @@ def performance(
         }  # fmt: skip
         try:
             _refuse(cohort, spec)
-            wholes = [_sample(cohort, data, columns) for data in data_sets]
+            wholes = _samples(cohort, data_sets, columns)
             predictors = [fitted(whole, terms, days, spec) for whole in wholes]
         except cox.CoxError as error:
             rows.append({**named, "note": f"not estimable: {error}"})
@@ -347,18 +342,14 @@ def _sets(sample: Sample) -> cox.RiskSets:
     return cox.risk_sets(sample.duration, sample.event)
 
 
-def _sample(cohort: OutcomeCohort, data: pd.DataFrame, columns: list[str]) -> Sample:
+def _samples(cohort: OutcomeCohort, data_sets: DataSets, columns: list[str]) -> list[Sample]:
     cluster = np.unique(cohort.cluster, return_inverse=True)[1].astype(np.int64)
-    return Sample(cohort.duration, cohort.event, data[columns].to_numpy(dtype=np.float64), cluster)
+    return [Sample(cohort.duration, cohort.event, x, cluster) for x in data_sets.covariates(columns)]
 
 
-def _varying(model: Model, data_sets: list[pd.DataFrame]) -> tuple[tuple[str, ...], list[str]]:
+def _varying(model: Model, data_sets: DataSets) -> tuple[tuple[str, ...], list[str]]:
     """Terms and columns of a model without what is the same for everybody."""
-    kept: Mapping[str, str] = {
-        term: column
-        for term, column in model.columns.items()
-        if any(np.ptp(data[column].to_numpy()) > 0 for data in data_sets)
-    }
+    kept = {term: column for term, column in model.columns.items() if not data_sets.is_constant(column)}
     return tuple(kept), list(kept.values())
 
 

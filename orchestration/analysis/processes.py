@@ -6,7 +6,6 @@ Every row is (start, stop] in days since the origin. Detention as a state is in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orchestration.analysis import cox, proportional_hazards
-from orchestration.analysis.pooled_cox import Sample, pooled_cox
+from orchestration.analysis.pooled_cox import DataSets, Sample, pooled_cox
 from orchestration.analysis.recidivism import ESTIMATE_COLUMNS, Model, OutcomeCohort, models, rules_of, shared_by, tidy
 from orchestration.analysis.specification import Specification
 
@@ -61,32 +60,30 @@ def estimated(
     process: str,
     cohort: OutcomeCohort,
     rows: Rows,
-    data_sets: Sequence[pd.DataFrame],
+    data_sets: DataSets,
     spec: Specification,
     known: pd.DataFrame | None = None,
 ) -> Estimated:
     """Fit every model of a process. `data_sets`: imputed, a row for each person; `known` (rows of the process): scores as
     known at each time, by the column that they stand for, which go before what is imputed."""
     sample = rows.sample(cohort, spec)
-    long = [frame.iloc[rows.who].reset_index(drop=True) for frame in data_sets]
+    long = data_sets.rows(rows.who)
     if known is not None:
-        long = [
-            frame.assign(**{str(name): known[name].where(known[name].notna(), frame[name]) for name in known})
-            for frame in long
-        ]
+        score = {str(name): known[name].to_numpy(dtype=np.float64)[None, :] for name in known}
+        long = long.with_columns({name: np.where(np.isnan(one), long.column(name), one) for name, one in score.items()})
     found: list[dict[str, object]] = []
     tests: list[dict[str, object]] = []
     for model in process_models(spec):
         model_id = f"{model.named(cohort.outcome_id)}.{process}"
-        shared = shared_by(cohort, model, spec, len(long)) | {
+        shared = shared_by(cohort, model, spec, long.m) | {
             "model_id": model_id, "n": len(np.unique(rows.who)), "events": sample.events,
             "clusters": len(np.unique(sample.clusters)),
         }  # fmt: skip
         found += [
             {**shared, "term": term, **numbers}
-            for term, numbers in pooled_cox(sample, long, dict(model.columns), rules_of(spec)).items()
+            for term, numbers in pooled_cox(sample, long, model.columns, rules_of(spec)).items()
         ]
-        tests += proportional_hazards.tested(sample, long[0], model, cohort.outcome_id, model_id)
+        tests += proportional_hazards.tested(sample, long.first(), model, cohort.outcome_id, model_id)
     tested = proportional_hazards.table(tests)
     estimates = proportional_hazards.judged(tidy(found), tested, spec)
     estimates.insert(0, "process", process)
@@ -109,15 +106,13 @@ def rows_of(rows: pd.DataFrame) -> Rows:
 
 
 def counting_process(
-    cohort: OutcomeCohort, intervals: pd.DataFrame, data_sets: Sequence[pd.DataFrame], spec: Specification
+    cohort: OutcomeCohort, intervals: pd.DataFrame, data_sets: DataSets, spec: Specification
 ) -> Estimated:
     """The score at the origin, time in detention subtracted on the calendar."""
     return estimated(COUNTING, cohort, at_liberty(intervals), data_sets, spec)
 
 
-def time_varying(
-    cohort: OutcomeCohort, intervals: pd.DataFrame, data_sets: Sequence[pd.DataFrame], spec: Specification
-) -> Estimated:
+def time_varying(cohort: OutcomeCohort, intervals: pd.DataFrame, data_sets: DataSets, spec: Specification) -> Estimated:
     """The score as last known at the start of each interval (last value carried forward); somebody who was never rated by
     then has the imputed score of the origin. Time in detention is subtracted."""
     rows = intervals[~intervals["is_detained"]].reset_index(drop=True)
@@ -148,7 +143,7 @@ def in_detention_family(definitions: pd.DataFrame, outcome_id: str) -> dict[str,
     )
 
 
-def detention_ignored(cohort: OutcomeCohort, data_sets: Sequence[pd.DataFrame], spec: Specification) -> Estimated:
+def detention_ignored(cohort: OutcomeCohort, data_sets: DataSets, spec: Specification) -> Estimated:
     """The score at the origin in a cohort whose outcome counts days in detention as days at risk."""
     rows = Rows(np.arange(cohort.n), cohort.entry, cohort.duration, cohort.event)
     return estimated("detention_ignored", cohort, rows, data_sets, spec)

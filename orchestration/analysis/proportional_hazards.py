@@ -8,11 +8,10 @@ import pandas as pd
 from orchestration.analysis import cox
 from orchestration.analysis.cox_residuals import proportional_hazards_test
 from orchestration.analysis.inputs import DAYS_PER_MONTH
-from orchestration.analysis.pooled_cox import NUMBERS, Sample, pooled_cox
+from orchestration.analysis.pooled_cox import NUMBERS, DataSets, Sample, pooled_cox
 from orchestration.analysis.recidivism import (
     Model,
     OutcomeCohort,
-    data_sets_of,
     models,
     rules_of,
     sample_of,
@@ -27,22 +26,20 @@ _REFUSED = tuple(name for name in NUMBERS if name not in ("events_per_parameter"
 
 def tests_of(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification) -> pd.DataFrame:
     """The test of every model of the grid, on the first imputed data set and without a penalty. Columns `COLUMNS`."""
-    first = data_sets_of(imputed)[0]
+    first = DataSets.of(imputed).first()
     sample = sample_of(cohort, spec)
     parts = [tested(sample, first, model, cohort.outcome_id, model.named(cohort.outcome_id)) for model in models(spec)]
     return table([row for part in parts for row in part])
 
 
-def tested(
-    sample: Sample, first: pd.DataFrame, model: Model, outcome_id: str, model_id: str
-) -> list[dict[str, object]]:
+def tested(sample: Sample, first: DataSets, model: Model, outcome_id: str, model_id: str) -> list[dict[str, object]]:
     """The score test of Grambsch & Therneau (1994), on Kaplan-Meier time, of every term of a model and of all together
     (`GLOBAL`), on the rows of one data set; where there is no fit, one row with a note."""
     named: dict[str, object] = {"model_id": model_id, "outcome_id": outcome_id}
-    columns = {term: column for term, column in model.columns.items() if first[column].nunique() > 1}
+    columns = {term: column for term, column in model.columns.items() if not first.is_constant(column)}
     if sample.sets is None or not columns:
         return [{**named, "note": f"not tested: {sample.events} events, {len(columns)} terms"}]
-    x = first[list(columns.values())].to_numpy()
+    x = first.covariates(list(columns.values()))[0]
     try:
         test = proportional_hazards_test(sample.sets, x, cox.fit_on(sample.sets, x, terms=tuple(columns)))
     except (cox.CoxError, np.linalg.LinAlgError) as error:
@@ -95,22 +92,18 @@ def split_estimates(
     sets = cox.risk_sets(stop, event, start=start, ties=spec.recidivism.ties)
     sample = Sample(sets, cohort.events, np.unique(cohort.cluster[who], return_inverse=True)[1].astype(np.int64))
     rows: list[dict[str, object]] = []
-    data_sets = data_sets_of(imputed)
+    data_sets = DataSets.of(imputed)
     for model in chosen:
-        columns, added = dict(model.columns), []
-        for term in model.exposed:
-            source = columns.pop(term)
-            names = (f"{term}_until_month_{month:g}", f"{term}_after_month_{month:g}")
-            added.append((source, names))
-        columns = {name: name for _, names in added for name in names} | columns
-        split = []
-        for data in data_sets:
-            long = data.iloc[who].reset_index(drop=True)
-            for source, (before, after) in added:
-                long = long.assign(**{before: long[source] * ~is_late, after: long[source] * is_late})
-            split.append(long)
+        names = {term: (f"{term}_until_month_{month:g}", f"{term}_after_month_{month:g}") for term in model.exposed}
+        added: dict[str, np.ndarray] = {}
+        for term, column in model.exposed.items():
+            score = data_sets.column(column)[:, who]
+            added |= dict(zip(names[term], (score * ~is_late, score * is_late), strict=True))
+        split = data_sets.rows(who).with_columns(added)
+        others = {term: column for term, column in model.columns.items() if term not in names}
+        columns = {name: name for name in added} | others
         shared = {
-            **shared_by(cohort, model, spec, len(data_sets)),
+            **shared_by(cohort, model, spec, data_sets.m),
             "model_id": f"{model.named(cohort.outcome_id)}.split",
         }
         rows += [

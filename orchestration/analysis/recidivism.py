@@ -14,7 +14,7 @@ import pandas as pd
 
 from orchestration.analysis import cox
 from orchestration.analysis.imputation import CUMULATIVE_HAZARD, EVENT, impute, nelson_aalen
-from orchestration.analysis.pooled_cox import NUMBERS, Rules, Sample, pooled_cox
+from orchestration.analysis.pooled_cox import NUMBERS, DataSets, Rules, Sample, pooled_cox
 from orchestration.analysis.specification import Specification, states_of
 
 ESTIMATE_COLUMNS = (
@@ -148,11 +148,6 @@ def rules_of(spec: Specification) -> Rules:
     return Rules(spec.recidivism.min_events, spec.recidivism.min_events_per_parameter)
 
 
-def data_sets_of(imputed: pd.DataFrame) -> list[pd.DataFrame]:
-    """The imputed data sets, one frame each, in order."""
-    return [frame for _, frame in imputed.groupby("imputation", sort=True)]
-
-
 def estimates_of(
     cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification, each: Callable[[], None] | None = None
 ) -> pd.DataFrame:
@@ -160,11 +155,11 @@ def estimates_of(
 
     A hazard ratio is exp(estimate). A model that cannot be estimated keeps its rows, without numbers and with the reason.
     """
-    sample, data_sets, rules = sample_of(cohort, spec), data_sets_of(imputed), rules_of(spec)
+    sample, data_sets, rules = sample_of(cohort, spec), DataSets.of(imputed), rules_of(spec)
     rows: list[dict[str, object]] = []
     for model in models(spec):
-        shared = shared_by(cohort, model, spec, len(data_sets))
-        for term, numbers in pooled_cox(sample, data_sets, dict(model.columns), rules).items():
+        shared = shared_by(cohort, model, spec, data_sets.m)
+        for term, numbers in pooled_cox(sample, data_sets, model.columns, rules).items():
             rows.append({**shared, "term": term, **numbers})
         if each is not None:
             each()

@@ -4,13 +4,12 @@ of days at risk; clustered errors carry that one person has several rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from orchestration.analysis import processes
 from orchestration.analysis.inputs import InputError
+from orchestration.analysis.pooled_cox import DataSets
 from orchestration.analysis.processes import Estimated, Rows
 from orchestration.analysis.recidivism import OutcomeCohort
 from orchestration.analysis.specification import Specification
@@ -80,7 +79,7 @@ def rows_of(stretched: pd.DataFrame, process: str, last_stratum: int) -> Rows:
 
 
 def recurrent_models(
-    cohort: OutcomeCohort, followup_event: pd.DataFrame, data_sets: Sequence[pd.DataFrame], spec: Specification
+    cohort: OutcomeCohort, followup_event: pd.DataFrame, data_sets: DataSets, spec: Specification
 ) -> list[Estimated]:
     """Every model of the processes under each of the three ways to count."""
     stretched = stretches(followup_event, cohort)

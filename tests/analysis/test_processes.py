@@ -13,6 +13,7 @@ from orchestration.analysis import curves, multistate, processes, recidivism
 from orchestration.analysis.grouping import everybody
 from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.intervals import of_cohort
+from orchestration.analysis.pooled_cox import DataSets
 from orchestration.analysis.specification import Specification
 from tests.analysis.reference_r import ask_r, needs_r
 
@@ -38,9 +39,9 @@ def intervals(inputs: Inputs, cohort: recidivism.OutcomeCohort) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def one_data_set(cohort: recidivism.OutcomeCohort, small: Specification) -> list[pd.DataFrame]:
+def one_data_set(cohort: recidivism.OutcomeCohort, small: Specification) -> DataSets:
     """The first imputed data set: with one, pooling is the fit itself."""
-    return recidivism.data_sets_of(recidivism.impute_cohort(cohort, small, 1))[:1]
+    return DataSets.of(recidivism.impute_cohort(cohort, small, 1)).first()
 
 
 def trust_row(found: processes.Estimated, adjustment: str = "unadjusted") -> pd.Series:
@@ -52,11 +53,13 @@ def trust_row(found: processes.Estimated, adjustment: str = "unadjusted") -> pd.
 def test_start_stop_models_are_those_of_r(
     cohort: recidivism.OutcomeCohort,
     intervals: pd.DataFrame,
-    one_data_set: list[pd.DataFrame],
+    one_data_set: DataSets,
     small: Specification,
     tmp_path: Path,
 ) -> None:
-    imputed = one_data_set[0].iloc[intervals["who"]].reset_index(drop=True)
+    imputed = (
+        pd.DataFrame(one_data_set.values[0], columns=one_data_set.columns).iloc[intervals["who"]].reset_index(drop=True)
+    )
     moves = multistate.moves_of(cohort, intervals)
     frame = intervals[["who", "start", "stop"]].assign(
         event=intervals["event"].astype(int), detained=intervals["is_detained"].astype(int), fixed=imputed["client_trust_t2"],
@@ -90,7 +93,7 @@ def test_start_stop_models_are_those_of_r(
 
 
 def test_a_score_counts_from_the_day_it_is_known_and_an_unrated_person_has_the_imputed_one(
-    cohort: recidivism.OutcomeCohort, intervals: pd.DataFrame, one_data_set: list[pd.DataFrame], small: Specification
+    cohort: recidivism.OutcomeCohort, intervals: pd.DataFrame, one_data_set: DataSets, small: Specification
 ) -> None:
     """A value after somebody's last interval changes nothing; one at its start does; without any, the imputed score stands."""
     whole = trust_row(processes.time_varying(cohort, intervals, one_data_set, small))["estimate"]
@@ -141,7 +144,7 @@ def test_states_share_out_everybody_and_every_day(
 
 
 def test_a_way_that_hardly_anybody_goes_is_refused_with_its_count(
-    cohort: recidivism.OutcomeCohort, intervals: pd.DataFrame, one_data_set: list[pd.DataFrame], small: Specification
+    cohort: recidivism.OutcomeCohort, intervals: pd.DataFrame, one_data_set: DataSets, small: Specification
 ) -> None:
     by_name = {
         one.estimates["process"].iloc[0]: one for one in multistate.transitions(cohort, intervals, one_data_set, small)

@@ -11,6 +11,7 @@ import pytest
 
 from orchestration.analysis import cox, recidivism, recurrent
 from orchestration.analysis.inputs import InputError, Inputs
+from orchestration.analysis.pooled_cox import DataSets
 from orchestration.analysis.processes import Rows
 from orchestration.analysis.specification import Specification
 from tests.analysis.reference_r import ask_r, needs_r
@@ -96,7 +97,7 @@ def test_all_events_are_in_the_models_and_more_events_mean_smaller_errors(
         spec, recidivism=replace(spec.recidivism, raters=("client",), scales=("trust",), proportional_level=0.0)
     )
     imputed = recidivism.impute_cohort(cohort, small, 1)
-    found = recurrent.recurrent_models(cohort, inputs.followup_event, recidivism.data_sets_of(imputed), small)
+    found = recurrent.recurrent_models(cohort, inputs.followup_event, DataSets.of(imputed), small)
     rows = pd.concat([one.estimates for one in found])
     own = rows[(rows["term"] == "trust") & (rows["adjustment"] == "unadjusted")].set_index("process")
     assert own.index.tolist() == ["andersen_gill", "pwp_total_time", "pwp_gap_time"]
