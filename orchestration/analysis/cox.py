@@ -174,6 +174,16 @@ class RiskSets:
         return self.last[self.order] - 1
 
     @cached_property
+    def mass_of_time(self) -> Array:
+        """(K,) weight of the deaths at each time."""
+        return np.add.reduceat(self.weights[self.deaths], self.death_blocks)
+
+    @cached_property
+    def terms_of_time(self) -> IntArray:
+        """(K,) number of terms of each event time."""
+        return np.diff(np.append(self.term_blocks, len(self.term_time)))
+
+    @cached_property
     def term_blocks(self) -> IntArray:
         """(K,) where the terms of each event time begin."""
         return np.searchsorted(self.term_time, np.arange(self.times)).astype(np.int64)
@@ -226,7 +236,7 @@ class CoxFits:
     rows: IntArray  # (m,) frequencies counted
     clusters: int | None
     ties: Ties
-    problems: tuple[CoxError | None, ...]
+    problems: list[CoxError | None]
 
     def __len__(self) -> int:
         return len(self.problems)
@@ -331,7 +341,8 @@ def risk_sets(
     last = _position(times, bounds, stratum, stop)
     first = bounds[stratum] if entry is None else _position(times, bounds, stratum, entry)
     at_risk = np.flatnonzero(last > first)
-    order = at_risk[np.argsort(last[at_risk], kind="stable")]
+    narrow = last[at_risk].astype(np.uint16 if len(times) < 65_535 else np.int64)  # numpy sorts short integers by radix
+    order = at_risk[np.argsort(narrow, kind="stable")]
     blocks = np.searchsorted(last[order], np.arange(1, len(times) + 1))  # a death stands in every block: none is empty
     late = at_risk[first[at_risk] > bounds[stratum[at_risk]]]
     late = late[np.argsort(first[late], kind="stable")]
@@ -418,34 +429,31 @@ def fit_many(
         log_likelihood=np.full(m, np.nan), score_test=np.full(m, np.nan), iterations=np.zeros(m, dtype=np.int64),
         events=np.full(m, sets.events) if counted is None else counted[:, sets.event].sum(axis=1),
         rows=np.full(m, sets.n) if counted is None else counted.sum(axis=1),
-        clusters=None if grouping is None else grouping.size, ties=sets.ties, problems=(),
+        clusters=None if grouping is None else grouping.size, ties=sets.ties, problems=[None] * m,
     )  # fmt: skip
-    problems: list[CoxError | None] = [None] * m
-    shared = _standardised(sets, raw) if len(raw) == 1 else None
-    together = max(1, _NUMBERS_AT_ONCE // max(1, len(sets.order) * p))
+    together = min(m, max(1, _NUMBERS_AT_ONCE // max(1, len(sets.order) * p)))
+    rows, terms_, scratch = None, None, None
     for begin in range(0, m, together):
         part = slice(begin, min(m, begin + together))
-        data = shared if shared is not None else _standardised(sets, raw[part])
-        terms_of = _terms_of(sets, None if counted is None else counted[part])
-        found = _maximise(sets, data, terms_of, tuple(names), part.stop - begin)
-        for name in ("log_likelihood_null", "score_test", "iterations"):
-            getattr(out, name)[part] = getattr(found, name)
-        problems[part] = found.problems
-        good = np.array([problem is None for problem in found.problems])
-        if not good.any():
-            continue
-        inverse, scale = _symmetric(np.linalg.inv(found.state.information[good])), data.scale_of(good)
-        into = np.arange(begin, part.stop)[good]
-        unit = scale[:, :, None] * scale[:, None, :]
-        out.log_likelihood[into] = found.state.log_likelihood[good]
-        out.coefficients[into] = found.beta[good] / scale
-        out.covariance[into] = inverse / unit
-        if grouping is not None and out.robust_covariance is not None:
-            scores = _cluster_scores(sets, data.take(good), found.beta[good], found.state.take(good), grouping)
-            influence = np.matmul(inverse, scores)  # (m, p, G)
-            factor = grouping.size / (grouping.size - 1) if small_cluster else 1.0
-            out.robust_covariance[into] = np.matmul(influence, influence.swapaxes(1, 2)) * factor / unit
-    return replace(out, problems=tuple(problems))
+        rows = rows if rows is not None and len(raw) == 1 else _rows_of(sets, raw if len(raw) == 1 else raw[part])
+        terms_ = (
+            terms_
+            if terms_ is not None and counted is None
+            else _terms_of(sets, None if counted is None else counted[part])
+        )
+        data = _Data.of(sets, rows, terms_, scratch)
+        scratch = data.scratch
+        for which, found, beta, state, inverse in _maximise(sets, data, out, np.arange(part.start, part.stop)):
+            scale, inverse = found.rows.scale, (inverse + inverse.swapaxes(1, 2)) / 2
+            unit = scale[:, :, None] * scale[:, None, :]
+            out.log_likelihood[which] = state.log_likelihood
+            out.coefficients[which] = beta / scale
+            out.covariance[which] = inverse / unit
+            if grouping is not None and out.robust_covariance is not None:
+                influence = np.matmul(inverse, _cluster_scores(sets, found, beta, state, grouping))  # (fits, p, G)
+                factor = grouping.size / (grouping.size - 1) if small_cluster else 1.0
+                out.robust_covariance[which] = np.matmul(influence, influence.swapaxes(1, 2)) * factor / unit
+    return out
 
 
 def resampled(clusters: ArrayLike, replicates: int, rng: np.random.Generator) -> IntArray:
@@ -456,43 +464,27 @@ def resampled(clusters: ArrayLike, replicates: int, rng: np.random.Generator) ->
 
 
 @dataclass(frozen=True)
-class _Standardised:
-    """Covariates of the rows at risk, centred and scaled, rows last; b is 1 where all fits share them."""
+class _Rows:
+    """Covariates of the rows at risk, centred and scaled, rows last and a row of ones first; b is 1 where all fits share them."""
 
-    x: Array  # (b, p, n') in the order of `RiskSets.order`
+    x: Array  # (b, 1 + p, n') in the order of `RiskSets.order`
     scale: Array  # (b, p)
     reach: Array  # (b, p) between the extremes
     constant: NDArray[np.bool_]  # (b, p)
-    scratch: Array  # as large as what is computed at once
-
-    def take(self, live: NDArray[np.bool_]) -> _Standardised:
-        """Those of some of the fits."""
-        if live.all() or len(self.x) == 1:
-            return self
-        return _Standardised(self.x[live], self.scale[live], self.reach[live], self.constant[live], self.scratch)
-
-    def scale_of(self, live: NDArray[np.bool_]) -> Array:
-        """(fits that live, p)"""
-        return np.broadcast_to(self.scale, (len(live), self.scale.shape[1]))[live]
 
 
-def _standardised(sets: RiskSets, raw: Array) -> _Standardised:
-    b, _, p = raw.shape
-    x = np.empty((b, p, len(sets.order)))
-    for begin in range(0, len(sets.order), _ROWS_AT_ONCE):  # rows are gathered whole, and turned while they are near
-        rows = sets.order[begin : begin + _ROWS_AT_ONCE]
-        x[:, :, begin : begin + len(rows)] = raw[:, rows].swapaxes(1, 2)
-    weight = sets.weights[sets.order]
-    weight = weight / weight.sum()
-    centre = x @ weight
-    x -= centre[:, :, None]
-    scratch = np.empty_like(x)
-    np.multiply(x, x, out=scratch)
-    scale = np.sqrt(scratch @ weight)
-    constant = scale <= 1e-12 * np.maximum(1.0, np.abs(centre))
-    scale = np.where(constant, 1.0, scale)
-    x /= scale[:, :, None]
-    return _Standardised(x, scale, x.max(axis=2) - x.min(axis=2), constant, scratch)
+@dataclass(frozen=True)
+class _Tied:
+    """Event times at which more than one row fails, Kt of them, and what belongs to them: Efron's correction is theirs alone."""
+
+    times: IntArray  # (Kt,)
+    place: IntArray  # (deaths there,) in `RiskSets.order`, by time
+    deaths: IntArray  # (deaths there,) in `RiskSets.deaths`
+    death_blocks: IntArray  # (Kt,) where the deaths of each begin
+    death_time: IntArray  # (deaths there,) which of Kt
+    terms: IntArray  # (Jt,) their terms
+    term_blocks: IntArray  # (Kt,)
+    term_time: IntArray  # (Jt,) which of Kt
 
 
 @dataclass(frozen=True)
@@ -501,32 +493,106 @@ class _Terms:
 
     weight: Array  # (b, n') of the rows at risk
     died: Array  # (b, events) weight of the rows that fail
+    fraction: Array  # (b, Jt) f_kl of tied times
+    share: Array  # (b, J) v_k, zero for a term that this fit has not
     time: IntArray  # (J,)
     blocks: IntArray  # (K,)
-    fraction: Array  # (b, J)
-    share: Array  # (b, J) v_k, zero for a term that this fit has not
+    tied: _Tied | None
     is_padded: bool
 
-    def take(self, live: NDArray[np.bool_]) -> _Terms:
+
+@dataclass(frozen=True)
+class _Data:
+    """What m fits are made of."""
+
+    rows: _Rows
+    terms: _Terms
+    died_x: Array  # (m, p) the first part of the score
+    mass: Array  # (m,) weight of all events
+    scratch: Array  # flat, for what is as large as the x of the fits computed at once
+
+    @classmethod
+    def of(cls, sets: RiskSets, rows: _Rows, terms: _Terms, scratch: Array | None = None) -> _Data:
+        """With room for all of the fits."""
+        m = max(len(rows.x), len(terms.died))
+        died_x = np.matmul(rows.x[:, 1:, sets.deaths_place], terms.died[:, :, None])[:, :, 0]
+        mass = np.broadcast_to(terms.share.sum(axis=1), m)
+        return cls(rows, terms, died_x, mass, np.empty(m * rows.x[0].size) if scratch is None else scratch)
+
+    def take(self, live: NDArray[np.bool_]) -> _Data:
         """Those of some of the fits."""
-        if live.all() or len(self.weight) == 1:
+        if live.all():
             return self
-        return replace(
-            self, weight=self.weight[live], died=self.died[live], fraction=self.fraction[live], share=self.share[live]
-        )
+        rows, terms = self.rows, self.terms
+        if len(rows.x) > 1:
+            rows = _Rows(rows.x[live], rows.scale[live], rows.reach[live], rows.constant[live])
+        if len(terms.weight) > 1:
+            terms = replace(
+                terms, weight=terms.weight[live], died=terms.died[live], share=terms.share[live],
+                fraction=terms.fraction[live] if len(terms.fraction) > 1 else terms.fraction,
+            )  # fmt: skip
+        return _Data(rows, terms, self.died_x[live], self.mass[live], self.scratch)
+
+
+def _rows_of(sets: RiskSets, raw: Array, is_scaled: bool = True) -> _Rows:
+    b, _, p = raw.shape
+    both = np.empty((b, 1 + p, len(sets.order)))
+    both[:, 0] = 1.0
+    x = both[:, 1:]
+    for begin in range(0, len(sets.order), _ROWS_AT_ONCE):  # rows are gathered whole, and turned while they are near
+        rows = sets.order[begin : begin + _ROWS_AT_ONCE]
+        x[:, :, begin : begin + len(rows)] = raw[:, rows].swapaxes(1, 2)
+    scale, constant = np.ones((b, p)), np.zeros((b, p), dtype=bool)
+    if is_scaled:
+        weight = sets.weights[sets.order]
+        weight = weight / weight.sum()
+        centre = x @ weight
+        x -= centre[:, :, None]
+        scale = np.sqrt(np.einsum("bpn,bpn,n->bp", x, x, weight))
+        constant = scale <= 1e-12 * np.maximum(1.0, np.abs(centre))
+        scale[constant] = 1.0
+        x /= scale[:, :, None]
+    return _Rows(both, scale, x.max(axis=2) - x.min(axis=2), constant)
+
+
+def _tied(sets: RiskSets, terms_of_time: IntArray) -> _Tied | None:
+    """`terms_of_time` (K,) how many terms each event time has."""
+    times = np.flatnonzero(terms_of_time > 1)
+    if not len(times):
+        return None
+    deaths, deaths_of_time = _within(sets.death_blocks, sets.tied, times)
+    begins = np.cumsum(terms_of_time) - terms_of_time
+    terms, _ = _within(begins, terms_of_time, times)
+    which, blocks, term_blocks = (
+        np.arange(len(times)),
+        *(np.cumsum(c) - c for c in (deaths_of_time, terms_of_time[times])),
+    )
+    return _Tied(
+        times, sets.deaths_place[deaths], deaths, blocks, np.repeat(which, deaths_of_time), terms, term_blocks,
+        np.repeat(which, terms_of_time[times]),
+    )  # fmt: skip
+
+
+def _within(begins: IntArray, counts: IntArray, chosen: IntArray) -> tuple[IntArray, IntArray]:
+    """Indices of the members of chosen blocks, and how many each has."""
+    many = counts[chosen]
+    return np.repeat(begins[chosen] - (np.cumsum(many) - many), many) + np.arange(many.sum()), many
 
 
 def _terms_of(sets: RiskSets, frequencies: IntArray | None) -> _Terms:
     if frequencies is None:
+        tied = _tied(sets, sets.terms_of_time)
         return _Terms(
-            sets.weights[sets.order][None], sets.weights[sets.deaths][None], sets.term_time, sets.term_blocks,
-            sets.term_fraction[None], sets.term_weight[None], is_padded=False,
+            sets.weights[sets.order][None], sets.weights[sets.deaths][None],
+            np.zeros((1, 0)) if tied is None else sets.term_fraction[None, tied.terms], sets.term_weight[None],
+            sets.term_time, sets.term_blocks, tied, is_padded=False,
         )  # fmt: skip
     weight, died = sets.weights * frequencies, sets.weights[sets.deaths] * frequencies[:, sets.deaths]
+    weight = weight[:, sets.order]
     mass = np.add.reduceat(died, sets.death_blocks, axis=1)
     if sets.ties == "breslow":
         time = np.arange(sets.times)
-        return _Terms(weight[:, sets.order], died, time, time, np.zeros((1, sets.times)), mass, is_padded=True)
+        return _Terms(weight, died, np.zeros((1, 0)), mass, time, time, None, is_padded=True)
     deaths = np.add.reduceat(frequencies[:, sets.deaths], sets.death_blocks, axis=1)  # (m, K)
     most = np.maximum(deaths.max(axis=0), 1)
     time = np.repeat(np.arange(sets.times), most)
@@ -534,101 +600,118 @@ def _terms_of(sets: RiskSets, frequencies: IntArray | None) -> _Terms:
     place = np.arange(len(time)) - blocks[time]
     count = np.maximum(deaths, 1)
     share = np.where(place < deaths[:, time], (mass / count)[:, time], 0.0)
-    return _Terms(weight[:, sets.order], died, time, blocks, place / count[:, time], share, is_padded=True)
+    tied = _tied(sets, most)
+    fraction = np.zeros((1, 0)) if tied is None else place[tied.terms] / count[:, time[tied.terms]]
+    return _Terms(weight, died, fraction, share, time, blocks, tied, is_padded=True)
 
 
 @dataclass(frozen=True)
 class _State:
-    """What the docstring derives, for m fits."""
+    """What the docstring derives, for m fits. T, b, q1 and q2 are there for tied times only, as they are zero elsewhere."""
 
     log_likelihood: Array  # (m,)
     score: Array  # (m, p)
     information: Array  # (m, p, p)
-    s1: Array  # (m, p, K)
-    t1: Array | None  # (m, p, K); nothing where no deaths are tied
-    sums: Array  # (5, m, K) a, b, q0, q1, q2
+    s: Array  # (m, 1 + p, K) S0 and S1
+    t: Array  # (m, 1 + p, Kt) T0 and T1
+    sums: Array  # (m, 2, K) a and q0
+    tied_sums: Array  # (m, 3, Kt) b, q1, q2
+    tied: _Tied | None
 
     def take(self, live: NDArray[np.bool_]) -> _State:
         """Those of some of the fits."""
-        t1 = None if self.t1 is None else self.t1[live]
-        return _State(
-            self.log_likelihood[live], self.score[live], self.information[live], self.s1[live], t1, self.sums[:, live]
-        )
+        likelihood, score, information, s, t, sums, tied_sums = (part[live] for part in self._parts)
+        return _State(likelihood, score, information, s, t, sums, tied_sums, self.tied)
 
     def put(self, live: NDArray[np.bool_], other: _State) -> None:
         """Overwrite some of the fits."""
-        self.log_likelihood[live], self.score[live], self.information[live] = (
-            other.log_likelihood, other.score, other.information,
-        )  # fmt: skip
-        self.s1[live], self.sums[:, live] = other.s1, other.sums
-        if self.t1 is not None and other.t1 is not None:
-            self.t1[live] = other.t1
+        for mine, theirs in zip(self._parts, other._parts, strict=True):
+            mine[live] = theirs
 
-    def between(self, s: int, t: int) -> Array:
-        """(m, p, K) sums[s] S1 - sums[t] T1."""
-        out = self.sums[s, :, None] * self.s1
-        if self.t1 is not None:
-            out -= self.sums[t, :, None] * self.t1
+    @property
+    def _parts(self) -> tuple[Array, ...]:
+        return self.log_likelihood, self.score, self.information, self.s, self.t, self.sums, self.tied_sums
+
+    @property
+    def weighted_mean(self) -> Array:
+        """(m, p, K) sum_l v_k e_kl."""
+        return self._between(self.sums[:, 0], self.tied_sums[:, 0])
+
+    @property
+    def drift(self) -> Array:
+        """(m, p, K) sum_l c_kl e_kl."""
+        return self._between(self.sums[:, 1], self.tied_sums[:, 1])
+
+    @property
+    def spared_drift(self) -> Array:
+        """(m, p, Kt) sum_l f_kl c_kl e_kl."""
+        if self.tied is None:
+            return self.t[:, 1:]
+        return self.tied_sums[:, 1, None] * self.s[:, 1:, self.tied.times] - self.tied_sums[:, 2, None] * self.t[:, 1:]
+
+    def _between(self, of_s: Array, of_t: Array) -> Array:
+        out = of_s[:, None] * self.s[:, 1:]
+        if self.tied is not None:
+            out[:, :, self.tied.times] -= of_t[:, None] * self.t[:, 1:]
         return out
 
-    def squares(self, g: Array | float = 1.0) -> Array:
-        """(m, p, p) sum over event times of g_k sum_l v_k e_kl e_kl'."""
-        q0, q1, q2 = self.sums[2:]
-        out = np.matmul((g * q0)[:, None] * self.s1, self.s1.swapaxes(1, 2))
-        if self.t1 is not None:
-            cross = np.matmul((g * q1)[:, None] * self.s1, self.t1.swapaxes(1, 2))
-            out -= cross + cross.swapaxes(1, 2)
-            out += np.matmul((g * q2)[:, None] * self.t1, self.t1.swapaxes(1, 2))
+    def squares(self, g: Array | None = None) -> Array:
+        """(m, p, p) sum over event times of (g_k times) sum_l v_k e_kl e_kl'."""
+        drift, spared = self.drift, self.spared_drift
+        if g is not None:
+            drift = g * drift
+        out = np.matmul(drift, self.s[:, 1:].swapaxes(1, 2))
+        if self.tied is not None:
+            spared = spared if g is None else g[self.tied.times] * spared
+            out -= np.matmul(spared, self.t[:, 1:].swapaxes(1, 2))
         return out
 
 
-def _evaluate(sets: RiskSets, data: _Standardised, terms: _Terms, beta: Array) -> _State:
-    m = len(beta)
-    x = data.x
-    scratch = data.scratch.reshape(-1)[: m * x.shape[1] * x.shape[2]]
-    scratch = (scratch if scratch.size == m * x[0].size else np.empty(m * x[0].size)).reshape(m, *x.shape[1:])
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        linear = np.matmul(beta[:, None, :], x)[:, 0]
-        died_linear = (terms.died * linear[:, sets.deaths_place]).sum(axis=1)
-        risk = np.exp(linear, out=linear)
-        risk *= terms.weight
-        np.multiply(risk[:, None], x, out=scratch)
-        s0, s1 = np.add.reduceat(risk, sets.blocks, axis=1), np.add.reduceat(scratch, sets.blocks, axis=2)
-        if len(sets.late):
-            s0[:, sets.late_at] -= np.add.reduceat(risk[:, sets.late_place], sets.late_blocks, axis=1)
-            s1[:, :, sets.late_at] -= np.add.reduceat(scratch[:, :, sets.late_place], sets.late_blocks, axis=2)
-        s0, s1 = _from_the_end(s0, sets.strata_bounds), _from_the_end(s1, sets.strata_bounds)
+def _evaluate(sets: RiskSets, data: _Data, beta: Array) -> _State:
+    """Overflow and division by nothing are for the caller to silence and to see in the likelihood."""
+    m, x, terms, tied = len(beta), data.rows.x, data.terms, data.terms.tied
+    scratch = data.scratch[: m * x[0].size].reshape(m, *x.shape[1:])
+    linear = np.matmul(beta[:, None, :], x[:, 1:])[:, 0]
+    risk = np.exp(linear, out=linear)
+    risk *= terms.weight
+    np.multiply(risk[:, None], x, out=scratch)
+    s = np.add.reduceat(scratch, sets.blocks, axis=2)
+    if len(sets.late):
+        s[:, :, sets.late_at] -= np.add.reduceat(scratch[:, :, sets.late_place], sets.late_blocks, axis=2)
+    _from_the_end(s, sets.strata_bounds)
 
-        x_died = x[:, :, sets.deaths_place]
-        died_x = np.matmul(x_died, terms.died[:, :, None])[:, :, 0]
-        k, f, v = terms.time, terms.fraction, terms.share
-        is_tied = sets.ties == "efron" and len(k) > sets.times
-        e0, t1 = s0[:, k], None
-        if is_tied:
-            risk_died = risk[:, sets.deaths_place]
-            t0 = np.add.reduceat(risk_died, sets.death_blocks, axis=1)
-            t1 = np.add.reduceat(scratch[:, :, sets.deaths_place], sets.death_blocks, axis=2)
-            e0 -= f * t0[:, k]
-        if terms.is_padded:
-            e0 = np.where(v > 0, e0, 1.0)
-        hazard = v / e0
-        square = hazard / e0
-        log_likelihood = died_linear - (v * np.log(e0)).sum(axis=1)
-        sums = np.zeros((5, m, sets.times))
-        weights = (hazard, f * hazard, square, f * square, f * f * square) if is_tied else (hazard, None, square)
-        for into, by_term in zip(sums, weights, strict=False):
-            if by_term is not None:
-                np.add.reduceat(by_term, terms.blocks, axis=1, out=into)
-        state = _State(log_likelihood, died_x, np.empty(0), s1, t1, sums)
-        score = died_x - state.between(0, 1).sum(axis=2)
+    v = terms.share
+    if tied is None:
+        e0, t, tied_sums = s[:, 0], np.empty((m, x.shape[1], 0)), np.empty((m, 3, 0))
+    else:
+        t = np.add.reduceat(scratch[:, :, tied.place], tied.death_blocks, axis=2)
+        e0 = s[:, 0, terms.time]
+        e0[:, tied.terms] -= terms.fraction * t[:, 0, tied.term_time]
+    if terms.is_padded:
+        e0 = np.where(v > 0, e0, 1.0)
+    by_term = np.empty((m, 2, len(terms.time)))
+    np.divide(v, e0, out=by_term[:, 0])
+    np.divide(by_term[:, 0], e0, out=by_term[:, 1])
+    sums = by_term
+    score = data.died_x
+    log_likelihood = (data.died_x * beta).sum(axis=1) - (v * np.log(e0)).sum(axis=1)
+    if tied is not None:
+        sums = np.add.reduceat(by_term, terms.blocks, axis=2)
+        spared = np.empty((m, 3, len(tied.terms)))
+        np.multiply(terms.fraction[:, None], by_term[:, :, tied.terms], out=spared[:, :2])
+        np.multiply(terms.fraction, spared[:, 1], out=spared[:, 2])
+        tied_sums = np.add.reduceat(spared, tied.term_blocks, axis=2)
+        score = score + np.matmul(t[:, 1:], tied_sums[:, 0, :, None])[:, :, 0]
+    score = score - np.matmul(s[:, 1:], sums[:, 0, :, None])[:, :, 0]
 
-        risk *= _exposure(sets, sums[0])
-        if is_tied:
-            risk[:, sets.deaths_place] -= risk_died * sums[1][:, sets.death_time]
-        np.sqrt(np.maximum(risk, 0.0, out=risk), out=risk)
-        np.multiply(risk[:, None], x, out=scratch)
-        information = np.matmul(scratch, scratch.swapaxes(1, 2)) - state.squares()
-    return replace(state, score=score, information=information)
+    risk *= _exposure(sets, sums[:, 0])
+    if tied is not None:
+        risk[:, tied.place] -= scratch[:, 0, tied.place] * tied_sums[:, 0, tied.death_time]
+    np.sqrt(np.maximum(risk, 0.0, out=risk), out=risk)
+    root = np.multiply(risk[:, None], x[:, 1:], out=scratch[:, 1:])
+    state = _State(log_likelihood, score, np.matmul(root, root.swapaxes(1, 2)), s, t, sums, tied_sums, tied)
+    state.information[:] -= state.squares()
+    return state
 
 
 def _exposure(sets: RiskSets, by_time: Array) -> Array:
@@ -640,117 +723,107 @@ def _exposure(sets: RiskSets, by_time: Array) -> Array:
     return out
 
 
-@dataclass(frozen=True)
-class _Maximum:
-    beta: Array  # (m, p) of the scaled covariates
-    state: _State
-    log_likelihood_null: Array
-    score_test: Array
-    iterations: IntArray
-    problems: list[CoxError | None]
-
-
-def _maximise(sets: RiskSets, data: _Standardised, terms: _Terms, names: tuple[str, ...], m: int) -> _Maximum:
-    """Newton-Raphson of m fits side by side; each leaves when it has arrived, or when something is wrong with it."""
-    beta = np.zeros((m, len(names)))
-    everyone = np.ones(m, dtype=bool)
-    reach = np.broadcast_to(data.reach, beta.shape)
-    problems: list[CoxError | None] = [None] * m
-    for i in np.flatnonzero(np.broadcast_to(data.constant.any(axis=1), m)):
-        problems[i] = CoxSingularError(_named(names, np.broadcast_to(data.constant, beta.shape)[i]))
-    state = _evaluate(sets, data, terms, beta)
-    null, score_test, iterations = state.log_likelihood.copy(), np.full(m, np.nan), np.zeros(m, dtype=np.int64)
-    live = everyone & [problem is None for problem in problems]
-
-    def drop(where: NDArray[np.bool_], problem: CoxError | None) -> None:
-        for i in np.flatnonzero(where):
-            problems[i] = problem
-            live[i] = False
-
-    for i, problem in _singular(state.information, names, beta, live, np.sum(terms.share, axis=1)):
-        drop(np.arange(m) == i, problem)
-    for iteration in range(1, _MAX_ITERATIONS + 1):
-        if not live.any():
-            break
-        step = _newton_steps(state.information[live], state.score[live])
-        wild = np.zeros(m, dtype=bool)
-        wild[live] = ~(np.abs(step).max(axis=1) < 100)
-        if wild.any():
-            for i, problem in _singular(state.information, names, beta * reach, wild, np.sum(terms.share, axis=1)):
-                drop(np.arange(m) == i, problem)
-            drop(
-                wild & live & ~np.isfinite(state.score).all(axis=1), CoxConvergenceError("the likelihood is not finite")
-            )
+def _maximise(
+    sets: RiskSets, data: _Data, out: CoxFits, which: IntArray
+) -> Iterator[tuple[IntArray, _Data, Array, _State, Array]]:
+    """Newton-Raphson of fits side by side. Yields those that have arrived: their places in `out`, data, coefficients of the scaled
+    covariates, state, inverse information. What is wrong with the others goes to `out.problems`."""
+    names = out.terms
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        beta = np.zeros((len(which), len(names)))
+        state = _evaluate(sets, data, beta)
+        inverse = _inverse(state.information)
+        bad = _singular(names, state.information, inverse, beta, data.mass)
+        out.log_likelihood_null[which] = state.log_likelihood
+        if data.rows.constant.any():
+            constant = np.broadcast_to(data.rows.constant, beta.shape)
+            bad |= {int(i): CoxSingularError(_named(names, constant[i])) for i in np.flatnonzero(constant.any(axis=1))}
+        for iteration in range(1, _MAX_ITERATIONS + 1):
+            step = np.matmul(inverse, state.score[:, :, None])[:, :, 0]
+            if iteration == 1:
+                out.score_test[which] = (step * state.score).sum(axis=1)
+            if bad:
+                step[list(bad)] = 0.0
+            proposal = _evaluate(sets, data, beta + step)
+            floor = state.log_likelihood - 1e-10 * np.abs(state.log_likelihood) - 1e-10
+            halvings = 0
+            while (
+                not (rising := proposal.log_likelihood >= floor).all() and halvings < _MAX_HALVINGS
+            ):  # nan does not rise
+                halvings += 1
+                step[~rising] /= 2
+                again = _evaluate(sets, data.take(~rising), (beta + step)[~rising])
+                proposal.put(~rising, again)
+            if halvings == _MAX_HALVINGS:
+                stuck = CoxConvergenceError(f"no step raises the likelihood after {iteration} iterations")
+                bad = dict.fromkeys(map(int, np.flatnonzero(~rising)), stuck) | bad
+            beta, state = beta + step, proposal
+            inverse = _inverse(state.information)
+            out.iterations[which] = iteration
+            spread, length = np.abs(beta * data.rows.reach), np.abs(step).max(axis=1)
+            arrived = length <= _STEP_TOLERANCE
+            for i in map(int, np.flatnonzero(spread.max(axis=1) > _SEPARATION_LIMIT)):
+                bad = {i: CoxSeparationError(_named(names, spread[i] > _SEPARATION_LIMIT))} | bad
+            if bad or arrived.any() or not length.max() < 100:
+                bad = _singular(names, state.information, inverse, spread, data.mass) | bad
+            elif iteration < _MAX_ITERATIONS:
+                continue
+            for i in map(int, np.flatnonzero(~arrived)) if iteration == _MAX_ITERATIONS else ():
+                bad.setdefault(i, CoxConvergenceError(f"not converged in {_MAX_ITERATIONS} iterations"))
+            failed = np.zeros(len(beta), dtype=bool)
+            for place, problem in bad.items():
+                out.problems[which[place]] = problem
+                failed[place] = True
+            good, live = arrived & ~failed, ~arrived & ~failed
+            if good.all():
+                yield which, data, beta, state, inverse
+                return
+            if good.any():
+                yield which[good], data.take(good), beta[good], state.take(good), inverse[good]
             if not live.any():
-                break
-            step = _newton_steps(state.information[live], state.score[live])
-        if iteration == 1:
-            score_test[live] = (step * state.score[live]).sum(axis=1)
-        before, slack = state.log_likelihood[live], 1e-10 * np.maximum(1.0, np.abs(state.log_likelihood[live]))
-        some, some_terms = data.take(live), terms.take(live)
-        proposal = _evaluate(sets, some, some_terms, beta[live] + step)
-        worse = ~(proposal.log_likelihood >= before - slack)  # also true for nan
-        for _ in range(_MAX_HALVINGS):
-            if not worse.any():
-                break
-            step[worse] /= 2
-            again = _evaluate(sets, some.take(worse), some_terms.take(worse), (beta[live] + step)[worse])
-            proposal.put(worse, again)
-            worse = ~(proposal.log_likelihood >= before - slack)
-        beta[live] += step
-        iterations[live] = iteration
-        if live.all():
-            state = proposal
-        else:
-            state.put(live, proposal)
-        arrived, stuck = np.zeros(m, dtype=bool), np.zeros(m, dtype=bool)
-        stuck[live] = worse
-        arrived[live] = np.abs(step).max(axis=1) <= _STEP_TOLERANCE
-        drop(stuck, CoxConvergenceError(f"no step raises the likelihood after {iteration} iterations"))
-        runaway = np.abs(beta) * reach > _SEPARATION_LIMIT
-        for i in np.flatnonzero(live & runaway.any(axis=1)):
-            drop(np.arange(m) == i, CoxSeparationError(_named(names, runaway[i])))
-        live &= ~arrived
-    drop(live, CoxConvergenceError(f"not converged in {_MAX_ITERATIONS} iterations"))
-    well = np.array([problem is None for problem in problems])
-    for i, problem in _singular(state.information, names, beta * reach, well, np.sum(terms.share, axis=1)):
-        problems[i] = problem
-    return _Maximum(beta, state, null, score_test, iterations, problems)
+                return
+            which, data, beta, state, inverse = (
+                which[live],
+                data.take(live),
+                beta[live],
+                state.take(live),
+                inverse[live],
+            )
+            bad = {}
 
 
-def _newton_steps(information: Array, score: Array) -> Array:
-    """(m, p); nan where the information is singular."""
+def _inverse(information: Array) -> Array:
+    """(m, p, p); nan where the information has none."""
     try:
-        return np.linalg.solve(information, score[:, :, None])[:, :, 0].astype(np.float64, copy=False)
+        return np.asarray(np.linalg.inv(information), dtype=np.float64)
     except np.linalg.LinAlgError:
-        if len(score) == 1:
-            return np.full(score.shape, np.nan)
-        return np.concatenate([_newton_steps(information[i : i + 1], score[i : i + 1]) for i in range(len(score))])
+        if len(information) == 1:
+            return np.full_like(information, np.nan)
+        return np.concatenate([_inverse(matrix[None]) for matrix in information])
 
 
 def _singular(
-    information: Array, names: tuple[str, ...], spread: Array, which: NDArray[np.bool_], mass: Array
-) -> Iterator[tuple[int, CoxError]]:
-    """Fits among `which` whose information, scaled to a unit diagonal, is singular, and why: dependent terms, or separation."""
-    chosen = np.flatnonzero(which)
+    names: tuple[str, ...], information: Array, inverse: Array, spread: Array, mass: Array
+) -> dict[int, CoxError]:
+    """Fits whose information is singular, and why: dependent terms, or separation.
+
+    The variance inflation factors, diag(I) diag(I^-1), add up to the trace of the inverse of the information scaled to a unit
+    diagonal, and so bound its smallest eigenvalue from below; where that does not settle it, eigenvalues do.
+    """
     diagonal = np.diagonal(information, axis1=1, axis2=2)
-    flat = ~(diagonal > _SINGULAR_LIMIT * np.broadcast_to(mass, len(information))[:, None])  # also true for nan
-    suspect = chosen[flat[chosen].any(axis=1) | ~np.isfinite(information[chosen]).all(axis=(1, 2))]
-    sound = np.setdiff1d(chosen, suspect)
-    if len(sound):
-        root = np.sqrt(diagonal[sound])
-        scaled = information[sound] / (root[:, :, None] * root[:, None, :])
-        try:  # a Cholesky factor is ten times cheaper than eigenvalues, which are looked at only where a pivot is small
-            pivots = np.diagonal(np.linalg.cholesky(scaled), axis1=1, axis2=2) ** 2
-            doubtful = pivots.min(axis=1) < 1e-6
-        except np.linalg.LinAlgError:
-            doubtful = np.ones(len(sound), dtype=bool)
-        for i, matrix in zip(sound[doubtful], scaled[doubtful], strict=True):
-            values, vectors = np.linalg.eigh(matrix)
-            if values[0] < _SINGULAR_LIMIT:
-                yield int(i), _why(names, spread[i], np.abs(vectors[:, 0]) > 0.1)
-    for i in suspect:
-        yield int(i), _why(names, spread[i], flat[i])
+    inflation = (diagonal * np.diagonal(inverse, axis1=1, axis2=2)).sum(axis=1)
+    settled = (diagonal.min(axis=1) > _SINGULAR_LIMIT * mass) & (inflation > 0) & (inflation < 1e-3 / _SINGULAR_LIMIT)
+    out: dict[int, CoxError] = {}
+    for i in map(int, np.flatnonzero(~settled)):
+        flat = ~(diagonal[i] > _SINGULAR_LIMIT * mass[i])  # also true for nan
+        if flat.any() or not np.isfinite(information[i]).all():
+            out[i] = _why(names, spread[i], flat)
+            continue
+        root = np.sqrt(diagonal[i])
+        values, vectors = np.linalg.eigh(information[i] / np.outer(root, root))
+        if values[0] < _SINGULAR_LIMIT:
+            out[i] = _why(names, spread[i], np.abs(vectors[:, 0]) > 0.1)
+    return out
 
 
 def _why(names: tuple[str, ...], spread: Array, involved: NDArray[np.bool_]) -> CoxError:
@@ -783,25 +856,28 @@ class _Grouping:
         return np.add.reduceat(by_row[..., self.rows], self.begins, axis=-1)
 
 
-def _cluster_scores(sets: RiskSets, data: _Standardised, beta: Array, state: _State, grouping: _Grouping) -> Array:
-    """(m, p, G) weighted score residuals summed within clusters, one covariate at a time, so that memory stays small."""
+def _cluster_scores(sets: RiskSets, data: _Data, beta: Array, state: _State, grouping: _Grouping) -> Array:
+    """(m, p, G) weighted score residuals summed within clusters."""
     m, p = beta.shape
-    weight = sets.weights[sets.order]
-    with np.errstate(over="ignore"):
-        risk = weight * np.exp(np.matmul(beta[:, None, :], data.x)[:, 0])
-    died, k = sets.deaths_place, sets.death_time
-    at_risk = risk * _exposure(sets, state.sums[0])
-    at_risk[:, died] -= risk[:, died] * state.sums[1][:, k]
-    mass = np.add.reduceat(sets.weights[sets.deaths], sets.death_blocks)
-    mean, drift, spared = state.between(0, 1) / mass, state.between(2, 3), state.between(3, 4)
+    weight, x, tied = sets.weights[sets.order], data.rows.x[:, 1:], state.tied
+    risk = weight * np.exp(np.matmul(beta[:, None, :], x)[:, 0])
+    at_risk = risk * _exposure(sets, state.sums[:, 0])
+    if tied is not None:
+        risk_tied = risk[:, tied.place]
+        at_risk[:, tied.place] -= risk_tied * state.tied_sums[:, 0, tied.death_time]
+    mean, drift, spared = state.weighted_mean / sets.mass_of_time, state.drift, state.spared_drift
+    died = sets.deaths_place
     out = np.empty((m, p, grouping.size))
-    by_row = np.zeros((m, sets.n))
-    for j in range(p):
-        x = data.x[:, j]
-        residual = risk * _exposure(sets, drift[:, j]) - at_risk * x
-        residual[:, died] += weight[died] * (x[:, died] - mean[:, j, k]) - risk[:, died] * spared[:, j, k]
-        by_row[:, sets.order] = residual
-        out[:, j] = grouping.sums(by_row)
+    together = max(1, _NUMBERS_AT_ONCE // (m * sets.n))  # covariates at once, so that memory stays small
+    for j in range(0, p, together):
+        these = slice(j, j + together)
+        residual = risk[:, None] * _exposure(sets, drift[:, these]) - at_risk[:, None] * x[:, these]
+        residual[:, :, died] += weight[died] * (x[:, these, died] - mean[:, these, sets.death_time])
+        if tied is not None:
+            residual[:, :, tied.place] -= risk_tied[:, None] * spared[:, these, tied.death_time]
+        by_row = np.zeros((*residual.shape[:2], sets.n))
+        by_row[:, :, sets.order] = residual
+        out[:, these] = grouping.sums(by_row)
     return out
 
 
@@ -835,15 +911,14 @@ def moments(sets: RiskSets, covariates: ArrayLike, coefficients: Array) -> Momen
         raise CoxInputError(f"covariates have shape {raw.shape}, expected ({sets.n}, {len(coefficients)})")
     centre = sets.weights @ raw / sets.weights.sum()
     x = raw - centre
-    ordered = np.ascontiguousarray(x[sets.order].T)[None]
-    unit = np.ones((1, len(coefficients)))
-    data = _Standardised(ordered, unit, unit, unit < 0, np.empty_like(ordered))
-    state = _evaluate(sets, data, _terms_of(sets, None), coefficients[None])
-    mass = np.add.reduceat(sets.weights[sets.deaths], sets.death_blocks)
-    a, b, q0, *_ = state.sums[:, 0]
+    data = _Data.of(sets, _rows_of(sets, x[None], is_scaled=False), _terms_of(sets, None))
+    state = _evaluate(sets, data, coefficients[None])
+    spared, spared_drift = np.zeros(sets.times), np.zeros((sets.times, len(coefficients)))
+    if state.tied is not None:
+        spared[state.tied.times], spared_drift[state.tied.times] = state.tied_sums[0, 0], state.spared_drift[0].T
     return Moments(
-        centre, x, np.exp(x @ coefficients), a, b, q0, (state.between(0, 1)[0] / mass).T, state.between(2, 3)[0].T,
-        state.between(3, 4)[0].T, state,
+        centre, x, np.exp(x @ coefficients), state.sums[0, 0], spared, state.sums[0, 1],
+        (state.weighted_mean[0] / sets.mass_of_time).T, state.drift[0].T, spared_drift, state,
     )  # fmt: skip
 
 
@@ -859,10 +934,6 @@ def summed_within(clusters: ArrayLike, by_row: Array) -> Array:
     return _Grouping.of(clusters, len(by_row)).sums(by_row)
 
 
-def _symmetric(matrix: Array) -> Array:
-    return (matrix + matrix.swapaxes(-1, -2)) / 2
-
-
 def _as_frequencies(frequencies: ArrayLike, n: int) -> IntArray:
     given = np.asarray(frequencies)
     if given.ndim != 2 or given.shape[1] != n:
@@ -872,12 +943,12 @@ def _as_frequencies(frequencies: ArrayLike, n: int) -> IntArray:
     return given.astype(np.int64)
 
 
-def _from_the_end(blocks: Array, bounds: IntArray) -> Array:
-    """(..., K) reversed cumulative sum over the event times of each stratum by itself (so strata do not eat each other's digits)."""
-    out = np.empty_like(blocks)
+def _from_the_end(blocks: Array, bounds: IntArray) -> None:
+    """Reversed cumulative sum of (..., K), in place, over the event times of each stratum by itself (so strata do not eat each
+    other's digits)."""
     for low, high in pairwise(bounds):
-        np.cumsum(blocks[..., low:high][..., ::-1], axis=-1, out=out[..., low:high][..., ::-1])
-    return out
+        backwards = blocks[..., low:high][..., ::-1]
+        np.cumsum(backwards, axis=-1, out=backwards)
 
 
 def _from_the_start(blocks: Array, bounds: IntArray) -> Array:
@@ -915,7 +986,9 @@ def _as_event(event: ArrayLike, n: int) -> NDArray[np.bool_]:
 
 def _labels(values: ArrayLike | None, n: int) -> tuple[NDArray[np.generic], IntArray]:
     """Sorted labels, and for each row its place among them; one label where there are none."""
-    given = np.zeros(n, dtype=np.int64) if values is None else np.asarray(values)
+    if values is None:
+        return np.zeros(1, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    given = np.asarray(values)
     if given.shape != (n,):
         raise CoxInputError(f"{n} rows, but strata or clusters have shape {given.shape}")
     labels, codes = np.unique(given, return_inverse=True)
