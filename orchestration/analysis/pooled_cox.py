@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orchestration.analysis import cox
+from orchestration.analysis.penalised_cox import fit_many_penalised
 from orchestration.analysis.pooling import PoolingError, pool
 
 PARTIAL_LIKELIHOOD, FIRTH = "partial likelihood", "Firth"
@@ -137,7 +138,10 @@ def fit_each(
 
     Raises `CoxError` when one of them cannot be fitted: a pooled estimate of the others would be of another population.
     """
-    fits = cox.fit_many(sets, covariates, terms=terms, clusters=clusters)
+    if penalised:
+        fits = fit_many_penalised(sets, covariates, terms, clusters)
+    else:
+        fits = cox.fit_many(sets, covariates, terms=terms, clusters=clusters)
     for number, problem in enumerate(fits.problems, start=1):
         if problem is not None:
             raise cox.CoxError(f"imputation {number}: {problem}") from problem

@@ -154,13 +154,25 @@ def test_a_covariate_that_is_the_same_for_all_is_left_out_and_named(
     assert np.isnan(full.loc["is_male", "estimate"]) and np.isfinite(full.loc["trust", "estimate"])
 
 
-def test_separation_is_reported_with_its_term(cohort: recidivism.OutcomeCohort, spec: Specification) -> None:
+def test_separation_is_reported_with_its_term_and_has_an_estimate_where_events_are_few(
+    cohort: recidivism.OutcomeCohort, spec: Specification
+) -> None:
+    """Without a penalty the full model has no maximum; with fewer than ten events for each term it is penalised, and has one."""
     perfect = replace(cohort, covariates=cohort.covariates.assign(partner=cohort.event.astype(float)))
-    rows = recidivism.estimates_of(perfect, recidivism.impute_cohort(perfect, spec, 1), spec)
+    rules = replace(spec.recidivism, raters=("client",), scales=("trust",))
+    penalised = replace(spec, recidivism=rules)
+    bare = replace(spec, recidivism=replace(rules, min_events_per_parameter=0.0))
+    imputed = recidivism.impute_cohort(perfect, spec, 1)
+    rows = recidivism.estimates_of(perfect, imputed, bare)
     full = rows[rows["adjustment"] == "full"]
     assert full["estimate"].isna().all()
     assert full["note"].str.contains("quasi-separation").all() and full["note"].str.contains("partner").all()
     assert rows.loc[rows["adjustment"] == "unadjusted", "estimate"].notna().all()
+    rows = recidivism.estimates_of(perfect, imputed, penalised)
+    full = rows[rows["adjustment"] == "full"]
+    assert full["estimate"].notna().all() and set(full["method"]) == {"Firth"}
+    assert full.loc[full["term"] == "partner", "estimate"].gt(3).all()
+    assert set(rows.loc[rows["adjustment"] == "unadjusted", "method"]) == {"partial likelihood"}
 
 
 def test_the_second_engine_agrees_and_a_wrong_coefficient_would_be_seen(
