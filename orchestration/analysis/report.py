@@ -146,6 +146,9 @@ def render_report(fit_dir: Path, version_manifest: Mapping[str, Any], out: Path,
             estimate_table(tables["estimates"], outcome, label, source) for outcome, label in outcomes.items()
         ],
         covariate_table=covariate_table(tables["estimates"], spec, outcomes, source),
+        process_table=process_table(tables["process_estimates"], outcomes, source),
+        performance_table=performance_table(tables["performance"], outcomes, source),
+        proportionality=proportionality(tables["proportional_hazards"], spec),
         risk_table=risk_table(tables["absolute_risk"], outcomes, source),
         benchmark_picture=benchmark_picture(tables["benchmark"], real),
         benchmark_table=benchmark_table(tables["benchmark"], real),
@@ -483,6 +486,83 @@ def covariate_table(estimates: pd.DataFrame, spec: Specification, outcomes: Mapp
         headers=["Term", *outcomes.values()],
         rows=rows,
         note=what,
+    )
+
+
+PROCESS_LABELS = {
+    "counting_process": "detention taken out of the calendar",
+    "detention_ignored": "detention ignored",
+    "time_varying": "Trust as last rated",
+    "andersen_gill": "all offences, Andersen–Gill",
+    "pwp_total_time": "all offences, by number, since the origin",
+    "pwp_gap_time": "all offences, by number, since the one before",
+    "at_risk_to_event": "at liberty → reoffended",
+    "at_risk_to_detained": "at liberty → detained",
+    "detained_to_at_risk": "detained → at liberty",
+}
+MEASURE_LABELS = {
+    "concordance": "Concordance",
+    "calibration_slope": "Calibration slope",
+    "auc": "Area under the curve",
+    "brier": "Brier score",
+}
+
+
+def process_table(estimates: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Table:
+    """Trust as the client rated it in every other way to count time, detention and offences."""
+    own = estimates[
+        (estimates["term"] == "trust")
+        & (estimates["rater"] == "client")
+        & estimates["process"].isin(list(PROCESS_LABELS))
+    ]
+    rows = []
+    for row in records(own):
+        outcome = outcomes.get(row["outcome_id"], str(row["outcome_id"]).replace("_", " ").capitalize())
+        name = f"{outcome}: {PROCESS_LABELS[row['process']]}, {ADJUSTMENT_LABELS.get(row['adjustment'], row['adjustment'])}"
+        is_shown = may_show_model(row, estimates, source)
+        numbers = (
+            [f"{np.exp(row['estimate']):.2f}", ratio_interval(row), p_text(row["p_value"])]
+            if is_shown
+            else ["not shown", "", ""]
+        )
+        rows.append([name, source.count(int(row["n"])), source.count(int(row["events"])), *numbers])
+    return Table(
+        caption="Trust, client-rated, when time, detention and offences are counted otherwise",
+        headers=["Outcome, way of counting, model", "n", "events", "hazard ratio", "95 % interval", "p"],
+        rows=rows,
+        note="Patterns, competing events, restricted means, states, calibration and E-values are tables of the fit.",
+    )
+
+
+def performance_table(rows: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Table:
+    """How well the models predict, as they look and after what is optimism; only where events are not few."""
+    shown = rows[
+        (rows["events"] >= source.threshold)
+        & (rows["n"] - rows["events"] >= source.threshold)
+        & rows["apparent"].notna()
+    ]
+    return Table(
+        caption="How well the Trust models predict: apparent, and corrected for optimism by resampling officers",
+        headers=["Outcome, model", "measure", "apparent", "corrected"],
+        rows=[
+            [
+                f"{outcomes.get(row['outcome_id'], row['outcome_id'])}, {ADJUSTMENT_LABELS.get(str(row['model_id']).rsplit('.', 1)[-1], '')}",
+                MEASURE_LABELS[row["measure"]] + ("" if is_missing(row["months"]) else f", {int(row['months'])} months"),
+                f"{row['apparent']:.2f}", f"{row['corrected']:.2f}",
+            ]
+            for row in records(shown)
+        ],
+        note="Prediction is no aim of the study: nothing here may be used to decide about a person.",
+    )  # fmt: skip
+
+
+def proportionality(tests: pd.DataFrame, spec: Specification) -> str:
+    """How many terms were tested and how many have no single hazard ratio, in words."""
+    tested = tests[tests["p_value"].notna() & (tests["term"] != "GLOBAL")]
+    failed = int((tested["p_value"] < spec.recidivism.proportional_level).sum())
+    return (
+        f"Proportional hazards were tested for {len(tested):,} terms; {failed:,} are below {spec.recidivism.proportional_level:g} and have no "
+        f"single hazard ratio (about {len(tested) * spec.recidivism.proportional_level:.0f} would be by chance)."
     )
 
 
