@@ -636,6 +636,47 @@ def reproduce(version: str, as_json: bool) -> None:
     _leave(0 if made.is_same else 1)
 
 
+@main.command()
+@click.option("--version", default="current", show_default=True, help="A version by its id or the beginning of it.")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def multiverse(version: str, as_json: bool) -> None:
+    """Fit every outcome definition x scale x rater x adjustment: one table, one picture, and what a correction leaves."""
+    from orchestration.analysis.fit import fit_id
+    from orchestration.analysis.inputs import MODEL_TABLES, read_inputs
+    from orchestration.analysis.multiverse import multiverse as fit_all
+    from orchestration.analysis.multiverse import write_multiverse
+    from orchestration.analysis.specification import read_specification
+    from orchestration.files import folder_by_rename
+    from orchestration.home import home_settings, readings
+    from orchestration.terminal import progress_on_terminal
+    from orchestration.warehouse.versions import fingerprint, named_version, verify
+
+    settings = home_settings()
+    readings(settings)
+    chosen = named_version(settings, version)
+    verify(chosen)
+    spec = read_specification().with_imputations(settings.imputations)
+    folder = settings.home_path / "multiverse" / fit_id(fingerprint(chosen, MODEL_TABLES), spec, settings.seed)
+    with progress_on_terminal(is_quiet=as_json) as progress:
+        found = fit_all(read_inputs(chosen.folder), spec, settings.seed, progress)
+    said = {"version_id": chosen.version_id, "simulated": chosen.manifest["simulated"]}
+    with folder_by_rename(folder) as aside:
+        whole = write_multiverse(found, spec, aside, said)
+    if as_json:
+        _json({**whole, "folder": str(folder)})
+        return
+    label = "  SIMULATED" if whole["simulated"] else ""
+    click.echo(
+        f"{whole['models']} models of version {chosen.version_id}: {whole['tests']} tests, {whole['refused']} refused{label}"
+    )
+    click.echo(
+        f"below .05: {whole['below_5_percent']}; by Holm {whole['below_5_percent_holm']}, "
+        f"by Benjamini-Hochberg {whole['below_5_percent_benjamini_hochberg']}"
+    )
+    click.echo(str(folder / "multiverse.png"))
+
+
 @main.command("known-on")
 @click.argument("day", type=click.DateTime(["%Y-%m-%d"]))
 @_plainly

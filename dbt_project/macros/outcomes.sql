@@ -19,3 +19,13 @@
         else error('an outcome definition has a level that nobody computes')
     end
 {%- endmacro %}
+
+
+{# The day on which an offence counts as an event, by the date basis of an outcome definition. #}
+{% macro counts_on(offence, outcome) -%}
+    case {{ outcome }}.date_basis
+        when 'offence' then {{ offence }}.offence_on
+        when 'registration' then {{ offence }}.registered_on
+        else error('an outcome definition has a date basis that nobody computes')
+    end
+{%- endmacro %}

@@ -1,7 +1,7 @@
 -- depends_on: {{ ref("cohort_flow") }}, {{ ref("followup_interval") }}, {{ ref("alliance_change") }}
 -- depends_on: {{ ref("alliance_score") }}, {{ ref("supervision_spell") }}, {{ ref("wave") }}, {{ ref("detention") }}
 -- depends_on: {{ ref("alliance_item") }}, {{ ref("alliance_pattern_agreement") }}, {{ ref("landmark_missing") }}
--- depends_on: {{ ref("officer_change") }}, {{ ref("scale_reliability") }}
+-- depends_on: {{ ref("followup_event") }}, {{ ref("officer_change") }}, {{ ref("scale_reliability") }}
 -- What is published counts days from index start; an exact date would name a person.
 select
     table_name,

@@ -208,6 +208,56 @@ def forest(
     return _drawn(draw, stamp)
 
 
+def specification_curve(rows: pd.DataFrame, stamp: Stamp) -> bytes:
+    """Hazard ratios of every model from low to high with 95 % intervals, and below each what it was made of: outcome, scale,
+    rater, adjustment. Dark where the p-value corrected by Holm is below .05. Rows: as `multiverse.COLUMNS`.
+    """
+
+    def draw() -> Figure:
+        import matplotlib.pyplot as plt
+        from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+        ordered = rows.sort_values(["estimate", "model_id"], kind="stable").reset_index(drop=True)
+        choices = [
+            (name, value)
+            for name in ("outcome_id", "scale", "rater", "adjustment")
+            for value in dict.fromkeys(rows[name].astype(str))
+        ]
+        figure, (above, below) = plt.subplots(
+            2,
+            1,
+            figsize=(9.2, 4.2 + 0.17 * len(choices)),
+            sharex=True,
+            height_ratios=[3.4, max(0.17 * len(choices), 0.5)],
+        )
+        x = np.arange(len(ordered))
+        ratio, low, high = (
+            np.exp(ordered[name].to_numpy(dtype=float)) for name in ("estimate", "conf_low", "conf_high")
+        )
+        is_left = (ordered["p_holm"] < 0.05).to_numpy(dtype=bool)
+        above.axhline(1, color="#5b6168", linewidth=1)
+        for mask, colour, label in ((~is_left, GREY, "not below .05 by Holm"), (is_left, BLUE, "below .05 by Holm")):
+            above.vlines(x[mask], low[mask], high[mask], color=colour, linewidth=0.8, alpha=0.7)
+            above.plot(x[mask], ratio[mask], ".", color=colour, markersize=4, label=label)
+        above.set_yscale("log")
+        above.yaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.33, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10]))
+        above.yaxis.set_minor_locator(NullLocator())
+        above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        above.set_ylabel("hazard ratio for one point more")
+        above.legend(loc="upper left", fontsize=9)
+        for y, (name, value) in enumerate(choices):
+            hit = x[(ordered[name].astype(str) == value).to_numpy()]
+            below.plot(hit, np.full(len(hit), y), "|", color=INK, markersize=5)
+        below.set_yticks(range(len(choices)), [value.replace("_", " ") for _, value in choices], fontsize=7.5)
+        below.set_ylim(len(choices) - 0.5, -0.5)
+        below.set_xticks([])
+        below.set_xlabel("models, by hazard ratio")
+        figure.subplots_adjust(left=0.235, right=0.985, top=0.98, bottom=0.07, hspace=0.03)
+        return figure
+
+    return _drawn(draw, stamp)
+
+
 def benchmark(rows: pd.DataFrame, stamp: Stamp) -> bytes:
     """Published intervals as grey bands, ours as points: they must cover each other. Rows: term, published and computed low, ratio, high."""
 

@@ -13,10 +13,9 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from orchestration.analysis import benchmark, recidivism
+from orchestration.analysis import benchmark, outcome, recidivism
 from orchestration.analysis.determinants import determinants
 from orchestration.analysis.development import change_patterns, wave_means
 from orchestration.analysis.inputs import Inputs
@@ -37,12 +36,22 @@ class FitResult:
     """One frame for each table of a fit. `imputed` has a row per person and stays inside the zone."""
 
     estimates: pd.DataFrame
+    process_estimates: pd.DataFrame
+    proportional_hazards: pd.DataFrame
     wave_means: pd.DataFrame
     change_patterns: pd.DataFrame
     determinants: pd.DataFrame
     survival_curves: pd.DataFrame
     log_rank: pd.DataFrame
     absolute_risk: pd.DataFrame
+    cumulative_incidence: pd.DataFrame
+    restricted_mean: pd.DataFrame
+    state_occupation: pd.DataFrame
+    event_counts: pd.DataFrame
+    risk_by_level: pd.DataFrame
+    calibration: pd.DataFrame
+    performance: pd.DataFrame
+    e_values: pd.DataFrame
     benchmark: pd.DataFrame
     engine_agreement: pd.DataFrame
     cohort_flow: pd.DataFrame
@@ -84,10 +93,13 @@ def run_fit(
     root = spec.seed if seed is None else seed
     inputs = inputs.in_order()
     outcomes = recidivism.modelled_outcomes(inputs.outcome_definition, spec)
-    cohorts = [recidivism.outcome_cohort(inputs.analysis_cohort, outcome, spec) for outcome in outcomes]
+    cohorts = [recidivism.outcome_cohort(inputs.analysis_cohort, name, spec) for name in outcomes]
     cohorts = [cohort for cohort in cohorts if cohort.n]
-    q3_models = len(spec.recidivism.scales) * len(spec.recidivism.adjustments)
-    total = 3 + len(spec.determinants.rules) * len(spec.determinants.scales) * 2 + len(cohorts) * (q3_models + 3)
+    total = (
+        3
+        + len(spec.determinants.rules) * len(spec.determinants.scales) * 2
+        + len(cohorts) * (len(recidivism.models(spec)) + outcome.STEPS_BESIDE_MODELS)
+    )
     tell = _Counter(progress, total)
 
     means = wave_means(inputs.alliance_score, inputs.dyad, spec.confidence)
@@ -102,32 +114,14 @@ def run_fit(
         else _no_benchmark()
     )
     tell("benchmark")
-    parts: dict[str, list[pd.DataFrame]] = {
-        name: [] for name in ("estimates", "curves", "log_rank", "risks", "agreement", "imputed")
-    }
-    for cohort in cohorts:
-        imputed = recidivism.impute_cohort(cohort, spec, np.random.SeedSequence([root, *cohort.outcome_id.encode()]))
-        tell(f"imputation {cohort.outcome_id}")
-        parts["estimates"].append(recidivism.estimates_of(cohort, imputed, spec, lambda: tell("Cox models")))
-        parts["agreement"].append(recidivism.second_engine(cohort, imputed, spec))
-        tell(f"second engine {cohort.outcome_id}")
-        parts["curves"].append(recidivism.survival_curves(cohort, spec))
-        parts["log_rank"].append(recidivism.log_rank(cohort, spec))
-        parts["risks"].append(recidivism.absolute_risks(cohort, spec))
-        parts["imputed"].append(_kept(cohort, imputed))
-        tell(f"survival curves {cohort.outcome_id}")
+    found = [outcome.tables_of(cohort, inputs, spec, root, tell) for cohort in cohorts]
     return FitResult(
-        estimates=_stacked(parts["estimates"], recidivism.ESTIMATE_COLUMNS),
+        **{name: outcome.stacked([tables[name] for tables in found], name) for name in outcome.COLUMNS},
         wave_means=means,
         change_patterns=patterns,
         determinants=q2,
-        survival_curves=_stacked(parts["curves"], recidivism.CURVE_COLUMNS),
-        log_rank=_stacked(parts["log_rank"], recidivism.LOG_RANK_COLUMNS),
-        absolute_risk=_stacked(parts["risks"], recidivism.RISK_COLUMNS),
         benchmark=compared,
-        engine_agreement=_stacked(parts["agreement"], recidivism.AGREEMENT_COLUMNS),
         cohort_flow=inputs.cohort_flow.sort_values(["outcome_id", "step"], kind="stable").reset_index(drop=True),
-        imputed=_stacked(parts["imputed"], ("outcome_id", "imputation", "client_id")),
         seed=root,
         imputations=spec.imputer.m,
     )
@@ -194,23 +188,6 @@ class _Counter:
         self._done += 1
         if self._progress is not None:
             self._progress(what, self._done, self._total)
-
-
-def _kept(cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame) -> pd.DataFrame:
-    """What is needed to do a fit again elsewhere: client, times, event, cluster and the imputed covariates."""
-    rows = imputed.index.to_numpy()
-    person = pd.DataFrame(
-        {
-            "outcome_id": cohort.outcome_id, "imputation": imputed["imputation"].to_numpy(), "client_id": cohort.client[rows],
-            "cluster": cohort.cluster[rows], "entry_days": cohort.entry[rows], "duration_days": cohort.duration[rows],
-            "event": cohort.event[rows],
-        }
-    )  # fmt: skip
-    return pd.concat([person, imputed.drop(columns="imputation").reset_index(drop=True)], axis=1)
-
-
-def _stacked(parts: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))
 
 
 def _no_benchmark() -> pd.DataFrame:

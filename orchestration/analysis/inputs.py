@@ -26,6 +26,8 @@ class Inputs:
     cohort_flow: pd.DataFrame
     covariate: pd.DataFrame
     dyad: pd.DataFrame
+    followup_event: pd.DataFrame
+    followup_interval: pd.DataFrame
     officer: pd.DataFrame
     outcome_definition: pd.DataFrame
 

@@ -1,12 +1,12 @@
-"""Q3: is the alliance related to recidivism? Cox models over imputed data, survival curves and absolute risks.
+"""Q3: is the alliance related to recidivism? The cohort of an outcome, its imputed data, and the grid of Cox models.
 
-Frames in, tidy frames out. The models are those of `models.yml`; the partial likelihood is `cox.py`'s, the curves are
-lifelines'.
+Frames in, tidy frames out. The models are those of `models.yml`, the partial likelihood is that of `cox.py`. Curves are in
+`group_curves.py`; time-varying scores, detention as a state and recurrent events each have a module of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,30 +14,15 @@ import pandas as pd
 
 from orchestration.analysis import cox
 from orchestration.analysis.imputation import CUMULATIVE_HAZARD, EVENT, impute, nelson_aalen
-from orchestration.analysis.inputs import DAYS_PER_MONTH
-from orchestration.analysis.pooling import PoolingError, pool
-from orchestration.analysis.specification import Specification
+from orchestration.analysis.pooled_cox import NUMBERS, DataSets, Rules, Sample, pooled_cox
+from orchestration.analysis.specification import Specification, states_of
 
 ESTIMATE_COLUMNS = (
-    "model_id", "outcome_id", "rater", "scale", "adjustment", "term", "estimate", "std_error", "conf_low", "conf_high",
-    "p_value", "n", "events", "imputations", "fraction_missing", "cluster", "clusters", "degrees_of_freedom", "estimate_min",
-    "estimate_max", "note",
+    "model_id", "outcome_id", "rater", "scale", "exposure", "adjustment", "term", "estimate", "std_error", "conf_low",
+    "conf_high", "p_value", "n", "events", "events_per_parameter", "method", "imputations", "fraction_missing", "cluster",
+    "clusters", "degrees_of_freedom", "estimate_min", "estimate_max", "note",
 )  # fmt: skip
 AGREEMENT_COLUMNS = ("model_id", "largest_coefficient_difference", "largest_error_difference", "agrees", "note")
-CURVE_COLUMNS = (
-    "outcome_id",
-    "grouping",
-    "group",
-    "month",
-    "n",
-    "at_risk",
-    "events",
-    "survival",
-    "conf_low",
-    "conf_high",
-)
-LOG_RANK_COLUMNS = ("outcome_id", "grouping", "n", "events", "groups", "statistic", "p_value", "note")
-RISK_COLUMNS = ("outcome_id", "months", "n", "events", "at_risk", "risk", "conf_low", "conf_high", "note")
 # lifelines also stops when half the Newton decrement is below `precision`: at 1e-14 the last step may still be 1e-7.
 _TIGHT = {"precision": 1e-20, "r_precision": 1e-20}
 TIMES = ("entry_days", "duration_days")
@@ -47,7 +32,8 @@ TIMES = ("entry_days", "duration_days")
 class OutcomeCohort:
     """Those who are followed up for one outcome definition: n rows of times, covariates (missing as NaN) and clusters.
 
-    `covariates` has the columns that are imputed, in a fixed order; `entry` and `duration` are days on the clock at risk.
+    `covariates` has the columns that are imputed, in a fixed order; `entry` and `duration` are days on the clock at risk;
+    `exit_reason` says how follow-up ended, as in `followup`.
     """
 
     outcome_id: str
@@ -55,6 +41,7 @@ class OutcomeCohort:
     entry: np.ndarray
     duration: np.ndarray
     event: np.ndarray
+    exit_reason: np.ndarray
     cluster: np.ndarray
     covariates: pd.DataFrame
 
@@ -97,13 +84,18 @@ def outcome_cohort(analysis_cohort: pd.DataFrame, outcome_id: str, spec: Specifi
         entry=rows["entry_days"].to_numpy(dtype=np.float64),
         duration=rows["duration_days"].to_numpy(dtype=np.float64),
         event=rows["event"].astype(bool).to_numpy(),
+        exit_reason=rows["exit_reason"].to_numpy(dtype=object),
         cluster=cluster.astype(str).to_numpy(),
         covariates=pd.DataFrame({**scores, **terms}),
     )
 
 
 def impute_cohort(cohort: OutcomeCohort, spec: Specification, seed: int | np.random.SeedSequence) -> pd.DataFrame:
-    """m data sets, stacked: `imputation`, then the covariates. The outcome is among the predictors, and taken out again."""
+    """m data sets, stacked: `imputation`, then the covariates, and the change since T1 where both scores are imputed.
+
+    The outcome is among the predictors, and taken out again. The change is the difference of the two imputed scores, not
+    imputed for itself, so that the three always agree (passive imputation; van Buuren 2018, section 6.4).
+    """
     outcome = pd.DataFrame(
         {
             EVENT: cohort.event.astype(float),
@@ -111,82 +103,83 @@ def impute_cohort(cohort: OutcomeCohort, spec: Specification, seed: int | np.ran
         }
     )
     stacked = impute(pd.concat([cohort.covariates, outcome], axis=1), spec.imputer, seed)
-    return stacked.drop(columns=[EVENT, CUMULATIVE_HAZARD])
+    changes = {name: stacked[later] - stacked[first] for name, (later, first) in states_of(spec.score_columns).items()}
+    return stacked.drop(columns=[EVENT, CUMULATIVE_HAZARD]).assign(**changes)
 
 
-def model_terms(spec: Specification, scale: str, adjustment: str) -> tuple[str, ...]:
-    """The score first, then the covariates of the adjustment."""
-    return (spec.recidivism.score(scale), *spec.recidivism.adjustments[adjustment])
+@dataclass(frozen=True)
+class Model:
+    """One model of the grid. `exposed` and `columns`: term of the estimates -> column of the imputed data, the alliance first."""
+
+    rater: str
+    scale: str
+    exposure: str
+    adjustment: str
+    exposed: Mapping[str, str]
+    columns: Mapping[str, str]
+
+    def named(self, outcome_id: str) -> str:
+        """The model_id; the exposure that is a single score goes without saying."""
+        parts = [outcome_id, self.rater, self.scale, self.exposure, self.adjustment]
+        return ".".join(part for part in parts if part != "score")
+
+
+def models(spec: Specification) -> list[Model]:
+    """The grid of `models.yml`: rater x scale x exposure x adjustment."""
+    rules = spec.recidivism
+    return [
+        Model(rater, scale, exposure, adjustment, exposed, {**exposed, **{term: term for term in terms}})
+        for rater in rules.raters
+        for scale in rules.scales
+        for exposure in rules.exposures
+        for exposed in (rules.exposed(rater, scale, exposure),)
+        for adjustment, terms in rules.adjustments.items()
+    ]
+
+
+def sample_of(cohort: OutcomeCohort, spec: Specification) -> Sample:
+    """What all models of an outcome share. Too few events for any of them: no risk sets."""
+    sets = cohort.risk_sets(spec.recidivism.ties) if cohort.events >= spec.recidivism.min_events else None
+    return Sample(sets, cohort.events, np.unique(cohort.cluster, return_inverse=True)[1].astype(np.int64))
+
+
+def rules_of(spec: Specification) -> Rules:
+    """The limits of `models.yml` below which a model is refused or penalised."""
+    return Rules(spec.recidivism.min_events, spec.recidivism.min_events_per_parameter)
 
 
 def estimates_of(
     cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification, each: Callable[[], None] | None = None
 ) -> pd.DataFrame:
-    """Tidy estimates (`ESTIMATE_COLUMNS`) of every scale x adjustment of one outcome. `each` is called after each model.
+    """Tidy estimates (`ESTIMATE_COLUMNS`) of every model of one outcome. `each` is called after each model.
 
     A hazard ratio is exp(estimate). A model that cannot be estimated keeps its rows, without numbers and with the reason.
     """
-    rules = spec.recidivism
-    sets = cohort.risk_sets(rules.ties) if cohort.events >= rules.min_events else None
-    data_sets = [frame for _, frame in imputed.groupby("imputation", sort=True)]
+    sample, data_sets, rules = sample_of(cohort, spec), DataSets.of(imputed), rules_of(spec)
     rows: list[dict[str, object]] = []
-    for scale in rules.scales:
-        for adjustment in rules.adjustments:
-            terms = model_terms(spec, scale, adjustment)
-            shared = {
-                "model_id": f"{cohort.outcome_id}.{rules.rater}.{scale}.{adjustment}", "outcome_id": cohort.outcome_id,
-                "rater": rules.rater, "scale": scale, "adjustment": adjustment, "n": cohort.n, "events": cohort.events,
-                "imputations": len(data_sets), "cluster": rules.cluster,
-                "clusters": len(np.unique(cohort.cluster)),
-            }  # fmt: skip
-            for term, numbers in _pooled_cox(cohort, sets, data_sets, terms, rules.min_events).items():
-                rows.append({**shared, "term": scale if term == terms[0] else term, **numbers})
-            if each is not None:
-                each()
-    frame = pd.DataFrame(rows).reindex(columns=list(ESTIMATE_COLUMNS))
-    columns = ["estimate", "std_error", "conf_low", "conf_high", "p_value", "fraction_missing", "degrees_of_freedom", "estimate_min", "estimate_max"]  # fmt: skip
-    return frame.astype(dict.fromkeys(columns, float)).astype({"note": object})
+    for model in models(spec):
+        shared = shared_by(cohort, model, spec, data_sets.m)
+        for term, numbers in pooled_cox(sample, data_sets, model.columns, rules).items():
+            rows.append({**shared, "term": term, **numbers})
+        if each is not None:
+            each()
+    return tidy(rows)
 
 
-def _pooled_cox(
-    cohort: OutcomeCohort,
-    sets: cox.RiskSets | None,
-    data_sets: list[pd.DataFrame],
-    terms: tuple[str, ...],
-    min_events: int,
-) -> dict[str, dict[str, object]]:
-    if sets is None:
-        return _not_estimable(terms, f"{cohort.events} events, fewer than {min_events}")
-    constant = tuple(term for term in terms if all(frame[term].nunique() < 2 for frame in data_sets))
-    kept = tuple(term for term in terms if term not in constant)
-    if terms[0] in constant:
-        return _not_estimable(terms, f"{terms[0]} is the same for everybody")
-    estimates, variances = [], []
-    cluster = np.unique(cohort.cluster, return_inverse=True)[1]
-    for number, frame in enumerate(data_sets, start=1):
-        try:
-            fit = cox.fit_on(sets, frame[list(kept)].to_numpy(), terms=kept, clusters=cluster)
-        except cox.CoxError as error:
-            return _not_estimable(terms, f"imputation {number}: {error}")
-        estimates.append(fit.coefficients)
-        variances.append(np.diag(fit.variance))
-    try:
-        pooled = pool(estimates, variances, complete_df=cohort.events - len(kept))
-    except PoolingError as error:
-        return _not_estimable(terms, str(error))
-    return _not_estimable(constant, "the same for everybody, so left out of the model") | {
-        term: {
-            "estimate": pooled.estimate[j], "std_error": pooled.std_error[j], "conf_low": pooled.conf_low[j],
-            "conf_high": pooled.conf_high[j], "p_value": pooled.p_value[j], "fraction_missing": pooled.fraction_missing[j],
-            "degrees_of_freedom": pooled.degrees_of_freedom[j], "estimate_min": pooled.lowest[j],
-            "estimate_max": pooled.highest[j], "note": None,
-        }
-        for j, term in enumerate(kept)
+def shared_by(cohort: OutcomeCohort, model: Model, spec: Specification, imputations: int) -> dict[str, object]:
+    """What every term of a model says of itself in the estimates."""
+    return {
+        "model_id": model.named(cohort.outcome_id), "outcome_id": cohort.outcome_id, "rater": model.rater,
+        "scale": model.scale, "exposure": model.exposure, "adjustment": model.adjustment, "n": cohort.n,
+        "events": cohort.events, "imputations": imputations, "cluster": spec.recidivism.cluster,
+        "clusters": len(np.unique(cohort.cluster)),
     }  # fmt: skip
 
 
-def _not_estimable(terms: tuple[str, ...], reason: str) -> dict[str, dict[str, object]]:
-    return {term: {"note": f"not estimable: {reason}"} for term in terms}
+def tidy(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Rows of estimates as a frame with `ESTIMATE_COLUMNS`."""
+    frame = pd.DataFrame(rows).reindex(columns=list(ESTIMATE_COLUMNS))
+    return frame.astype(dict.fromkeys(NUMBERS, float)).astype({"note": object, "method": object})
 
 
 def second_engine(
@@ -203,139 +196,34 @@ def second_engine(
     rules = spec.recidivism
     first = imputed[imputed["imputation"] == 1].drop(columns="imputation").reset_index(drop=True)
     rows = []
-    for scale in rules.scales:
-        for adjustment in rules.adjustments:
-            kept = [term for term in model_terms(spec, scale, adjustment) if first[term].nunique() > 1]
-            row: dict[str, object] = {"model_id": f"{cohort.outcome_id}.{rules.rater}.{scale}.{adjustment}"}
-            if cohort.events < rules.min_events or not kept:
-                rows.append(
-                    {**row, "agrees": None, "note": f"not estimable: {cohort.events} events, {len(kept)} terms"}
-                )
-                continue
-            try:
-                ours = cox.fit_on(cohort.risk_sets("efron"), first[kept].to_numpy(), terms=tuple(kept))
-            except cox.CoxError as error:
-                rows.append({**row, "agrees": None, "note": f"not estimable: {error}"})
-                continue
-            frame = first[kept].assign(**{TIMES[1]: cohort.duration, EVENT: cohort.event.astype(float)})
-            entry = None
-            if (cohort.entry > 0).any():
-                frame, entry = frame.assign(**{TIMES[0]: cohort.entry}), TIMES[0]
-            try:
-                theirs = CoxPHFitter().fit(frame, TIMES[1], EVENT, entry_col=entry, fit_options=_TIGHT)
-            except ConvergenceError:
-                rows.append({**row, "agrees": False, "note": "the second engine did not converge"})
-                continue
-            coefficients, errors = theirs.params_[kept].to_numpy(), theirs.standard_errors_[kept].to_numpy()
-            by_coefficient = np.abs(ours.coefficients - coefficients) / np.maximum(np.abs(coefficients), errors)
-            by_error = np.abs(ours.model_std_errors / errors - 1)
-            row |= {
-                "largest_coefficient_difference": float(by_coefficient.max()),
-                "largest_error_difference": float(by_error.max()),
-                "agrees": bool(max(by_coefficient.max(), by_error.max()) <= tolerance),
-                "note": None,
-            }
-            rows.append(row)
-    return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS)).astype({"agrees": "boolean", "note": object})
-
-
-def grouped_by_score(cohort: OutcomeCohort, spec: Specification) -> np.ndarray:
-    """(n,) group of the observed score by its quantiles (tertiles for three groups), `not_rated` where it is missing.
-
-    Equal scores are in the same group, so that groups may differ in size.
-    """
-    rules = spec.recidivism
-    score = cohort.covariates[rules.score(rules.grouped_scale)].to_numpy()
-    is_rated = ~np.isnan(score)
-    group = np.full(cohort.n, "not_rated", dtype=object)
-    if is_rated.any():
-        cuts = np.quantile(score[is_rated], np.arange(1, len(rules.groups)) / len(rules.groups))
-        group[is_rated] = np.array(rules.groups, dtype=object)[np.searchsorted(cuts, score[is_rated], side="left")]
-    return group
-
-
-def survival_curves(cohort: OutcomeCohort, spec: Specification) -> pd.DataFrame:
-    """Kaplan-Meier at whole months on the clock at risk, of everybody and by group of the score.
-
-    One row per grouping x group x month while somebody is at risk: n, at_risk and events (both so far), survival,
-    conf_low, conf_high (95 %, log-log). Months, not event times: a curve with a step for each person names persons.
-    """
-    groups = grouped_by_score(cohort, spec)
-    parts = [("all", "all", np.ones(cohort.n, dtype=bool))]
-    parts += [
-        (f"{spec.recidivism.grouped_scale}_group", name, groups == name)
-        for name in (*spec.recidivism.groups, "not_rated")
-    ]
-    rows = []
-    for grouping, name, mask in parts:
-        if not mask.any():
+    for model in models(spec):
+        kept = [column for column in model.columns.values() if first[column].nunique() > 1]
+        row: dict[str, object] = {"model_id": model.named(cohort.outcome_id)}
+        if cohort.events < rules.min_events or not kept:
+            rows.append({**row, "agrees": None, "note": f"not estimable: {cohort.events} events, {len(kept)} terms"})
             continue
-        grid = DAYS_PER_MONTH * np.arange(int(cohort.duration[mask].max() // DAYS_PER_MONTH) + 1)
-        for month, point in enumerate(_kaplan_meier(cohort, mask, grid)):
-            rows.append({"outcome_id": cohort.outcome_id, "grouping": grouping, "group": name, "month": month, **point})
-    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
-
-
-def absolute_risks(cohort: OutcomeCohort, spec: Specification) -> pd.DataFrame:
-    """Kaplan-Meier risk (share with an event) at the months asked for, with n, events so far, at_risk and a 95 % interval.
-
-    Where nobody is followed that long there is no number, but a note.
-    """
-    rows = []
-    for months in spec.recidivism.risk_months:
-        days = round(months * DAYS_PER_MONTH)
-        (point,) = _kaplan_meier(cohort, np.ones(cohort.n, dtype=bool), np.array([float(days)]))
-        row = {
-            "outcome_id": cohort.outcome_id, "months": months, "n": point["n"], "events": point["events"], "at_risk": point["at_risk"],
-            "risk": 1 - point["survival"], "conf_low": 1 - point["conf_high"], "conf_high": 1 - point["conf_low"], "note": None,
-        }  # fmt: skip
-        if point["at_risk"] == 0:
-            row |= {
-                "risk": np.nan,
-                "conf_low": np.nan,
-                "conf_high": np.nan,
-                "note": "not estimable: nobody is followed that long",
-            }
-        rows.append(row)
-    return pd.DataFrame(rows, columns=list(RISK_COLUMNS)).astype({"note": object})
-
-
-def log_rank(cohort: OutcomeCohort, spec: Specification) -> pd.DataFrame:
-    """Log-rank test over the groups of the score, those not rated left out: statistic, degrees_of_freedom, p_value."""
-    from lifelines.statistics import multivariate_logrank_test
-
-    groups = grouped_by_score(cohort, spec)
-    rated = groups != "not_rated"
-    present = np.unique(groups[rated])
-    row: dict[str, object] = {
-        "outcome_id": cohort.outcome_id, "grouping": f"{spec.recidivism.grouped_scale}_group", "n": int(rated.sum()),
-        "events": int(cohort.event[rated].sum()), "groups": len(present), "statistic": np.nan, "p_value": np.nan, "note": None,
-    }  # fmt: skip
-    if len(present) < 2 or not row["events"] or (cohort.entry > 0).any():
-        row["note"] = "not estimable: fewer than two groups, no events, or late entry"
-    else:
-        test = multivariate_logrank_test(cohort.duration[rated], groups[rated], cohort.event[rated])
-        row |= {"statistic": float(test.test_statistic), "p_value": float(test.p_value)}
-    return pd.DataFrame([row], columns=list(LOG_RANK_COLUMNS)).astype({"note": object})
-
-
-def _kaplan_meier(cohort: OutcomeCohort, mask: np.ndarray, grid: np.ndarray) -> list[dict[str, float]]:
-    from lifelines import KaplanMeierFitter
-
-    duration, event, entry = cohort.duration[mask], cohort.event[mask], cohort.entry[mask]
-    fitter = KaplanMeierFitter().fit(duration, event, entry=entry if (entry > 0).any() else None)
-    timeline = fitter.survival_function_.index.to_numpy()
-    at = np.searchsorted(timeline, grid, side="right") - 1
-    survival = fitter.survival_function_.to_numpy()[at, 0]
-    interval = fitter.confidence_interval_.to_numpy()[at]
-    return [
-        {
-            "n": int(mask.sum()),
-            "at_risk": int(((duration >= day) & (entry <= day)).sum()),
-            "events": int((event & (duration <= day)).sum()),
-            "survival": float(survival[i]),
-            "conf_low": float(np.nan_to_num(interval[i, 0], nan=1.0)),
-            "conf_high": float(np.nan_to_num(interval[i, 1], nan=1.0)),
+        try:
+            ours = cox.fit_on(cohort.risk_sets("efron"), first[kept].to_numpy(), terms=tuple(kept))
+        except cox.CoxError as error:
+            rows.append({**row, "agrees": None, "note": f"not estimable: {error}"})
+            continue
+        frame = first[kept].assign(**{TIMES[1]: cohort.duration, EVENT: cohort.event.astype(float)})
+        entry = None
+        if (cohort.entry > 0).any():
+            frame, entry = frame.assign(**{TIMES[0]: cohort.entry}), TIMES[0]
+        try:
+            theirs = CoxPHFitter().fit(frame, TIMES[1], EVENT, entry_col=entry, fit_options=_TIGHT)
+        except ConvergenceError:
+            rows.append({**row, "agrees": False, "note": "the second engine did not converge"})
+            continue
+        coefficients, errors = theirs.params_[kept].to_numpy(), theirs.standard_errors_[kept].to_numpy()
+        by_coefficient = np.abs(ours.coefficients - coefficients) / np.maximum(np.abs(coefficients), errors)
+        by_error = np.abs(ours.model_std_errors / errors - 1)
+        row |= {
+            "largest_coefficient_difference": float(by_coefficient.max()),
+            "largest_error_difference": float(by_error.max()),
+            "agrees": bool(max(by_coefficient.max(), by_error.max()) <= tolerance),
+            "note": None,
         }
-        for i, day in enumerate(grid)
-    ]
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS)).astype({"agrees": "boolean", "note": object})

@@ -32,7 +32,12 @@ SCALE_LABELS = {
     "goals_restrictions": "Goals & restrictions",
     "reactance": "Reactance",
 }
-ADJUSTMENT_LABELS = {"unadjusted": "unadjusted", "criminal_history": "+ criminal history", "full": "+ all covariates"}
+ADJUSTMENT_LABELS = {
+    "unadjusted": "unadjusted",
+    "criminal_history": "+ criminal history",
+    "full": "+ all covariates",
+    "risk_level": "+ all, risk level instead of history",
+}
 STEP_LABELS = {
     "supervised_in_enrolment_window": "Supervision started in the enrolment window",
     "rated_at_t1": "Alliance rated at T1, by either rater",
@@ -141,6 +146,9 @@ def render_report(fit_dir: Path, version_manifest: Mapping[str, Any], out: Path,
             estimate_table(tables["estimates"], outcome, label, source) for outcome, label in outcomes.items()
         ],
         covariate_table=covariate_table(tables["estimates"], spec, outcomes, source),
+        process_table=process_table(tables["process_estimates"], outcomes, source),
+        performance_table=performance_table(tables["performance"], outcomes, source),
+        proportionality=proportionality(tables["proportional_hazards"], spec),
         risk_table=risk_table(tables["absolute_risk"], outcomes, source),
         benchmark_picture=benchmark_picture(tables["benchmark"], real),
         benchmark_table=benchmark_table(tables["benchmark"], real),
@@ -332,12 +340,17 @@ def determinant_table(rows: pd.DataFrame, spec: Specification, source: Source) -
     )
 
 
+def of_drawn_groups(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the groups that curves are drawn of: tertiles of Trust as the client rated it."""
+    return rows[(rows["grouping"] == "tertile") & (rows["rater"] == "client") & (rows["scale"] == "trust")]
+
+
 def survival_picture(
     curves: pd.DataFrame, tests: pd.DataFrame, outcomes: Mapping[str, str], source: Source
 ) -> Picture | None:
     """Kaplan-Meier by group of the score, drawn as coarsely as `coarse_curve` asks."""
     groups = ["low", "middle", "high"]
-    part = curves[curves["grouping"].str.endswith("_group")]
+    part = of_drawn_groups(curves)
     coarse = [coarse_curve(group, source.threshold) for _, group in part.groupby(["outcome_id", "group"], sort=False)]
     points = pd.concat(coarse) if coarse else part
     points = points[points["group"].isin(groups)]
@@ -349,7 +362,7 @@ def survival_picture(
     )
     what = "; ".join(
         f"{outcomes[row['outcome_id']]}: n = {source.count(int(row['n']))}, {source.count(int(row['events']))} events"
-        for row in records(tests)
+        for row in records(of_drawn_groups(tests))
     )
     png = figures.survival(points, at_risk, dict(outcomes), groups, source.stamp(what))
     return Picture(
@@ -366,7 +379,7 @@ def log_rank_table(tests: pd.DataFrame, outcomes: Mapping[str, str], source: Sou
     rows = [
         [outcomes.get(row["outcome_id"], row["outcome_id"]), source.count(int(row["n"])), source.count(int(row["events"])),
          "–" if is_missing(row["p_value"]) else f"{row['statistic']:.2f}", "–" if is_missing(row["p_value"]) else p_text(row["p_value"])]
-        for row in records(tests)
+        for row in records(of_drawn_groups(tests))
     ]  # fmt: skip
     return Table("Log-rank test of the Trust tertiles", ["Outcome", "n", "events", "chi-square", "p"], rows)
 
@@ -379,7 +392,7 @@ def may_show_model(row: Record, estimates: pd.DataFrame, source: Source) -> bool
 
 def alliance_rows(estimates: pd.DataFrame, source: Source) -> pd.DataFrame:
     """The row of the scale itself in each model that may be shown."""
-    own = estimates[estimates["term"] == estimates["scale"]]
+    own = estimates[(estimates["term"] == estimates["scale"]) & (estimates["rater"] == "client")]
     keep = [may_show_model(row, estimates, source) for row in records(own)]
     return own[keep]
 
@@ -407,7 +420,11 @@ def forest_picture(estimates: pd.DataFrame, outcomes: Mapping[str, str], source:
 def estimate_table(estimates: pd.DataFrame, outcome: str, label: str, source: Source) -> Table:
     """The scale's hazard ratio in each model of one outcome, with what imputation cost it."""
     rows = []
-    own = estimates[(estimates["term"] == estimates["scale"]) & (estimates["outcome_id"] == outcome)]
+    own = estimates[
+        (estimates["term"] == estimates["scale"])
+        & (estimates["outcome_id"] == outcome)
+        & (estimates["rater"] == "client")
+    ]
     for row in records(own):
         name = f"{SCALE_LABELS.get(row['scale'], row['scale'])}, {ADJUSTMENT_LABELS.get(row['adjustment'], row['adjustment'])}"
         sizes = [source.count(int(row["n"])), source.count(int(row["events"]))]
@@ -444,8 +461,9 @@ def estimate_table(estimates: pd.DataFrame, outcome: str, label: str, source: So
 def covariate_table(estimates: pd.DataFrame, spec: Specification, outcomes: Mapping[str, str], source: Source) -> Table:
     """All terms of the model with most covariates, for the scale that curves are drawn for."""
     scale = spec.recidivism.grouped_scale
-    adjustment = list(dict.fromkeys(estimates["adjustment"]))[-1] if len(estimates) else ""
-    part = estimates[(estimates["scale"] == scale) & (estimates["adjustment"] == adjustment)]
+    adjustment = max(spec.recidivism.adjustments, key=lambda name: len(spec.recidivism.adjustments[name]))
+    is_drawn = (estimates["rater"] == "client") & (estimates["exposure"] == "score")
+    part = estimates[is_drawn & (estimates["scale"] == scale) & (estimates["adjustment"] == adjustment)]
     rows = []
     for term in dict.fromkeys(part["term"]):
         cells = []
@@ -471,6 +489,83 @@ def covariate_table(estimates: pd.DataFrame, spec: Specification, outcomes: Mapp
     )
 
 
+PROCESS_LABELS = {
+    "counting_process": "detention taken out of the calendar",
+    "detention_ignored": "detention ignored",
+    "time_varying": "Trust as last rated",
+    "andersen_gill": "all offences, Andersen–Gill",
+    "pwp_total_time": "all offences, by number, since the origin",
+    "pwp_gap_time": "all offences, by number, since the one before",
+    "at_risk_to_event": "at liberty → reoffended",
+    "at_risk_to_detained": "at liberty → detained",
+    "detained_to_at_risk": "detained → at liberty",
+}
+MEASURE_LABELS = {
+    "concordance": "Concordance",
+    "calibration_slope": "Calibration slope",
+    "auc": "Area under the curve",
+    "brier": "Brier score",
+}
+
+
+def process_table(estimates: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Table:
+    """Trust as the client rated it in every other way to count time, detention and offences."""
+    own = estimates[
+        (estimates["term"] == "trust")
+        & (estimates["rater"] == "client")
+        & estimates["process"].isin(list(PROCESS_LABELS))
+    ]
+    rows = []
+    for row in records(own):
+        outcome = outcomes.get(row["outcome_id"], str(row["outcome_id"]).replace("_", " ").capitalize())
+        name = f"{outcome}: {PROCESS_LABELS[row['process']]}, {ADJUSTMENT_LABELS.get(row['adjustment'], row['adjustment'])}"
+        is_shown = may_show_model(row, estimates, source)
+        numbers = (
+            [f"{np.exp(row['estimate']):.2f}", ratio_interval(row), p_text(row["p_value"])]
+            if is_shown
+            else ["not shown", "", ""]
+        )
+        rows.append([name, source.count(int(row["n"])), source.count(int(row["events"])), *numbers])
+    return Table(
+        caption="Trust, client-rated, when time, detention and offences are counted otherwise",
+        headers=["Outcome, way of counting, model", "n", "events", "hazard ratio", "95 % interval", "p"],
+        rows=rows,
+        note="Patterns, competing events, restricted means, states, calibration and E-values are tables of the fit.",
+    )
+
+
+def performance_table(rows: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Table:
+    """How well the models predict, as they look and after what is optimism; only where events are not few."""
+    shown = rows[
+        (rows["events"] >= source.threshold)
+        & (rows["n"] - rows["events"] >= source.threshold)
+        & rows["apparent"].notna()
+    ]
+    return Table(
+        caption="How well the Trust models predict: apparent, and corrected for optimism by resampling officers",
+        headers=["Outcome, model", "measure", "apparent", "corrected"],
+        rows=[
+            [
+                f"{outcomes.get(row['outcome_id'], row['outcome_id'])}, {ADJUSTMENT_LABELS.get(str(row['model_id']).rsplit('.', 1)[-1], '')}",
+                MEASURE_LABELS[row["measure"]] + ("" if is_missing(row["months"]) else f", {int(row['months'])} months"),
+                f"{row['apparent']:.2f}", f"{row['corrected']:.2f}",
+            ]
+            for row in records(shown)
+        ],
+        note="Prediction is no aim of the study: nothing here may be used to decide about a person.",
+    )  # fmt: skip
+
+
+def proportionality(tests: pd.DataFrame, spec: Specification) -> str:
+    """How many terms were tested and how many have no single hazard ratio, in words."""
+    tested = tests[tests["p_value"].notna() & (tests["term"] != "GLOBAL")]
+    failed = int((tested["p_value"] < spec.recidivism.proportional_level).sum())
+    return (
+        f"Proportional hazards were tested for {len(tested):,} terms; {failed:,} are below {spec.recidivism.proportional_level:g} and have no "
+        f"single hazard ratio (about {len(tested) * spec.recidivism.proportional_level:.0f} would be by chance)."
+    )
+
+
 def is_small_risk(row: Record, source: Source) -> bool:
     """Too few events, too few left at risk, or too few without an event to show a risk."""
     return bool(min(row["events"], row["at_risk"], row["n"] - row["events"]) < source.threshold)
@@ -480,7 +575,7 @@ def risk_table(risks: pd.DataFrame, outcomes: Mapping[str, str], source: Source)
     """Absolute risks; a row that adds too few events to the one before is not shown."""
     rows = []
     shown_events: dict[str, int] = {}
-    for row in records(risks):
+    for row in records(risks[risks["grouping"] == "all"]):
         name = f"{outcomes[row['outcome_id']]}, {int(row['months'])} months"
         since = int(row["events"]) - shown_events.get(row["outcome_id"], 0)
         if is_missing(row["risk"]) or is_small_risk(row, source) or since < source.threshold:

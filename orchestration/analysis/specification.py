@@ -54,19 +54,38 @@ class Recidivism:
     """Q3: which Cox models there are."""
 
     outcome_roles: tuple[str, ...]
-    rater: str
+    raters: tuple[str, ...]
     wave: str
     scales: tuple[str, ...]
+    exposures: Mapping[str, Mapping[str, str]]
     cluster: str
     ties: Literal["efron", "breslow"]
     min_events: int
+    min_events_per_parameter: float
+    proportional_level: float
+    split_months: float
     adjustments: Mapping[str, tuple[str, ...]]
     grouped_scale: str
     groups: tuple[str, ...]
+    pattern_span: str
+    pattern_rules: tuple[str, ...]
     risk_months: tuple[int, ...]
+    restricted_mean_months: float
+    competing_events: tuple[str, ...]
+    process_adjustments: tuple[str, ...]
+    last_stratum: int
+    predicted_raters: tuple[str, ...]
+    risk_levels: tuple[float, ...]
+    bootstraps: int
 
-    def score(self, scale: str) -> str:
-        return f"{self.rater}_{scale}_{self.wave}"
+    def score(self, rater: str, scale: str) -> str:
+        """The column of the score at the wave that the groups and the single-score models are of."""
+        return f"{rater}_{scale}_{self.wave}"
+
+    def exposed(self, rater: str, scale: str, exposure: str) -> Mapping[str, str]:
+        """Term of the estimates -> column, for one exposure: `trust`, or `trust_trait` and `trust_state`."""
+        parts = self.exposures[exposure].items()
+        return {scale if name == "score" else f"{scale}_{name}": f"{rater}_{scale}_{part}" for name, part in parts}
 
 
 @dataclass(frozen=True)
@@ -133,10 +152,18 @@ def read_specification(path: Path = MODELS) -> Specification:
     covariates = {name: _covariate(name, entry) for name, entry in content["covariates"].items()}
     q3, q2, imputation = content["recidivism"], content["determinants"], content["imputation"]
     recidivism = Recidivism(
-        outcome_roles=tuple(q3["outcome_roles"]), rater=q3["rater"], wave=q3["wave"], scales=tuple(q3["scales"]),
-        cluster=q3["cluster"], ties=q3["ties"], min_events=int(q3["min_events"]),
+        outcome_roles=tuple(q3["outcome_roles"]), raters=tuple(q3["raters"]), wave=q3["wave"], scales=tuple(q3["scales"]),
+        exposures=q3["exposures"], cluster=q3["cluster"], ties=q3["ties"], min_events=int(q3["min_events"]),
+        min_events_per_parameter=float(q3["min_events_per_parameter"]),
+        proportional_level=float(q3["proportional_hazards"]["level"]),
+        split_months=float(q3["proportional_hazards"]["split_months"]),
         adjustments={name: tuple(terms) for name, terms in q3["adjustments"].items()},
-        grouped_scale=q3["grouped_scale"], groups=tuple(q3["groups"]), risk_months=tuple(q3["risk_months"]),
+        grouped_scale=q3["grouped_scale"], groups=tuple(q3["groups"]), pattern_span=q3["patterns"]["span"],
+        pattern_rules=tuple(q3["patterns"]["rules"]), risk_months=tuple(q3["risk_months"]),
+        restricted_mean_months=float(q3["restricted_mean_months"]), competing_events=tuple(q3["competing_events"]),
+        process_adjustments=tuple(q3["processes"]["adjustments"]), last_stratum=int(q3["processes"]["last_stratum"]),
+        predicted_raters=tuple(q3["prediction"]["raters"]),
+        risk_levels=tuple(map(float, q3["prediction"]["levels"])), bootstraps=int(q3["prediction"]["bootstraps"]),
     )  # fmt: skip
     scores = tuple(f"{part['rater']}_{scale}_{part['wave']}" for part in imputation["scores"] for scale in q3["scales"])
     named = {f"adjustment {name}": terms for name, terms in recidivism.adjustments.items()} | {
@@ -146,7 +173,15 @@ def read_specification(path: Path = MODELS) -> Specification:
         unknown = [term for term in terms if term not in covariates]
         if unknown:
             raise SpecificationError(f"{path.name}: {where} names {', '.join(unknown)}, which is no covariate")
-    missing = [recidivism.score(scale) for scale in recidivism.scales if recidivism.score(scale) not in scores]
+    available = {*scores, *states_of(scores)}
+    missing = [
+        column
+        for rater in recidivism.raters
+        for scale in recidivism.scales
+        for exposure in recidivism.exposures
+        for column in recidivism.exposed(rater, scale, exposure).values()
+        if column not in available
+    ]
     if missing:
         raise SpecificationError(
             f"{path.name}: {', '.join(missing)} stand in a model, but not among the imputed scores"
@@ -170,6 +205,12 @@ def read_specification(path: Path = MODELS) -> Specification:
             ),
         ),
     )  # fmt: skip
+
+
+def states_of(scores: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """Change since T1 for every rater and scale whose scores of both waves are imputed: column -> (T2 column, T1 column)."""
+    later = [column for column in scores if column.endswith("_t2") and f"{column[:-3]}_t1" in scores]
+    return {f"{column[:-3]}_state": (column, f"{column[:-3]}_t1") for column in later}
 
 
 def _covariate(name: str, entry: Mapping[str, Any]) -> Covariate:

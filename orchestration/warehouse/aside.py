@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OUTCOME_TABLES = (
-    "outcome_definition", "followup", "followup_interval", "analysis_cohort", "cohort_flow", "landmark_missing",
+    "outcome_definition", "followup", "followup_event", "followup_interval", "analysis_cohort", "cohort_flow", "landmark_missing",
 )  # fmt: skip
 
 

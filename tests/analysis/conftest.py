@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ def inputs() -> Inputs:
 
 @pytest.fixture(scope="session")
 def spec() -> Specification:
-    """The repository's models with few imputations."""
-    return read_specification().with_imputations(4)
+    """The repository's models with few imputations and few samples of officers."""
+    spec = read_specification().with_imputations(4)
+    return replace(spec, recidivism=replace(spec.recidivism, bootstraps=8))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -85,6 +86,7 @@ def synthetic_inputs(
             "client_id": client, "organisation": np.array(["rn", "svg", "ljr"], dtype=object)[rng.choice(3, n, p=[0.55, 0.25, 0.2])],
             "officer_id": officer_id[second_officer], "is_eligible": True, "ineligible_reason": None, "entry_days": 0.0,
             "duration_days": duration.astype(float), "event": pd.array(event, dtype="boolean"),
+            "exit_reason": np.where(event, "event", np.where(rng.uniform(size=n) < 0.05, "death", "cutoff")).astype(object),
             "age_at_origin": age, "is_male": male, "is_non_western": rng.uniform(size=n) < 0.3, "prior_cases": priors,
             "prior_custodial_cases": rng.binomial(priors, 0.2), "employment": np.where(rng.uniform(size=n) < 0.05, np.nan, rng.uniform(size=n) < 0.4),
             "partner": (rng.uniform(size=n) < 0.35).astype(float), "addiction": known_addiction, "motivation": known_motivation,
@@ -138,6 +140,8 @@ def synthetic_inputs(
         cohort_flow=flow,
         covariate=covariate,
         dyad=dyad,
+        followup_event=pd.concat([_stretches(part) for part in parts], ignore_index=True),
+        followup_interval=pd.concat([_intervals(part, wide) for part in parts], ignore_index=True),
         officer=pd.DataFrame({"officer_id": officer_id, "rule_orientation": rule}),
         outcome_definition=pd.DataFrame({"outcome_id": OUTCOMES, "role": "primary"}),
     )
@@ -158,6 +162,53 @@ def without_outcome(inputs: Inputs, outcome_id: str) -> Inputs:
         analysis_cohort=cohort[cohort["outcome_id"] != outcome_id].reset_index(drop=True),
         outcome_definition=definition[definition["outcome_id"] != outcome_id].reset_index(drop=True),
     )
+
+
+def _stretches(cohort: pd.DataFrame) -> pd.DataFrame:
+    """Whoever has an event is seen for another 100 days; every third of them has a second event in the middle of these."""
+    rows = []
+    followed = cohort[cohort["event"].notna()]
+    for place, (client, days, event) in enumerate(
+        zip(followed["client_id"], followed["duration_days"], followed["event"], strict=True)
+    ):
+        ends = (
+            [(days, True), *([(days + 50, True)] if place % 3 == 0 else []), (days + 100, False)]
+            if event
+            else [(days, False)]
+        )
+        start = 0.0
+        for number, (stop, is_event) in enumerate(ends, start=1):
+            rows.append(
+                {
+                    "client_id": client, "outcome_id": cohort["outcome_id"].iloc[0], "number": number, "start_day": int(274 + start),
+                    "stop_day": int(274 + stop), "event": bool(is_event), "days_at_risk": int(stop - start),
+                }
+            )  # fmt: skip
+            start = stop
+    return pd.DataFrame(rows)
+
+
+def _intervals(cohort: pd.DataFrame, wide: pd.DataFrame) -> pd.DataFrame:
+    """Follow-up cut at day 60, where every eighth client is detained for 30 days, and where T3 was rated."""
+    rows = []
+    followed = cohort[cohort["event"].notna()]
+    for place, (client, days, event) in enumerate(
+        zip(followed["client_id"], followed["duration_days"], followed["event"], strict=True)
+    ):
+        detained = (60.0, 90.0) if place % 8 == 0 and days > 60 else None
+        exit_day = days + (30.0 if detained else 0.0)
+        cuts = sorted({0.0, exit_day, *([250.0] if exit_day > 250 else []), *(detained or ())})
+        for number, (start, stop) in enumerate(pairwise(cuts), start=1):
+            wave = "T3" if start >= 250 and not np.isnan(wide.loc[client, ("client", "trust", "T3")]) else "T2"
+            rows.append(
+                {
+                    "client_id": client, "outcome_id": cohort["outcome_id"].iloc[0], "interval": number, "start_day": int(start),
+                    "stop_day": int(stop), "event": bool(event and stop == exit_day),
+                    "state": "detained" if detained and start == detained[0] else "at_risk",
+                    **{f"{'officer_' if r == 'officer' else ''}{s}": wide.loc[client, (r, s, wave)] for r in ("client", "officer") for s in SCALES},
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _changes(scores: pd.DataFrame, dyad: pd.DataFrame) -> pd.DataFrame:

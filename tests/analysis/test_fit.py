@@ -18,8 +18,14 @@ from tests.analysis.synthetic import without_outcome
 
 
 def quick(spec: Specification) -> Specification:
-    """One scale, one adjustment, two imputations of two rounds, no Q2."""
-    small = replace(spec.recidivism, scales=("trust",), adjustments={"unadjusted": ()})
+    """One rater, scale, exposure and adjustment, two imputations of two rounds, no Q2."""
+    small = replace(
+        spec.recidivism,
+        raters=("client",),
+        scales=("trust",),
+        exposures={"score": {"score": "t2"}},
+        adjustments={"unadjusted": ()},
+    )
     no_q2 = replace(spec.determinants, scales=(), rules=())
     return replace(spec, recidivism=small, determinants=no_q2, imputer=replace(spec.imputer, m=2, iterations=2))
 

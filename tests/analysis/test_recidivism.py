@@ -73,7 +73,7 @@ def test_estimates_are_tidy_and_complete(
 ) -> None:
     rows = recidivism.estimates_of(cohort, imputed, spec)
     assert tuple(rows.columns) == recidivism.ESTIMATE_COLUMNS
-    assert len(rows) == 4 * (1 + 3 + 10)
+    assert len(rows) == 2 * 4 * ((1 + 3 + 10 + 9) + (2 + 4 + 11 + 10))  # raters x scales x (score + trait and state)
     assert rows["note"].isna().all()
     assert not rows.duplicated(["model_id", "term"]).any()
     assert ((rows["conf_low"] < rows["estimate"]) & (rows["estimate"] < rows["conf_high"])).all()
@@ -97,6 +97,30 @@ def test_one_model_is_what_its_parts_give(
     assert row["estimate"] == pytest.approx(estimates.mean(), rel=1e-12)
     assert row["std_error"] == pytest.approx(np.sqrt(within + (1 + 1 / 4) * estimates.var(ddof=1)), rel=1e-12)
     assert all(fit.clusters == len(set(cohort.cluster)) for fit in fits)
+
+
+def test_trait_and_state_are_the_scores_of_both_waves_told_apart(
+    cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame, spec: Specification
+) -> None:
+    """With T1 held, a point of change is a point at T2; with change held, a point at T1 is one at both waves."""
+    rows = recidivism.estimates_of(cohort, imputed, spec).set_index(["model_id", "term"])["estimate"]
+    found = rows[f"{LANDMARK}.officer.trust.trait_and_state.unadjusted"]
+    columns = ["officer_trust_t1", "officer_trust_t2"]
+    both = [
+        cox.fit_cox(one[columns].to_numpy(), cohort.duration, cohort.event).coefficients
+        for _, one in imputed.groupby("imputation")
+    ]
+    first, later = np.mean(both, axis=0)
+    assert found["trust_state"] == pytest.approx(later, rel=1e-8)
+    assert found["trust_trait"] == pytest.approx(first + later, rel=1e-8)
+
+
+def test_every_row_says_how_many_events_there_are_for_each_parameter(
+    cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame, spec: Specification
+) -> None:
+    rows = recidivism.estimates_of(cohort, imputed, spec)
+    terms = rows.groupby("model_id")["term"].transform("size")
+    assert np.allclose(rows["events_per_parameter"], cohort.events / terms)
 
 
 def test_true_effects_are_found_in_a_large_cohort(spec: Specification) -> None:
@@ -130,13 +154,25 @@ def test_a_covariate_that_is_the_same_for_all_is_left_out_and_named(
     assert np.isnan(full.loc["is_male", "estimate"]) and np.isfinite(full.loc["trust", "estimate"])
 
 
-def test_separation_is_reported_with_its_term(cohort: recidivism.OutcomeCohort, spec: Specification) -> None:
+def test_separation_is_reported_with_its_term_and_has_an_estimate_where_events_are_few(
+    cohort: recidivism.OutcomeCohort, spec: Specification
+) -> None:
+    """Without a penalty the full model has no maximum; with fewer than ten events for each term it is penalised, and has one."""
     perfect = replace(cohort, covariates=cohort.covariates.assign(partner=cohort.event.astype(float)))
-    rows = recidivism.estimates_of(perfect, recidivism.impute_cohort(perfect, spec, 1), spec)
+    rules = replace(spec.recidivism, raters=("client",), scales=("trust",))
+    penalised = replace(spec, recidivism=rules)
+    bare = replace(spec, recidivism=replace(rules, min_events_per_parameter=0.0))
+    imputed = recidivism.impute_cohort(perfect, spec, 1)
+    rows = recidivism.estimates_of(perfect, imputed, bare)
     full = rows[rows["adjustment"] == "full"]
     assert full["estimate"].isna().all()
     assert full["note"].str.contains("quasi-separation").all() and full["note"].str.contains("partner").all()
     assert rows.loc[rows["adjustment"] == "unadjusted", "estimate"].notna().all()
+    rows = recidivism.estimates_of(perfect, imputed, penalised)
+    full = rows[rows["adjustment"] == "full"]
+    assert full["estimate"].notna().all() and set(full["method"]) == {"Firth"}
+    assert full.loc[full["term"] == "partner", "estimate"].gt(3).all()
+    assert set(rows.loc[rows["adjustment"] == "unadjusted", "method"]) == {"partial likelihood"}
 
 
 def test_the_second_engine_agrees_and_a_wrong_coefficient_would_be_seen(
@@ -153,43 +189,3 @@ def test_the_second_engine_agrees_and_a_wrong_coefficient_would_be_seen(
 
     monkeypatch.setattr(cox, "fit_on", slightly_off)
     assert not recidivism.second_engine(cohort, imputed, spec)["agrees"].any()
-
-
-def test_survival_by_hand_and_at_months_only(cohort: recidivism.OutcomeCohort, spec: Specification) -> None:
-    """Four people: an event at day 10, one leaves at 40, an event at 50, one stays until 70."""
-    four = replace(
-        cohort, client=cohort.client[:4], entry=np.zeros(4), duration=np.array([10.0, 40.0, 50.0, 70.0]),
-        event=np.array([True, False, True, False]), cluster=cohort.cluster[:4], covariates=cohort.covariates.iloc[:4],
-    )  # fmt: skip
-    curve = recidivism.survival_curves(four, spec)
-    everybody = curve[curve["group"] == "all"]
-    assert everybody["month"].tolist() == [0, 1, 2]
-    assert everybody["survival"].tolist() == pytest.approx([1.0, 0.75, 0.75 * 0.5])
-    assert everybody["events"].tolist() == [0, 1, 2]
-    assert everybody["at_risk"].tolist() == [4, 3, 1]
-
-
-def test_groups_hold_equal_scores_together_and_the_unrated_apart(
-    cohort: recidivism.OutcomeCohort, spec: Specification
-) -> None:
-    groups = recidivism.grouped_by_score(cohort, spec)
-    score = cohort.covariates["client_trust_t2"]
-    assert (groups == "not_rated").tolist() == score.isna().tolist()
-    assert score[groups == "low"].max() < score[groups == "middle"].min()
-    assert score[groups == "middle"].max() < score[groups == "high"].min()
-
-
-def test_a_score_on_a_cut_is_in_the_lower_group(cohort: recidivism.OutcomeCohort, spec: Specification) -> None:
-    scores = np.array([1.0, 2.0, 2.0, 3.0, np.nan, 4.0, 4.0, 5.0])[np.arange(cohort.n) % 8]
-    groups = recidivism.grouped_by_score(
-        replace(cohort, covariates=cohort.covariates.assign(client_trust_t2=scores)), spec
-    )
-    expected = {1.0: "low", 2.0: "low", 3.0: "middle", 4.0: "middle", 5.0: "high"}
-    assert groups.tolist() == [expected.get(score, "not_rated") for score in scores]
-
-
-def test_a_risk_beyond_follow_up_is_not_made_up(cohort: recidivism.OutcomeCohort, spec: Specification) -> None:
-    short = replace(cohort, duration=np.minimum(cohort.duration, 500.0), event=cohort.event & (cohort.duration <= 500))
-    rows = recidivism.absolute_risks(short, spec).set_index("months")
-    assert 0 < rows.loc[12, "conf_low"] < rows.loc[12, "risk"] < rows.loc[12, "conf_high"] < 1
-    assert np.isnan(rows.loc[24, "risk"]) and "nobody is followed that long" in rows.loc[24, "note"]

@@ -17,7 +17,7 @@ def test_the_repository_models_can_be_read_and_m_changed() -> None:
     spec = read_specification()
     assert spec.imputer.m == 20
     assert spec.with_imputations(5).imputer.m == 5
-    assert spec.recidivism.score("trust") in spec.score_columns
+    assert spec.recidivism.score("officer", "trust") in spec.score_columns
     assert set(spec.recidivism.adjustments["full"]) <= set(spec.imputed_covariates)
 
 

@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestration.analysis import cox, recidivism
+from orchestration.analysis import cox, group_curves, recidivism
+from orchestration.analysis.grouping import everybody
 from orchestration.analysis.imputation import ImputationError
 from orchestration.analysis.pooling import pool
 from orchestration.analysis.specification import Specification, read_specification
@@ -192,7 +193,8 @@ def recovery_specification(imputations: int | None = None) -> Specification:
         "with_change": (*TRUE_TERMS, OFFICER_CHANGE),
         "full": spec.recidivism.adjustments["full"],
     }
-    spec = replace(spec, recidivism=replace(spec.recidivism, scales=("trust",), adjustments=adjustments))
+    one = {"raters": ("client",), "scales": ("trust",), "exposures": {"score": {"score": "t2"}}}
+    spec = replace(spec, recidivism=replace(spec.recidivism, **one, adjustments=adjustments))
     return spec if imputations is None else spec.with_imputations(imputations)
 
 
@@ -225,7 +227,7 @@ def one_study(
             return {**found, "failed": str(row["note"])}
     for name, outcome in (("risk_with_lag", LAGGED), ("risk_without_lag", UNLAGGED)):
         part = recidivism.outcome_cohort(cohort, outcome, spec)
-        risks = recidivism.absolute_risks(part, spec).set_index("months")
+        risks = group_curves.absolute_risks(part, [everybody(part)], spec).set_index("months")
         found[name] = float(risks.loc[12, "risk"])
     found["naive_change"] = _naive(cohort, ever_changed, spec)
     return found

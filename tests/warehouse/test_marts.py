@@ -21,8 +21,8 @@ START = date(2022, 3, 1)
 LANDMARK = START + timedelta(days=274)
 MARTS = {
     "alliance_change", "alliance_item", "alliance_pattern_agreement", "alliance_score", "analysis_cohort", "benchmark_recid",
-    "client", "cohort_flow", "covariate", "detention", "dyad", "followup", "followup_interval", "landmark_missing", "officer",
-    "officer_change", "outcome_definition", "scale_reliability", "supervision", "supervision_spell", "wave",
+    "client", "cohort_flow", "covariate", "detention", "dyad", "followup", "followup_event", "followup_interval", "landmark_missing",
+    "officer", "officer_change", "outcome_definition", "scale_reliability", "supervision", "supervision_spell", "wave",
 }  # fmt: skip
 # as the columns of the seed
 OUTCOMES = [
@@ -115,6 +115,14 @@ def test_an_offence_after_the_landmark_is_an_event_and_the_first_one_counts(buil
     followup = built.row("followup", "reoffends", outcome_id="general_landmark")
     assert (followup["origin_day"], followup["exit_day"], followup["days"]) == (274, 374, 100)
     assert followup["event"] and followup["exit_reason"] == "event" and followup["maturity"] == "final"
+
+
+def test_the_offences_after_the_first_are_there_too(built: Built) -> None:
+    """On day 100 and day 200 since the landmark; pending or not, they count once each."""
+    stretches = built.rows("followup_event", "reoffends", outcome_id="general_landmark").sort_values("number")
+    assert (stretches["stop_day"] - 274).tolist()[:2] == [100, 200]
+    assert stretches["event"].tolist() == [True, True, False]
+    assert stretches["start_day"].tolist()[1:] == stretches["stop_day"].tolist()[:-1]
 
 
 @pytest.mark.parametrize(

@@ -38,11 +38,7 @@ dated as (
         follow_up_window.origin_on,
         follow_up_window.until_on,
         offence.offence_on,
-        case follow_up_window.date_basis
-            when 'offence' then offence.offence_on
-            when 'registration' then offence.registered_on
-            else error('an outcome definition has a date basis that nobody computes')
-        end as event_on,
+        {{ counts_on("offence", "follow_up_window") }} as event_on,
     from follow_up_window
     inner join offence on follow_up_window.client_id = offence.client_id
     where
