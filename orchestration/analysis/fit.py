@@ -18,15 +18,17 @@ import pandas as pd
 
 from orchestration.analysis import benchmark, recidivism
 from orchestration.analysis.determinants import determinants
-from orchestration.analysis.development import change_patterns, wave_means
+from orchestration.analysis.development import change_patterns, pattern_agreement, reliability, wave_means
+from orchestration.analysis.growth import growth_models
 from orchestration.analysis.inputs import Inputs
+from orchestration.analysis.raters import rated_pairs, rater_agreement, rater_convergence
 from orchestration.analysis.specification import Specification
 from orchestration.files import write_json
 from orchestration.hashing import code_hash, combined_hash, content_hash, sha256_file
 
 ROOM = Path(__file__).parent
 MANIFEST = "manifest.json"
-PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "statsmodels", "lifelines", "matplotlib")
+PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "statsmodels", "lifelines", "matplotlib", "mixedlm")
 ZONE_TABLES = ("imputed",)  # hold a row per person; everything else is estimates and counts
 
 Progress = Callable[[str, int, int], None]
@@ -39,6 +41,11 @@ class FitResult:
     estimates: pd.DataFrame
     wave_means: pd.DataFrame
     change_patterns: pd.DataFrame
+    pattern_agreement: pd.DataFrame
+    growth: pd.DataFrame
+    rater_agreement: pd.DataFrame
+    rater_convergence: pd.DataFrame
+    reliability: pd.DataFrame
     determinants: pd.DataFrame
     survival_curves: pd.DataFrame
     log_rank: pd.DataFrame
@@ -87,13 +94,17 @@ def run_fit(
     cohorts = [recidivism.outcome_cohort(inputs.analysis_cohort, outcome, spec) for outcome in outcomes]
     cohorts = [cohort for cohort in cohorts if cohort.n]
     q3_models = len(spec.recidivism.scales) * len(spec.recidivism.adjustments)
-    total = 3 + len(spec.determinants.rules) * len(spec.determinants.scales) * 2 + len(cohorts) * (q3_models + 3)
+    total = 4 + len(spec.determinants.rules) * len(spec.determinants.scales) * 2 + len(cohorts) * (q3_models + 3)
     tell = _Counter(progress, total)
 
     means = wave_means(inputs.alliance_score, inputs.dyad, spec.confidence)
     tell("wave means")
     patterns = change_patterns(inputs.alliance_change)
+    agreement = pattern_agreement(inputs.alliance_pattern_agreement)
     tell("change patterns")
+    growth = growth_models(inputs.alliance_score, inputs.dyad, spec.development)
+    pairs = rated_pairs(inputs.alliance_score, inputs.wave, inputs.dyad)
+    tell("growth models and raters")
     q2 = determinants(inputs, spec.determinants, lambda: tell("determinants"))
     published = benchmark.read_published()
     compared = (
@@ -120,6 +131,11 @@ def run_fit(
         estimates=_stacked(parts["estimates"], recidivism.ESTIMATE_COLUMNS),
         wave_means=means,
         change_patterns=patterns,
+        pattern_agreement=agreement,
+        growth=growth,
+        rater_agreement=rater_agreement(pairs, spec.confidence),
+        rater_convergence=rater_convergence(pairs, spec.confidence),
+        reliability=reliability(inputs.scale_reliability, spec.development.low_reliability, spec.confidence),
         determinants=q2,
         survival_curves=_stacked(parts["curves"], recidivism.CURVE_COLUMNS),
         log_rank=_stacked(parts["log_rank"], recidivism.LOG_RANK_COLUMNS),

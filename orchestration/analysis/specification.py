@@ -70,6 +70,17 @@ class Recidivism:
 
 
 @dataclass(frozen=True)
+class Development:
+    """Q1: the growth models (`structures`: random parts, in the order in which they are tried), and what reliability is low."""
+
+    confidence: float
+    low_reliability: float
+    min_clients: int
+    min_waves: int
+    structures: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Predictor:
     """A term of the Q2 models: the table that it is in, its column or covariate name, and how sources are combined."""
 
@@ -106,6 +117,7 @@ class Specification:
     auxiliary: tuple[str, ...]
     recidivism: Recidivism
     confidence: float
+    development: Development
     determinants: Determinants
 
     def with_imputations(self, m: int) -> Specification:
@@ -161,6 +173,7 @@ def read_specification(path: Path = MODELS) -> Specification:
         auxiliary=tuple(imputation["auxiliary"]),
         recidivism=recidivism,
         confidence=float(content["development"]["confidence"]),
+        development=_development(content["development"]),
         determinants=Determinants(
             rater=q2["rater"], span=q2["span"], rules=tuple(q2["rules"]), scales=tuple(q2["scales"]), reference=q2["reference"],
             min_class=int(q2["min_class"]), baseline_months=float(q2["baseline_months"]), cluster=q2["cluster"],
@@ -180,3 +193,11 @@ def _covariate(name: str, entry: Mapping[str, Any]) -> Covariate:
     if transform not in _TRANSFORMS or method not in (None, "normal", "logistic", "pmm"):
         raise SpecificationError(f"covariate {name}: transform {transform} or method {method} is not known")
     return Covariate(name, entry["column"], entry["label"], transform, argument, method)
+
+
+def _development(entry: Mapping[str, Any]) -> Development:
+    growth = entry["growth"]
+    return Development(
+        confidence=float(entry["confidence"]), low_reliability=float(entry["low_reliability"]),
+        min_clients=int(growth["min_clients"]), min_waves=int(growth["min_waves"]), structures=dict(growth["structures"]),
+    )  # fmt: skip

@@ -18,10 +18,17 @@ from tests.analysis.synthetic import without_outcome
 
 
 def quick(spec: Specification) -> Specification:
-    """One scale, one adjustment, two imputations of two rounds, no Q2."""
+    """One scale, one adjustment, two imputations of two rounds, no growth models, no Q2."""
     small = replace(spec.recidivism, scales=("trust",), adjustments={"unadjusted": ()})
     no_q2 = replace(spec.determinants, scales=(), rules=())
-    return replace(spec, recidivism=small, determinants=no_q2, imputer=replace(spec.imputer, m=2, iterations=2))
+    no_growth = replace(spec.development, structures={})
+    return replace(
+        spec,
+        recidivism=small,
+        development=no_growth,
+        determinants=no_q2,
+        imputer=replace(spec.imputer, m=2, iterations=2),
+    )
 
 
 def test_the_same_inputs_give_the_same_bytes(
