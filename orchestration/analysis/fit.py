@@ -47,6 +47,8 @@ class FitResult:
     rater_convergence: pd.DataFrame
     reliability: pd.DataFrame
     determinants: pd.DataFrame
+    marginal_effects: pd.DataFrame
+    determinant_tests: pd.DataFrame
     survival_curves: pd.DataFrame
     log_rank: pd.DataFrame
     absolute_risk: pd.DataFrame
@@ -94,7 +96,8 @@ def run_fit(
     cohorts = [recidivism.outcome_cohort(inputs.analysis_cohort, outcome, spec) for outcome in outcomes]
     cohorts = [cohort for cohort in cohorts if cohort.n]
     q3_models = len(spec.recidivism.scales) * len(spec.recidivism.adjustments)
-    total = 4 + len(spec.determinants.rules) * len(spec.determinants.scales) * 2 + len(cohorts) * (q3_models + 3)
+    q2_models = len(spec.determinants.raters) * len(spec.determinants.rules) * len(spec.determinants.scales) * 2
+    total = 4 + q2_models + len(cohorts) * (q3_models + 3)
     tell = _Counter(progress, total)
 
     means = wave_means(inputs.alliance_score, inputs.dyad, spec.confidence)
@@ -105,7 +108,7 @@ def run_fit(
     growth = growth_models(inputs.alliance_score, inputs.dyad, spec.development)
     pairs = rated_pairs(inputs.alliance_score, inputs.wave, inputs.dyad)
     tell("growth models and raters")
-    q2 = determinants(inputs, spec.determinants, lambda: tell("determinants"))
+    q2 = determinants(inputs, spec, root, lambda: tell("determinants"))
     published = benchmark.read_published()
     compared = (
         benchmark.compare_with_published(inputs.benchmark_recid, published)
@@ -136,7 +139,9 @@ def run_fit(
         rater_agreement=rater_agreement(pairs, spec.confidence),
         rater_convergence=rater_convergence(pairs, spec.confidence),
         reliability=reliability(inputs.scale_reliability, spec.development.low_reliability, spec.confidence),
-        determinants=q2,
+        determinants=q2.estimates,
+        marginal_effects=q2.effects,
+        determinant_tests=q2.tests,
         survival_curves=_stacked(parts["curves"], recidivism.CURVE_COLUMNS),
         log_rank=_stacked(parts["log_rank"], recidivism.LOG_RANK_COLUMNS),
         absolute_risk=_stacked(parts["risks"], recidivism.RISK_COLUMNS),

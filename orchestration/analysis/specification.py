@@ -82,20 +82,30 @@ class Development:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A term of the Q2 models: the table that it is in, its column or covariate name, and how sources are combined."""
+    """A term of the Q2 models: the table that it is in, the covariate that it makes of a column, and how sources are combined.
 
-    name: str
+    `covariate.method` None: never imputed, who lacks it is left out. `is_auxiliary`: in the imputation, not in the models.
+    """
+
     table: str
-    column: str
-    label: str
+    covariate: Covariate
     combine: str = "latest"
+    is_auxiliary: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.covariate.name
+
+    @property
+    def label(self) -> str:
+        return self.covariate.label
 
 
 @dataclass(frozen=True)
 class Determinants:
-    """Q2: which multinomial models there are."""
+    """Q2: which multinomial models there are. `known` holds the predictors and what only helps to impute them."""
 
-    rater: str
+    raters: tuple[str, ...]
     span: str
     rules: tuple[str, ...]
     scales: tuple[str, ...]
@@ -103,7 +113,16 @@ class Determinants:
     min_class: int
     baseline_months: float
     cluster: str
-    predictors: tuple[Predictor, ...]
+    known: tuple[Predictor, ...]
+
+    @property
+    def predictors(self) -> tuple[Predictor, ...]:
+        return tuple(predictor for predictor in self.known if not predictor.is_auxiliary)
+
+    @property
+    def rater(self) -> str:
+        """The rater whose models stand first."""
+        return self.raters[0]
 
 
 @dataclass(frozen=True)
@@ -113,6 +132,7 @@ class Specification:
     seed: int
     covariates: Mapping[str, Covariate]
     imputer: Imputer
+    few_imputations: int
     score_columns: tuple[str, ...]
     auxiliary: tuple[str, ...]
     recidivism: Recidivism
@@ -169,17 +189,19 @@ def read_specification(path: Path = MODELS) -> Specification:
         seed=int(content["seed"]),
         covariates=covariates,
         imputer=Imputer(methods, m=imputation["m"], iterations=imputation["iterations"], donors=imputation["donors"]),
+        few_imputations=int(imputation["few"]),
         score_columns=scores,
         auxiliary=tuple(imputation["auxiliary"]),
         recidivism=recidivism,
         confidence=float(content["development"]["confidence"]),
         development=_development(content["development"]),
         determinants=Determinants(
-            rater=q2["rater"], span=q2["span"], rules=tuple(q2["rules"]), scales=tuple(q2["scales"]), reference=q2["reference"],
+            raters=tuple(q2["raters"]), span=q2["span"], rules=tuple(q2["rules"]), scales=tuple(q2["scales"]), reference=q2["reference"],
             min_class=int(q2["min_class"]), baseline_months=float(q2["baseline_months"]), cluster=q2["cluster"],
-            predictors=tuple(
-                Predictor(name, entry["from"], entry.get("column", name), entry["label"], entry.get("combine", "latest"))
-                for name, entry in q2["predictors"].items()
+            known=tuple(
+                Predictor(entry["from"], _covariate(name, {"column": name, **entry}), entry.get("combine", "latest"), bool(is_auxiliary))
+                for is_auxiliary, entries in enumerate((q2["predictors"], q2["auxiliary"]))
+                for name, entry in entries.items()
             ),
         ),
     )  # fmt: skip
