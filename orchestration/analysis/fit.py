@@ -20,6 +20,7 @@ from orchestration.analysis import benchmark, recidivism
 from orchestration.analysis.determinants import determinants
 from orchestration.analysis.development import change_patterns, pattern_agreement, reliability, wave_means
 from orchestration.analysis.growth import growth_models
+from orchestration.analysis.imputation import DIAGNOSTIC_COLUMNS, TRACE_COLUMNS, imputation_diagnostics, item_hints
 from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.raters import rated_pairs, rater_agreement, rater_convergence
 from orchestration.analysis.specification import Specification
@@ -39,6 +40,7 @@ class FitResult:
     """One frame for each table of a fit. `imputed` has a row per person and stays inside the zone."""
 
     estimates: pd.DataFrame
+    estimates_few: pd.DataFrame
     wave_means: pd.DataFrame
     change_patterns: pd.DataFrame
     pattern_agreement: pd.DataFrame
@@ -55,6 +57,8 @@ class FitResult:
     benchmark: pd.DataFrame
     engine_agreement: pd.DataFrame
     cohort_flow: pd.DataFrame
+    imputation_diagnostics: pd.DataFrame
+    imputation_trace: pd.DataFrame
     imputed: pd.DataFrame
     seed: int
     imputations: int
@@ -117,10 +121,21 @@ def run_fit(
     )
     tell("benchmark")
     parts: dict[str, list[pd.DataFrame]] = {
-        name: [] for name in ("estimates", "curves", "log_rank", "risks", "agreement", "imputed")
+        name: []
+        for name in ("estimates", "curves", "log_rank", "risks", "agreement", "imputed", "few", "diagnostics", "traces")
     }
     for cohort in cohorts:
-        imputed = recidivism.impute_cohort(cohort, spec, np.random.SeedSequence([root, *cohort.outcome_id.encode()]))
+        hints = item_hints(inputs.alliance_item, cohort.client, cohort.covariates[list(spec.score_columns)])
+        traces: list[pd.DataFrame] = []
+        imputed = recidivism.impute_cohort(
+            cohort, spec, np.random.SeedSequence([root, *cohort.outcome_id.encode()]), hints, traces.append
+        )
+        seen = imputation_diagnostics(cohort.covariates, imputed, traces[0], spec.imputer, spec.largest_rhat, hints)
+        for name, frame in (("diagnostics", seen), ("traces", traces[0])):
+            parts[name].append(frame.assign(outcome_id=cohort.outcome_id)[["outcome_id", *frame.columns]])
+        if spec.few_imputations < spec.imputer.m:
+            first = imputed[imputed["imputation"] <= spec.few_imputations]
+            parts["few"].append(recidivism.estimates_of(cohort, first, spec))
         tell(f"imputation {cohort.outcome_id}")
         parts["estimates"].append(recidivism.estimates_of(cohort, imputed, spec, lambda: tell("Cox models")))
         parts["agreement"].append(recidivism.second_engine(cohort, imputed, spec))
@@ -132,6 +147,7 @@ def run_fit(
         tell(f"survival curves {cohort.outcome_id}")
     return FitResult(
         estimates=_stacked(parts["estimates"], recidivism.ESTIMATE_COLUMNS),
+        estimates_few=_stacked(parts["few"], recidivism.ESTIMATE_COLUMNS),
         wave_means=means,
         change_patterns=patterns,
         pattern_agreement=agreement,
@@ -148,6 +164,8 @@ def run_fit(
         benchmark=compared,
         engine_agreement=_stacked(parts["agreement"], recidivism.AGREEMENT_COLUMNS),
         cohort_flow=inputs.cohort_flow.sort_values(["outcome_id", "step"], kind="stable").reset_index(drop=True),
+        imputation_diagnostics=_stacked(parts["diagnostics"], ("outcome_id", *DIAGNOSTIC_COLUMNS)),
+        imputation_trace=_stacked(parts["traces"], ("outcome_id", *TRACE_COLUMNS)),
         imputed=_stacked(parts["imputed"], ("outcome_id", "imputation", "client_id")),
         seed=root,
         imputations=spec.imputer.m,

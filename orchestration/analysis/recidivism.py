@@ -6,14 +6,14 @@ lifelines'.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from orchestration.analysis import cox
-from orchestration.analysis.imputation import CUMULATIVE_HAZARD, EVENT, impute, nelson_aalen
+from orchestration.analysis.imputation import CUMULATIVE_HAZARD, EVENT, Hint, impute, nelson_aalen
 from orchestration.analysis.inputs import DAYS_PER_MONTH
 from orchestration.analysis.pooling import PoolingError, pool
 from orchestration.analysis.specification import Specification
@@ -102,7 +102,13 @@ def outcome_cohort(analysis_cohort: pd.DataFrame, outcome_id: str, spec: Specifi
     )
 
 
-def impute_cohort(cohort: OutcomeCohort, spec: Specification, seed: int | np.random.SeedSequence) -> pd.DataFrame:
+def impute_cohort(
+    cohort: OutcomeCohort,
+    spec: Specification,
+    seed: int | np.random.SeedSequence,
+    hints: Mapping[str, Sequence[Hint]] | None = None,
+    record: Callable[[pd.DataFrame], None] | None = None,
+) -> pd.DataFrame:
     """m data sets, stacked: `imputation`, then the covariates. The outcome is among the predictors, and taken out again."""
     outcome = pd.DataFrame(
         {
@@ -110,7 +116,7 @@ def impute_cohort(cohort: OutcomeCohort, spec: Specification, seed: int | np.ran
             CUMULATIVE_HAZARD: nelson_aalen(cohort.duration, cohort.event, cohort.entry),
         }
     )
-    stacked = impute(pd.concat([cohort.covariates, outcome], axis=1), spec.imputer, seed)
+    stacked = impute(pd.concat([cohort.covariates, outcome], axis=1), spec.imputer, seed, hints, record)
     return stacked.drop(columns=[EVENT, CUMULATIVE_HAZARD])
 
 

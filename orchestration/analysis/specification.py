@@ -133,6 +133,7 @@ class Specification:
     covariates: Mapping[str, Covariate]
     imputer: Imputer
     few_imputations: int
+    largest_rhat: float
     score_columns: tuple[str, ...]
     auxiliary: tuple[str, ...]
     recidivism: Recidivism
@@ -190,6 +191,7 @@ def read_specification(path: Path = MODELS) -> Specification:
         covariates=covariates,
         imputer=Imputer(methods, m=imputation["m"], iterations=imputation["iterations"], donors=imputation["donors"]),
         few_imputations=int(imputation["few"]),
+        largest_rhat=float(imputation["largest_rhat"]),
         score_columns=scores,
         auxiliary=tuple(imputation["auxiliary"]),
         recidivism=recidivism,
