@@ -166,6 +166,21 @@ def test_imputing_brings_back_whom_complete_cases_lose_and_what_they_distort(spe
     assert 0 < rows.loc[(IMPUTED, "deteriorating", "addiction"), "fraction_missing"] < 1
 
 
+def test_the_pattern_is_in_the_imputation_model(spec: Specification) -> None:
+    """Half of the addictions hidden at random: the log odds ratio of 1.2 survives, which it would not without the outcome."""
+    inputs = synthetic_inputs(2500, seed=3)
+    frame = predictor_frame(inputs, spec.determinants)
+    rng = np.random.default_rng(5)
+    chance = 1 / (1 + np.exp(0.8 - 1.2 * frame["addiction"].fillna(0).to_numpy()))
+    patterns = np.where(rng.uniform(size=len(frame)) < chance, "deteriorating", "stable").astype(object)
+    hidden = frame.loc[rng.uniform(size=len(frame)) < 0.5, "client_id"]
+    covariate = inputs.covariate
+    covariate = covariate[~((covariate["name"] == "addiction") & covariate["client_id"].isin(hidden))]
+    found = determinants(with_patterns(replace(inputs, covariate=covariate), patterns), only_trust(spec), 1).estimates
+    row = found.set_index(["model_id", "pattern", "term"]).loc[(IMPUTED, "deteriorating", "addiction")]
+    assert row["estimate"] == pytest.approx(1.2, abs=0.25)
+
+
 def test_where_nothing_is_missing_imputed_and_complete_are_the_same(inputs: Inputs, spec: Specification) -> None:
     clients = inputs.client["client_id"]
     known = pd.DataFrame({"client_id": clients, "source": "officer", "measured_day": 10})
