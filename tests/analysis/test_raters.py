@@ -17,32 +17,12 @@ from orchestration.analysis.raters import (
     rater_agreement,
     rater_convergence,
 )
-from tests.analysis.reference_r import ask_r, needs_r
+from tests.analysis.question_agreement import bar, rater_differences, rater_pairs
+from tests.analysis.reference_r import needs_r
 
 SHROUT_AND_FLEISS = np.array(
     [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], dtype=float
 )
-
-
-def pairs(n: int = 150, seed: int = 3, closer: float = 0.0) -> pd.DataFrame:
-    """Pairs of three waves; the difference has SD 0.8 at the start and shrinks by `closer` a month."""
-    rng = np.random.default_rng(seed)
-    officer = rng.integers(0, 90, n)
-    quirk = rng.normal(0, 0.3, 90)
-    parts = []
-    for number, month in enumerate([1.0, 8.5, 15.0]):
-        client = 3.5 + rng.normal(0, 0.5, n)
-        gap = (0.8 - closer * month) * rng.normal(0, 1, n) + quirk[officer]
-        parts.append(
-            pd.DataFrame(
-                {
-                    "supervision_id": [f"s{k:03d}" for k in range(n)], "wave": f"T{number + 1}", "scale": "trust",
-                    "client_id": [f"c{k:03d}" for k in range(n)], "client": client, "officer": client - gap,
-                    "months": month + rng.uniform(0, 1, n), "rated_officer": [f"o{k}" for k in officer], "is_same_officer": rng.uniform(size=n) < 0.8,
-                }
-            )
-        )  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
 
 
 def test_the_example_of_shrout_and_fleiss_comes_out() -> None:
@@ -75,44 +55,13 @@ def test_intervals_of_both_coefficients_cover_the_truth() -> None:
 
 @needs_r
 def test_agreement_and_convergence_are_those_of_r(tmp_path: Path) -> None:
-    """Mean squares by aov, the interval of consistency by its F test, Pearson by cor.test, clustered errors by sandwich."""
-    table = pairs(closer=0.02)
-    script = """
-d <- frame("d"); one <- d[d$wave == "T1", ]; n <- nrow(one)
-long <- data.frame(y = c(one$client, one$officer), who = factor(rep(1:n, 2)), rater = factor(rep(1:2, each = n)))
-m <- summary(aov(y ~ who + rater, long))[[1]]; R <- m[1, 3]; C <- m[2, 3]; E <- m[3, 3]; k <- 2
-say("icc", c((R - E) / (R + E), (R - E) / (R + E + k * (C - E) / n)))
-f <- R / E; say("consistency", c((f / qf(.975, n - 1, n - 1) - 1) / (f / qf(.975, n - 1, n - 1) + 1), (f * qf(.975, n - 1, n - 1) - 1) / (f * qf(.975, n - 1, n - 1) + 1)))
-p <- cor.test(one$client, one$officer); say("pearson", c(p$estimate, p$conf.int))
-library(sandwich); gap <- one$client - one$officer
-say("mean", c(mean(gap), sqrt(vcovCL(lm(gap ~ 1), one$rated_officer, type = "HC0", cadjust = TRUE)), sd(gap)))
-d$gap <- d$client - d$officer
-for (kind in c("difference", "absolute_difference", "squared_difference")) {
-  d$y <- switch(kind, difference = d$gap, absolute_difference = abs(d$gap), squared_difference = d$gap^2)
-  fit <- lm(y ~ months, d); say(kind, c(coef(fit), sqrt(diag(vcovCL(fit, d$rated_officer, type = "HC0", cadjust = TRUE)))))
-}
-"""
-    answers = ask_r(tmp_path, script, d=table.drop(columns="is_same_officer"))
-    row = rater_agreement(table).set_index(["wave", "pairs"]).loc[("T1", "all")]
-    np.testing.assert_allclose(row[["icc_consistency", "icc_agreement"]].astype(float), answers["icc"], rtol=1e-9)
-    np.testing.assert_allclose(
-        row[["icc_consistency_low", "icc_consistency_high"]].astype(float), answers["consistency"], rtol=1e-9
-    )
-    np.testing.assert_allclose(
-        row[["pearson", "pearson_low", "pearson_high"]].astype(float), answers["pearson"], rtol=1e-9
-    )
-    np.testing.assert_allclose(
-        row[["mean_difference", "std_error", "sd_difference"]].astype(float), answers["mean"], rtol=1e-9
-    )
-    lines = rater_convergence(table)
-    for measure in ("difference", "absolute_difference", "squared_difference"):
-        mine = lines[(lines["pairs"] == "all") & (lines["measure"] == measure)]
-        np.testing.assert_allclose([*mine["estimate"], *mine["std_error"]], answers[measure], rtol=1e-9)
+    for name, difference in rater_differences(tmp_path).items():
+        assert difference < bar(name), name
 
 
 def test_raters_who_come_closer_have_a_negative_slope_and_others_none() -> None:
     def slope(closer: float) -> pd.Series:
-        rows = rater_convergence(pairs(400, closer=closer)).set_index(["pairs", "measure", "term"])
+        rows = rater_convergence(rater_pairs(400, closer=closer)).set_index(["pairs", "measure", "term"])
         return rows.loc[("all", "absolute_difference", "months")]
 
     assert slope(0.03)["conf_high"] < 0
@@ -129,7 +78,7 @@ def test_pairs_are_those_that_both_rated_and_a_shared_officer_is_as_published(in
 
 
 def test_few_pairs_and_a_constant_rater_give_a_reason_and_no_number() -> None:
-    table = pairs(40)
+    table = rater_pairs(40)
     few = rater_agreement(table.groupby("wave").head(3))
     assert few["pearson"].isna().all() and few["note"].str.contains("fewer than 4 pairs").all()
     flat = rater_agreement(table.assign(officer=3.0))
