@@ -15,7 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orchestration.analysis.development import ALL_PAIRS, SAME_OFFICER
-from orchestration.analysis.imputation import ImputationError, Imputer, Method, impute
+from orchestration.analysis.imputation import (
+    DIAGNOSTIC_COLUMNS,
+    ImputationError,
+    Method,
+    imputation_diagnostics,
+    impute,
+)
 from orchestration.analysis.inputs import DAYS_PER_MONTH, Inputs
 from orchestration.analysis.marginal import average_marginal_effects
 from orchestration.analysis.pooling import PoolingError, pool, pool_joint
@@ -40,11 +46,13 @@ _RUNAWAY = 15.0  # log odds ratio between the extremes of a predictor
 
 @dataclass(frozen=True)
 class Determined:
-    """Log odds ratios (`COLUMNS`), average marginal effects (`EFFECT_COLUMNS`), joint tests of a term (`TEST_COLUMNS`)."""
+    """Log odds ratios (`COLUMNS`), average marginal effects (`EFFECT_COLUMNS`), joint tests of a term (`TEST_COLUMNS`), and
+    what was imputed (rater, scale, span, rule, and the columns of `imputation_diagnostics`)."""
 
     estimates: pd.DataFrame
     effects: pd.DataFrame
     tests: pd.DataFrame
+    diagnostics: pd.DataFrame
 
 
 class _NotEstimable(Exception):
@@ -83,13 +91,15 @@ def determinants(inputs: Inputs, spec: Specification, seed: int, each: Callable[
     rows: list[dict[str, object]] = []
     effects: list[dict[str, object]] = []
     tests: list[dict[str, object]] = []
+    diagnostics = []
     for rater in rules.raters:
         for rule in rules.rules:
             for scale in rules.scales:
                 is_it = (change["rater"] == rater) & (change["rule"] == rule) & (change["scale"] == scale)
                 data, is_same = _rated_twice(change[is_it], frame, rules)
                 stem = f"{rules.span}.{rater}.{scale}.{rule}"
-                data_sets, reason = _imputed(data, rules, spec.imputer, np.random.SeedSequence([seed, *stem.encode()]))
+                data_sets, reason, seen = _imputed(data, spec, np.random.SeedSequence([seed, *stem.encode()]))
+                diagnostics.append(seen.assign(rater=rater, scale=scale, span=rules.span, rule=rule))
                 for pairs, chosen in ((ALL_PAIRS, np.ones(len(data), dtype=bool)), (SAME_OFFICER, is_same)):
                     shared = {"rater": rater, "scale": scale, "span": rules.span, "rule": rule, "pairs": pairs}
                     for missing, sample, why in ((IMPUTED, data_sets, reason), (COMPLETE_CASES, [data], None)):
@@ -108,6 +118,9 @@ def determinants(inputs: Inputs, spec: Specification, seed: int, each: Callable[
         _tidy(rows, COLUMNS, _NUMBERS, {"reference": rules.reference, "cluster": rules.cluster}),
         _tidy(effects, EFFECT_COLUMNS, _NUMBERS),
         _tidy(tests, TEST_COLUMNS, ("statistic", "df_numerator", "df_denominator", "p_value")),
+        pd.concat([pd.DataFrame(), *(part for part in diagnostics if len(part))], ignore_index=True).reindex(
+            columns=["rater", "scale", "span", "rule", *DIAGNOSTIC_COLUMNS]
+        ),
     )
 
 
@@ -183,34 +196,41 @@ def _rated_twice(
 
 
 def _imputed(
-    data: pd.DataFrame, spec: Determinants, imputer: Imputer, seed: np.random.SeedSequence
-) -> tuple[list[pd.DataFrame], str | None]:
-    """The data m times with the predictors of the rated clients imputed; where that cannot be, as they are and the reason."""
-    needed = [predictor.name for predictor in spec.known if predictor.covariate.method is None]
+    data: pd.DataFrame, spec: Specification, seed: np.random.SeedSequence
+) -> tuple[list[pd.DataFrame], str | None, pd.DataFrame]:
+    """The data m times with the predictors of the rated clients imputed, and the diagnostics; where that cannot be, as they are
+    and the reason. An auxiliary that nobody has is left out."""
+    known = spec.determinants.known
+    needed = [predictor.name for predictor in known if predictor.covariate.method is None]
     rated = data.index[data["pattern"].notna() & data[needed].notna().all(axis=1)]
-    methods: dict[str, Method] = {
-        predictor.name: predictor.covariate.method for predictor in spec.known if predictor.covariate.method is not None
-    }
     part = data.loc[rated]
-    names = [
-        predictor.name for predictor in spec.known if not (predictor.is_auxiliary and part[predictor.name].isna().all())
-    ]
-    columns = part[names].assign(
-        **{f"is_{name}": (part["pattern"] == name).astype(float) for name in ("improving", "deteriorating", "stable") if name != spec.reference},
-        baseline=part["baseline"].astype(float),
-    )  # fmt: skip
+    nothing = pd.DataFrame(columns=list(DIAGNOSTIC_COLUMNS))
     if not len(part):
-        return [data] * imputer.m, None
+        return [data] * spec.imputer.m, None, nothing
+    names = [
+        predictor.name for predictor in known if not (predictor.is_auxiliary and part[predictor.name].isna().all())
+    ]
+    methods: dict[str, Method] = {
+        predictor.name: predictor.covariate.method for predictor in known if predictor.covariate.method is not None
+    }
+    changed = [name for name in ("improving", "deteriorating", "stable") if name != spec.determinants.reference]
+    columns = part[names].assign(
+        **{f"is_{name}": (part["pattern"] == name).astype(float) for name in changed},
+        baseline=part["baseline"].astype(float),
+    )
+    columns = columns.reset_index(drop=True)
+    imputer = replace(spec.imputer, methods={**methods, "baseline": "normal"})
+    traces: list[pd.DataFrame] = []
     try:
-        stacked = impute(columns, replace(imputer, methods={**methods, "baseline": "normal"}), seed)
+        stacked = impute(columns, imputer, seed, record=traces.append)
     except ImputationError as error:
-        return [data] * imputer.m, str(error)
+        return [data] * spec.imputer.m, str(error), nothing
     sets = []
     for _, one in stacked.groupby("imputation", sort=True):
         filled = data.copy()
         filled.loc[rated, names] = one[names].to_numpy()
         sets.append(filled)
-    return sets, None
+    return sets, None, imputation_diagnostics(columns, stacked, traces[0], imputer, spec.largest_rhat)
 
 
 Rows = list[dict[str, object]]

@@ -51,6 +51,7 @@ class FitResult:
     determinants: pd.DataFrame
     marginal_effects: pd.DataFrame
     determinant_tests: pd.DataFrame
+    determinant_imputation: pd.DataFrame
     survival_curves: pd.DataFrame
     log_rank: pd.DataFrame
     absolute_risk: pd.DataFrame
@@ -158,6 +159,7 @@ def run_fit(
         determinants=q2.estimates,
         marginal_effects=q2.effects,
         determinant_tests=q2.tests,
+        determinant_imputation=q2.diagnostics,
         survival_curves=_stacked(parts["curves"], recidivism.CURVE_COLUMNS),
         log_rank=_stacked(parts["log_rank"], recidivism.LOG_RANK_COLUMNS),
         absolute_risk=_stacked(parts["risks"], recidivism.RISK_COLUMNS),

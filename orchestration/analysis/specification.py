@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from orchestration.analysis.imputation import Imputer, Method
 
 MODELS = Path(__file__).with_name("models.yml")
+_RANDOM_PARTS = re.compile(r"\((1|1 \+ months) \| (client|officer)\)( \+ \((1|1 \+ months) \| (client|officer)\))*")
 _TRANSFORMS = ("identity", "log1p", "positive", "divide", "equals")
 
 
@@ -221,6 +223,11 @@ def _covariate(name: str, entry: Mapping[str, Any]) -> Covariate:
 
 def _development(entry: Mapping[str, Any]) -> Development:
     growth = entry["growth"]
+    for name, random_parts in growth["structures"].items():
+        if not _RANDOM_PARTS.fullmatch(random_parts):
+            raise SpecificationError(
+                f"growth structure {name}: expected (1 | client), (1 + months | client) or (1 | officer), joined by +"
+            )
     return Development(
         confidence=float(entry["confidence"]), low_reliability=float(entry["low_reliability"]),
         min_clients=int(growth["min_clients"]), min_waves=int(growth["min_waves"]), structures=dict(growth["structures"]),

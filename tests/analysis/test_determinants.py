@@ -74,14 +74,16 @@ def test_imputing_brings_back_whom_complete_cases_lose_and_what_they_distort(spe
     gone = trust.loc[hit, "client_id"][np.random.default_rng(1).uniform(size=int(hit.sum())) < 0.8]
     covariate = inputs.covariate
     covariate = covariate[~((covariate["name"] == "addiction") & covariate["client_id"].isin(gone))]
-    found = determinants(replace(inputs, covariate=covariate), only_trust(spec), 1).estimates
-    rows = found.set_index(["model_id", "pattern", "term"])
+    both = determinants(replace(inputs, covariate=covariate), only_trust(spec), 1)
+    rows = both.estimates.set_index(["model_id", "pattern", "term"])
     at = ("deteriorating", "officer_changed")
     complete, imputed = rows.loc[(TRUST, *at)], rows.loc[(IMPUTED, *at)]
     assert complete["estimate"] < 0.4 and imputed["estimate"] == pytest.approx(1.2, abs=0.3)
     assert imputed["n"] > complete["n"] and imputed["incomplete"] < complete["incomplete"]
     assert imputed["estimate_min"] <= imputed["estimate"] <= imputed["estimate_max"]
     assert 0 < rows.loc[(IMPUTED, "deteriorating", "addiction"), "fraction_missing"] < 1
+    seen = both.diagnostics.set_index("column").loc["addiction"]
+    assert seen["missing"] + seen["observed"] == imputed["n"] and seen["scale"] == "trust"
 
 
 def test_the_pattern_is_in_the_imputation_model(spec: Specification) -> None:
