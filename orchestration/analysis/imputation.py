@@ -72,7 +72,8 @@ def impute(
     Returns m * n rows: column `imputation` 1..m, then the columns of `frame`, in its row order, index 0..n-1 repeated.
     Every imputation has its own random stream, spawned from `seed`, so that the third data set is the same whatever m is.
     `hints`: for columns imputed by `normal`, what is known beside the columns. `record` is called once with the trace:
-    column, imputation, iteration, mean and sd of the imputed values after each round (sd NaN for a single one).
+    column, imputation, iteration, mean and sd of the imputed values after each round. A column with one missing value is not
+    in it: its mean would be a person's.
     Raises `ImputationError` when a column that is missing has no method, or has no observed value.
     """
     hints = hints or {}
@@ -108,7 +109,9 @@ def impute(
             if drawn.shape[1] > 1:
                 spreads[iteration, number] = drawn.std(axis=1, ddof=1) * scale[j]
     if record is not None:
-        record(_trace([frame.columns[j] for j in targets], means, spreads))
+        several = [number for number, j in enumerate(targets) if missing[:, j].sum() > 1]
+        names = [str(frame.columns[targets[number]]) for number in several]
+        record(_trace(names, means[:, several], spreads[:, several]))
     filled = np.where(missing, state[:, :, :-1] * scale + centre, values)
     for j in targets:
         if imputer.methods[frame.columns[j]] != "normal":  # an observed value again, not one nearly so
@@ -354,7 +357,7 @@ def imputation_diagnostics(
     all imputed values (Kolmogorov's D; no p-value, since m drawings are not m samples). Observed and imputed may differ: under
     missing at random the missing are other people. rhat_mean, rhat_sd: potential scale reduction (Gelman & Rubin 1992,
     eq. 20 without its df factor) of the mean and the SD over the second half of the rounds, chains being the imputations; NaN with
-    fewer than two rounds or chains. A note says where one is above `largest_rhat`.
+    fewer than two rounds or chains. A note says where one is above `largest_rhat`. Of a single missing value there are counts only.
     """
     hints = hints or {}
     rows: list[dict[str, object]] = []
@@ -369,15 +372,17 @@ def imputation_diagnostics(
             name: potential_scale_reduction(chain[name].to_numpy().reshape(len(drawn), -1)) for name in ("mean", "sd")
         }
         spread = observed.std(ddof=1) if len(observed) > 1 else np.nan
+        if drawn.shape[1] < 2:
+            drawn = np.full((len(drawn), 2), np.nan)
         is_apart = any(value > largest_rhat for value in rhats.values())
         rows.append(
             {
                 "column": column, "method": imputer.methods.get(str(column)), "observed": len(observed), "missing": int(gap.sum()),
                 "hinted": sum(len(hint.rows) for hint in hints.get(str(column), ())), "observed_mean": observed.mean(),
                 "observed_sd": spread, "imputed_mean": drawn.mean(),
-                "imputed_sd": drawn.std(axis=1, ddof=1).mean() if drawn.shape[1] > 1 else np.nan,
+                "imputed_sd": drawn.std(axis=1, ddof=1).mean(),
                 "standardised_difference": (drawn.mean() - observed.mean()) / spread if spread > 0 else np.nan,
-                "largest_distance": _largest_distance(observed, drawn.ravel()),
+                "largest_distance": _largest_distance(observed, drawn.ravel()) if np.isfinite(drawn).all() else np.nan,
                 "rhat_mean": rhats["mean"], "rhat_sd": rhats["sd"],
                 "note": f"chains differ: potential scale reduction above {largest_rhat:g}" if is_apart else None,
             }

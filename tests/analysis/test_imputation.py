@@ -294,3 +294,13 @@ def test_diagnostics_compare_what_was_drawn_with_what_was_observed() -> None:
     assert row["rhat_mean"] < 1.2
     apart = traces[0].assign(mean=traces[0]["mean"] + traces[0]["imputation"])
     assert "chains differ" in str(imputation_diagnostics(frame, stacked, apart, imputer, 1.2)["note"].iloc[0])
+
+
+def test_of_a_single_missing_value_there_are_counts_only() -> None:
+    frame = incomplete(100).dropna().reset_index(drop=True)
+    frame.loc[3, "score"] = np.nan
+    traces: list[pd.DataFrame] = []
+    stacked = impute(frame, Imputer(METHODS, m=3, iterations=4), 1, record=traces.append)
+    row = imputation_diagnostics(frame, stacked, traces[0], Imputer(METHODS, m=3), 1.2).iloc[0]
+    assert not len(traces[0]) and (row["column"], row["missing"], row["observed"]) == ("score", 1, len(frame) - 1)
+    assert row[["imputed_mean", "imputed_sd", "largest_distance", "rhat_mean"]].isna().all() and row["note"] is None
