@@ -20,7 +20,7 @@ from orchestration.analysis import benchmark, recidivism
 from orchestration.analysis.determinants import determinants
 from orchestration.analysis.development import change_patterns, pattern_agreement, reliability, wave_means
 from orchestration.analysis.growth import growth_models
-from orchestration.analysis.imputation import DIAGNOSTIC_COLUMNS, TRACE_COLUMNS, imputation_diagnostics, item_hints
+from orchestration.analysis.imputed_cohort import RECORD_COLUMNS, imputed_cohort
 from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.raters import rated_pairs, rater_agreement, rater_convergence
 from orchestration.analysis.specification import Specification
@@ -123,20 +123,17 @@ def run_fit(
     tell("benchmark")
     parts: dict[str, list[pd.DataFrame]] = {
         name: []
-        for name in ("estimates", "curves", "log_rank", "risks", "agreement", "imputed", "few", "diagnostics", "traces")
+        for name in ("estimates", "few", "curves", "log_rank", "risks", "agreement", "imputed", *RECORD_COLUMNS)
     }
     for cohort in cohorts:
-        hints = item_hints(inputs.alliance_item, cohort.client, cohort.covariates[list(spec.score_columns)])
-        traces: list[pd.DataFrame] = []
-        imputed = recidivism.impute_cohort(
-            cohort, spec, np.random.SeedSequence([root, *cohort.outcome_id.encode()]), hints, traces.append
+        filled = imputed_cohort(
+            cohort, inputs.alliance_item, spec, np.random.SeedSequence([root, *cohort.outcome_id.encode()])
         )
-        seen = imputation_diagnostics(cohort.covariates, imputed, traces[0], spec.imputer, spec.largest_rhat, hints)
-        for name, frame in (("diagnostics", seen), ("traces", traces[0])):
-            parts[name].append(frame.assign(outcome_id=cohort.outcome_id)[["outcome_id", *frame.columns]])
+        imputed = filled.data
+        for name, record in filled.records.items():
+            parts[name].append(record)
         if spec.few_imputations < spec.imputer.m:
-            first = imputed[imputed["imputation"] <= spec.few_imputations]
-            parts["few"].append(recidivism.estimates_of(cohort, first, spec))
+            parts["few"].append(recidivism.estimates_of(cohort, filled.first(spec.few_imputations), spec))
         tell(f"imputation {cohort.outcome_id}")
         parts["estimates"].append(recidivism.estimates_of(cohort, imputed, spec, lambda: tell("Cox models")))
         parts["agreement"].append(recidivism.second_engine(cohort, imputed, spec))
@@ -166,8 +163,7 @@ def run_fit(
         benchmark=compared,
         engine_agreement=_stacked(parts["agreement"], recidivism.AGREEMENT_COLUMNS),
         cohort_flow=inputs.cohort_flow.sort_values(["outcome_id", "step"], kind="stable").reset_index(drop=True),
-        imputation_diagnostics=_stacked(parts["diagnostics"], ("outcome_id", *DIAGNOSTIC_COLUMNS)),
-        imputation_trace=_stacked(parts["traces"], ("outcome_id", *TRACE_COLUMNS)),
+        **{name: _stacked(parts[name], columns) for name, columns in RECORD_COLUMNS.items()},
         imputed=_stacked(parts["imputed"], ("outcome_id", "imputation", "client_id")),
         seed=root,
         imputations=spec.imputer.m,
