@@ -1,4 +1,7 @@
-"""Q1: how the alliance develops: wave means and change patterns. Frames in, tidy frames out; growth models are not here."""
+"""Q1: how the alliance develops: wave means, change patterns and how far their rules agree, reliability. Frames in, tidy frames out.
+
+Growth models are in `growth.py`, client and officer side by side in `raters.py`.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,22 @@ def wave_means(alliance_score: pd.DataFrame, dyad: pd.DataFrame, level: float = 
     residuals within officers and corrects by G / (G - 1); the interval is Student's with G - 1 degrees of freedom.
     A score without a known officer is a cluster of one. With fewer than two officers there is a mean and no interval.
     """
-    officer_of = dyad.set_index("dyad_id")["officer_id"]
-    scores = alliance_score.assign(officer=alliance_score["dyad_id"].map(officer_of).astype(object))
-    scores["officer"] = scores["officer"].where(scores["officer"].notna(), scores["client_id"])
+    scores = with_officer(alliance_score, dyad)
     rows = [
         {"rater": rater, "scale": scale, "wave": wave, **_clustered_mean(group, level)}
         for (rater, scale, wave), group in scores.groupby(["rater", "scale", "wave"], sort=True)
     ]
     columns = ["rater", "scale", "wave", "n", "missing", "officers", "mean", "sd", "std_error", "conf_low", "conf_high"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def with_officer(alliance_score: pd.DataFrame, dyad: pd.DataFrame) -> pd.DataFrame:
+    """The scores with `officer`, of the dyad of the rating (the client where none is known), and `has_officer`."""
+    officer = alliance_score["dyad_id"].map(dyad.set_index("dyad_id")["officer_id"]).astype(object)
+    has_officer = officer.notna()
+    return alliance_score.assign(
+        officer=officer.where(has_officer, alliance_score["client_id"]), has_officer=has_officer
+    )
 
 
 def _clustered_mean(group: pd.DataFrame, level: float) -> dict[str, float]:
@@ -77,3 +87,60 @@ def change_patterns(alliance_change: pd.DataFrame) -> pd.DataFrame:
                 )  # fmt: skip
     columns = ["rater", "scale", "span", "rule", "pairs", "pattern", "count", "n", "not_rated", "share", "reliability"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def pattern_agreement(alliance_pattern_agreement: pd.DataFrame) -> pd.DataFrame:
+    """Cohen's kappa of each pair of rules, as published: rater, scale, span, rule_one, rule_other, n, observed_agreement, kappa, note.
+
+    Where both rules find one and the same pattern in everybody there is no kappa, and a note says so.
+    """
+    keys = ["rater", "scale", "span", "rule_one", "rule_other"]
+    frame = alliance_pattern_agreement[[*keys, "n", "observed_agreement", "kappa"]]
+    frame = frame.sort_values(keys, kind="stable", ignore_index=True).astype(
+        {"kappa": float, "observed_agreement": float}
+    )
+    reason = "not estimable: both rules find one and the same pattern in everybody"
+    notes = [reason if missing else None for missing in frame["kappa"].isna()]
+    return frame.assign(note=pd.Series(notes, index=frame.index, dtype=object))
+
+
+def reliability(scale_reliability: pd.DataFrame, low_reliability: float, level: float = 0.95) -> pd.DataFrame:
+    """Alpha and omega by wave, rater, scale and form as published, with what they mean for everything else.
+
+    Added: n_items, alpha_low and alpha_high (Feldt, Woodruff & Salih 1987, eq. 7: with k items and n people,
+    (1 - alpha) / (1 - estimate) is F with n - 1 and (n - 1)(k - 1) degrees of freedom), standard_error_of_measurement
+    (SD sqrt(1 - alpha), points), reliable_change_band (1.96 sqrt(2 (1 - alpha)), in SD; Jacobson & Truax 1991),
+    attenuation (sqrt alpha: the largest correlation that a perfectly measured variable can show with this scale; Spearman
+    1904), is_low (alpha below `low_reliability`) and a note for those. An alpha that is not positive has no band.
+    """
+    from scipy import stats
+
+    keys = ["rater", "scale", "wave", "form"]
+    frame = scale_reliability.sort_values(keys, kind="stable", ignore_index=True)
+    alpha, n = frame["alpha"].astype(float), frame["n_complete"].astype(float)
+    items = frame["form"].str.split().str.len().astype(float)
+    tail, first, second = 0.5 + level / 2, n - 1, (n - 1) * (items - 1)
+    has_interval = alpha.notna() & (first > 0) & (second > 0)
+    usable = alpha.where(alpha > 0)
+    is_low = alpha < low_reliability
+    notes = [
+        f"alpha {value:.2f} is below {low_reliability:.2f}: a correlation with this scale is at most {np.sqrt(max(value, 0)):.2f} "
+        "of the true one, and the reliable change index finds few changes"
+        if low
+        else None
+        for value, low in zip(alpha, is_low, strict=True)
+    ]
+    return frame[[*keys, "n_complete"]].assign(
+        n_items=items.astype(int),
+        alpha=alpha,
+        alpha_low=(1 - (1 - alpha) * stats.f.ppf(tail, first, second)).where(has_interval),
+        alpha_high=(1 - (1 - alpha) * stats.f.ppf(1 - tail, first, second)).where(has_interval),
+        omega=frame["omega"].astype(float),
+        n_scores=frame["n_scores"],
+        score_sd=frame["score_sd"].astype(float),
+        standard_error_of_measurement=frame["score_sd"].astype(float) * np.sqrt(1 - usable),
+        reliable_change_band=1.96 * np.sqrt(2 * (1 - usable)),
+        attenuation=np.sqrt(usable),
+        is_low=is_low,
+        note=pd.Series(notes, index=frame.index, dtype=object),
+    )

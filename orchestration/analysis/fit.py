@@ -17,15 +17,18 @@ import pandas as pd
 
 from orchestration.analysis import benchmark, outcome, recidivism
 from orchestration.analysis.determinants import determinants
-from orchestration.analysis.development import change_patterns, wave_means
+from orchestration.analysis.development import change_patterns, pattern_agreement, reliability, wave_means
+from orchestration.analysis.growth import growth_models
+from orchestration.analysis.imputed_cohort import RECORD_COLUMNS, imputed_cohort
 from orchestration.analysis.inputs import Inputs
+from orchestration.analysis.raters import rated_pairs, rater_agreement, rater_convergence
 from orchestration.analysis.specification import Specification
 from orchestration.files import write_json
 from orchestration.hashing import code_hash, combined_hash, content_hash, sha256_file
 
 ROOM = Path(__file__).parent
 MANIFEST = "manifest.json"
-PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "statsmodels", "lifelines", "matplotlib")
+PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "statsmodels", "lifelines", "matplotlib", "mixedlm")
 ZONE_TABLES = ("imputed",)  # hold a row per person; everything else is estimates and counts
 
 Progress = Callable[[str, int, int], None]
@@ -38,9 +41,18 @@ class FitResult:
     estimates: pd.DataFrame
     process_estimates: pd.DataFrame
     proportional_hazards: pd.DataFrame
+    estimates_few: pd.DataFrame
     wave_means: pd.DataFrame
     change_patterns: pd.DataFrame
+    pattern_agreement: pd.DataFrame
+    growth: pd.DataFrame
+    rater_agreement: pd.DataFrame
+    rater_convergence: pd.DataFrame
+    reliability: pd.DataFrame
     determinants: pd.DataFrame
+    marginal_effects: pd.DataFrame
+    determinant_tests: pd.DataFrame
+    determinant_imputation: pd.DataFrame
     survival_curves: pd.DataFrame
     log_rank: pd.DataFrame
     absolute_risk: pd.DataFrame
@@ -55,6 +67,8 @@ class FitResult:
     benchmark: pd.DataFrame
     engine_agreement: pd.DataFrame
     cohort_flow: pd.DataFrame
+    imputation_diagnostics: pd.DataFrame
+    imputation_trace: pd.DataFrame
     imputed: pd.DataFrame
     seed: int
     imputations: int
@@ -105,8 +119,12 @@ def run_fit(
     means = wave_means(inputs.alliance_score, inputs.dyad, spec.confidence)
     tell("wave means")
     patterns = change_patterns(inputs.alliance_change)
+    agreement = pattern_agreement(inputs.alliance_pattern_agreement)
     tell("change patterns")
-    q2 = determinants(inputs, spec.determinants, lambda: tell("determinants"))
+    growth = growth_models(inputs.alliance_score, inputs.dyad, spec.development)
+    pairs = rated_pairs(inputs.alliance_score, inputs.wave, inputs.dyad)
+    tell("growth models and raters")
+    q2 = determinants(inputs, spec, root, lambda: tell("determinants"))
     published = benchmark.read_published()
     compared = (
         benchmark.compare_with_published(inputs.benchmark_recid, published)

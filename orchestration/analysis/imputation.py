@@ -7,7 +7,7 @@ showed that they must: without them the imputed values know nothing of the outco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +38,18 @@ class Imputer:
     donors: int = 5
 
 
+@dataclass(frozen=True)
+class Hint:
+    """Something known that tells of one column for some of the rows that lack it: the answers that they did give.
+
+    `rows` are the rows concerned. `values` (n,) is known for them and for others who have the column, NaN elsewhere; it is
+    one more predictor for those rows alone. It may be all but the column itself, so it never stands in other regressions.
+    """
+
+    rows: NDArray[np.intp]
+    values: Array
+
+
 def nelson_aalen(stop: ArrayLike, event: ArrayLike, start: ArrayLike | None = None) -> Array:
     """(n,) cumulative hazard of everybody at each row's own stop (Nelson 1972; Aalen 1978); ties as d / at risk."""
     stop_, died = np.asarray(stop, dtype=np.float64), np.asarray(event, dtype=np.float64)
@@ -48,13 +60,23 @@ def nelson_aalen(stop: ArrayLike, event: ArrayLike, start: ArrayLike | None = No
     return hazard[np.searchsorted(times, stop_, side="right")]
 
 
-def impute(frame: pd.DataFrame, imputer: Imputer, seed: int | np.random.SeedSequence) -> pd.DataFrame:
+def impute(
+    frame: pd.DataFrame,
+    imputer: Imputer,
+    seed: int | np.random.SeedSequence,
+    hints: Mapping[str, Sequence[Hint]] | None = None,
+    record: Callable[[pd.DataFrame], None] | None = None,
+) -> pd.DataFrame:
     """Impute the missing values of `frame` (n rows; numeric or boolean columns only) m times.
 
     Returns m * n rows: column `imputation` 1..m, then the columns of `frame`, in its row order, index 0..n-1 repeated.
     Every imputation has its own random stream, spawned from `seed`, so that the third data set is the same whatever m is.
+    `hints`: for columns imputed by `normal`, what is known beside the columns. `record` is called once with the trace:
+    column, imputation, iteration, mean and sd of the imputed values after each round. A column with one missing value is not
+    in it: its mean would be a person's.
     Raises `ImputationError` when a column that is missing has no method, or has no observed value.
     """
+    hints = hints or {}
     values = frame.to_numpy(dtype=np.float64, na_value=np.nan)
     missing = np.isnan(values)
     _refuse(frame, missing, imputer)
@@ -72,10 +94,24 @@ def impute(frame: pd.DataFrame, imputer: Imputer, seed: int | np.random.SeedSequ
         gap = missing[:, j]
         observed = state[0, ~gap, j]
         state[:, gap, j] = [rng.choice(observed, size=int(gap.sum())) for rng in streams]
-    for _ in range(imputer.iterations):
+    means = np.empty((imputer.iterations, len(targets), imputer.m))
+    spreads = np.full_like(means, np.nan)
+    for iteration in range(imputer.iterations):
         for j in targets:
             if varies[j]:
-                _redraw(state, missing[:, j], j, imputer.methods[frame.columns[j]], varies, imputer.donors, streams)
+                method = imputer.methods[frame.columns[j]]
+                _redraw(state, missing[:, j], j, method, varies, imputer.donors, streams)
+                for hint in hints.get(frame.columns[j], ()) if method == "normal" else ():
+                    _redraw_hinted(state, missing[:, j], j, hint, varies, streams)
+        for number, j in enumerate(targets):
+            drawn = state[:, missing[:, j], j]
+            means[iteration, number] = drawn.mean(axis=1) * scale[j] + centre[j]
+            if drawn.shape[1] > 1:
+                spreads[iteration, number] = drawn.std(axis=1, ddof=1) * scale[j]
+    if record is not None:
+        several = [number for number, j in enumerate(targets) if missing[:, j].sum() > 1]
+        names = [str(frame.columns[targets[number]]) for number in several]
+        record(_trace(names, means[:, several], spreads[:, several]))
     filled = np.where(missing, state[:, :, :-1] * scale + centre, values)
     for j in targets:
         if imputer.methods[frame.columns[j]] != "normal":  # an observed value again, not one nearly so
@@ -86,6 +122,19 @@ def impute(frame: pd.DataFrame, imputer: Imputer, seed: int | np.random.SeedSequ
     )
     stacked.insert(0, "imputation", np.repeat(np.arange(1, imputer.m + 1), len(frame)))
     return stacked
+
+
+def _trace(columns: list[str], means: Array, spreads: Array) -> pd.DataFrame:
+    iterations, count, m = means.shape
+    return pd.DataFrame(
+        {
+            "column": np.repeat(np.array(columns, dtype=object), iterations * m),
+            "imputation": np.tile(np.arange(1, m + 1), iterations * count),
+            "iteration": np.tile(np.repeat(np.arange(1, iterations + 1), m), count),
+            "mean": means.transpose(1, 0, 2).ravel(),
+            "sd": spreads.transpose(1, 0, 2).ravel(),
+        }
+    )
 
 
 def _refuse(frame: pd.DataFrame, missing: NDArray[np.bool_], imputer: Imputer) -> None:
@@ -134,6 +183,31 @@ def _redraw(
         state[:, gap, j] = predicted + sigma[:, None] * noise
     else:
         state[:, gap, j] = _matched(_times(x, fitted), predicted, y, donors, streams)
+
+
+def _redraw_hinted(
+    state: Array, gap: NDArray[np.bool_], j: int, hint: Hint, varies: NDArray[np.bool_], streams: Streams
+) -> None:
+    """Draw column j again for the rows of a hint, by the regression of those who have both, with the hint as a predictor.
+
+    With too few of those, or a hint that does not vary among them, the ordinary draw stays.
+    """
+    both = ~gap & ~np.isnan(hint.values)
+    known = hint.values[both]
+    if int(both.sum()) < 2 * _MIN_SPARE_ROWS or not known.std() > 0:
+        return
+    columns = _predictors(state, ~both, j, varies)
+    told = (hint.values - known.mean()) / known.std()
+    m = state.shape[0]
+    x, unseen = (
+        np.concatenate(
+            [np.broadcast_to(told[rows][None, :, None], (m, len(told[rows]), 1)), state[:, rows][:, :, columns]], axis=2
+        )
+        for rows in (both, hint.rows)
+    )
+    _, drawn, sigma = _normal_draw(x, state[:, both, j], streams)
+    noise = np.stack([rng.standard_normal(len(hint.rows)) for rng in streams])
+    state[:, hint.rows, j] = _times(unseen, drawn) + sigma[:, None] * noise
 
 
 def _predictors(state: Array, gap: NDArray[np.bool_], j: int, varies: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -224,3 +298,113 @@ def _logistic_draw(x: Array, y: Array, unseen: Array, streams: Streams) -> Array
 def _logistic_information(rows: Array, transposed: Array, weight: Array, beta: Array) -> tuple[Array, Array]:
     chance = 1 / (1 + np.exp(-np.clip(_times(rows, beta), -30, 30)))
     return _ridged(transposed @ ((weight * chance * (1 - chance))[:, :, None] * rows)), chance
+
+
+DIAGNOSTIC_COLUMNS = (
+    "column", "method", "observed", "missing", "hinted", "observed_mean", "observed_sd", "imputed_mean", "imputed_sd",
+    "standardised_difference", "largest_distance", "rhat_mean", "rhat_sd", "note",
+)  # fmt: skip
+TRACE_COLUMNS = ("column", "imputation", "iteration", "mean", "sd")
+
+
+def item_hints(alliance_item: pd.DataFrame, client: NDArray[np.object_], scores: pd.DataFrame) -> dict[str, list[Hint]]:
+    """Hints for scores that lack too many answers: columns of `scores` (n rows, `<rater>_<scale>_<wave>`), rows as `client` (n,).
+
+    Who answered some items of a scale, but fewer than a score needs, is told by the mean of those items, as is everybody
+    who answered all of them: one hint for each set of answered items (the answered part as auxiliary information: Eekhout et
+    al. 2015; other scales by their scores: Plumpton et al. 2016). Used only where another scale of the same rating is known
+    in the row: all scales of a rating have one day, and a rating after the origin is not known at it.
+    """
+    hints: dict[str, list[Hint]] = {}
+    if not len(alliance_item):
+        return hints
+    by_scale = dict(list(alliance_item.groupby(["rater", "scale", "wave"], sort=True)))
+    for column in scores.columns:
+        rater, *middle, wave = str(column).split("_")
+        same_rating = [name for name in scores.columns if name.startswith(f"{rater}_") and name.endswith(f"_{wave}")]
+        answers = by_scale.get((rater, "_".join(middle), wave.upper()))
+        is_partial = scores[column].isna() & scores[same_rating].notna().any(axis=1)
+        if answers is None or not is_partial.any():
+            continue
+        wide = answers.pivot(index="client_id", columns="item", values="value").reindex(client)
+        given = wide.to_numpy(dtype=np.float64, na_value=np.nan)
+        is_given = ~np.isnan(given)
+        partial = np.flatnonzero(is_partial.to_numpy() & is_given.any(axis=1))
+        has_score = scores[column].notna().to_numpy()
+        found = []
+        for asked in np.unique(is_given[partial], axis=0):
+            rows = partial[(is_given[partial] == asked).all(axis=1)]
+            values = np.where(has_score, given[:, asked].mean(axis=1), np.nan)
+            values[rows] = given[rows][:, asked].mean(axis=1)
+            found.append(Hint(rows, values))
+        if found:
+            hints[str(column)] = found
+    return hints
+
+
+def imputation_diagnostics(
+    frame: pd.DataFrame,
+    imputed: pd.DataFrame,
+    trace: pd.DataFrame,
+    imputer: Imputer,
+    largest_rhat: float,
+    hints: Mapping[str, Sequence[Hint]] | None = None,
+) -> pd.DataFrame:
+    """One row (`DIAGNOSTIC_COLUMNS`) for each column of `frame` with missing values: are the chains together, and what was drawn?
+
+    observed, missing, hinted: counts. imputed_mean and imputed_sd: over all imputations, the SD within one on average;
+    standardised_difference: of the means, in observed SDs; largest_distance: between the distributions of observed and of
+    all imputed values (Kolmogorov's D; no p-value, since m drawings are not m samples). Observed and imputed may differ: under
+    missing at random the missing are other people. rhat_mean, rhat_sd: potential scale reduction (Gelman & Rubin 1992,
+    eq. 20 without its df factor) of the mean and the SD over the second half of the rounds, chains being the imputations; NaN with
+    fewer than two rounds or chains. A note says where one is above `largest_rhat`. Of a single missing value there are counts only.
+    """
+    hints = hints or {}
+    rows: list[dict[str, object]] = []
+    for column in frame.columns:
+        gap = frame[column].isna().to_numpy()
+        if not gap.any():
+            continue
+        observed = frame.loc[~gap, column].to_numpy(dtype=np.float64)
+        drawn = imputed[column].to_numpy(dtype=np.float64).reshape(-1, len(frame))[:, gap]
+        chain = trace[trace["column"] == column].sort_values(["imputation", "iteration"], kind="stable")
+        rhats = {
+            name: potential_scale_reduction(chain[name].to_numpy().reshape(len(drawn), -1)) for name in ("mean", "sd")
+        }
+        spread = observed.std(ddof=1) if len(observed) > 1 else np.nan
+        if drawn.shape[1] < 2:
+            drawn = np.full((len(drawn), 2), np.nan)
+        is_apart = any(value > largest_rhat for value in rhats.values())
+        rows.append(
+            {
+                "column": column, "method": imputer.methods.get(str(column)), "observed": len(observed), "missing": int(gap.sum()),
+                "hinted": sum(len(hint.rows) for hint in hints.get(str(column), ())), "observed_mean": observed.mean(),
+                "observed_sd": spread, "imputed_mean": drawn.mean(),
+                "imputed_sd": drawn.std(axis=1, ddof=1).mean(),
+                "standardised_difference": (drawn.mean() - observed.mean()) / spread if spread > 0 else np.nan,
+                "largest_distance": _largest_distance(observed, drawn.ravel()) if np.isfinite(drawn).all() else np.nan,
+                "rhat_mean": rhats["mean"], "rhat_sd": rhats["sd"],
+                "note": f"chains differ: potential scale reduction above {largest_rhat:g}" if is_apart else None,
+            }
+        )  # fmt: skip
+    result = pd.DataFrame(rows, columns=list(DIAGNOSTIC_COLUMNS))
+    return result.astype(dict.fromkeys(DIAGNOSTIC_COLUMNS[5:13], float)).astype({"note": object})
+
+
+def potential_scale_reduction(chains: Array) -> float:
+    """R-hat of (chains, rounds) values, the first half of the rounds left out; 1 where nothing varies, NaN where it cannot be told."""
+    kept = chains[:, chains.shape[1] // 2 :]
+    if kept.shape[0] < 2 or kept.shape[1] < 2 or not np.isfinite(kept).all():
+        return float("nan")
+    rounds = kept.shape[1]
+    within, between = kept.var(axis=1, ddof=1).mean(), kept.mean(axis=1).var(ddof=1)
+    if within <= 0:
+        return 1.0 if between <= 0 else float("inf")
+    return float(np.sqrt((rounds - 1) / rounds + between / within))
+
+
+def _largest_distance(one: Array, other: Array) -> float:
+    """Largest distance between two empirical distribution functions."""
+    at = np.unique(np.concatenate([one, other]))
+    shares = [np.searchsorted(np.sort(values), at, side="right") / len(values) for values in (one, other)]
+    return float(np.abs(shares[0] - shares[1]).max())

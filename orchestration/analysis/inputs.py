@@ -20,9 +20,12 @@ class Inputs:
     """One frame for each published table that a model reads, named as the table is."""
 
     alliance_change: pd.DataFrame
+    alliance_item: pd.DataFrame
+    alliance_pattern_agreement: pd.DataFrame
     alliance_score: pd.DataFrame
     analysis_cohort: pd.DataFrame
     benchmark_recid: pd.DataFrame
+    client: pd.DataFrame
     cohort_flow: pd.DataFrame
     covariate: pd.DataFrame
     dyad: pd.DataFrame
@@ -30,6 +33,8 @@ class Inputs:
     followup_interval: pd.DataFrame
     officer: pd.DataFrame
     outcome_definition: pd.DataFrame
+    scale_reliability: pd.DataFrame
+    wave: pd.DataFrame
 
     def in_order(self) -> Inputs:
         """The same rows sorted by all columns, so that sums of floating-point numbers do not depend on how they were stored."""

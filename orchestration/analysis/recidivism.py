@@ -6,14 +6,14 @@ Frames in, tidy frames out. The models are those of `models.yml`, the partial li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from orchestration.analysis import cox
-from orchestration.analysis.imputation import CUMULATIVE_HAZARD, EVENT, impute, nelson_aalen
+from orchestration.analysis.imputation import CUMULATIVE_HAZARD, EVENT, Hint, impute, nelson_aalen
 from orchestration.analysis.pooled_cox import NUMBERS, DataSets, Rules, Sample, pooled_cox
 from orchestration.analysis.specification import Specification, states_of
 
@@ -90,7 +90,13 @@ def outcome_cohort(analysis_cohort: pd.DataFrame, outcome_id: str, spec: Specifi
     )
 
 
-def impute_cohort(cohort: OutcomeCohort, spec: Specification, seed: int | np.random.SeedSequence) -> pd.DataFrame:
+def impute_cohort(
+    cohort: OutcomeCohort,
+    spec: Specification,
+    seed: int | np.random.SeedSequence,
+    hints: Mapping[str, Sequence[Hint]] | None = None,
+    record: Callable[[pd.DataFrame], None] | None = None,
+) -> pd.DataFrame:
     """m data sets, stacked: `imputation`, then the covariates, and the change since T1 where both scores are imputed.
 
     The outcome is among the predictors, and taken out again. The change is the difference of the two imputed scores, not
@@ -102,7 +108,7 @@ def impute_cohort(cohort: OutcomeCohort, spec: Specification, seed: int | np.ran
             CUMULATIVE_HAZARD: nelson_aalen(cohort.duration, cohort.event, cohort.entry),
         }
     )
-    stacked = impute(pd.concat([cohort.covariates, outcome], axis=1), spec.imputer, seed)
+    stacked = impute(pd.concat([cohort.covariates, outcome], axis=1), spec.imputer, seed, hints, record)
     changes = {name: stacked[later] - stacked[first] for name, (later, first) in states_of(spec.score_columns).items()}
     return stacked.drop(columns=[EVENT, CUMULATIVE_HAZARD]).assign(**changes)
 

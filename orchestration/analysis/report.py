@@ -310,7 +310,8 @@ def _pattern_cell(count: int, shown: int | None, n: int, source: Source) -> str:
 def determinant_table(rows: pd.DataFrame, spec: Specification, source: Source) -> Table:
     """Odds ratios of the first rule, all pairs: one row per scale and pattern, one column per predictor."""
     rule = spec.determinants.rules[0]
-    part = rows[(rows["rule"] == rule) & (rows["pairs"] == "all")]
+    part = rows[(rows["rule"] == rule) & (rows["pairs"] == "all") & (rows["rater"] == spec.determinants.rater)]
+    part = part[(part["missing"] == "imputed") & (part["imputations"] == part["imputations"].max())]
     terms = [predictor.name for predictor in spec.determinants.predictors]
     lines = []
     for scale in [name for name in SCALE_LABELS if name in set(part["scale"])]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from orchestration.analysis.imputation import Imputer, Method
 
 MODELS = Path(__file__).with_name("models.yml")
+_RANDOM_PARTS = re.compile(r"\((1|1 \+ months) \| (client|officer)\)( \+ \((1|1 \+ months) \| (client|officer)\))*")
 _TRANSFORMS = ("identity", "log1p", "positive", "divide", "equals")
 
 
@@ -89,21 +91,42 @@ class Recidivism:
 
 
 @dataclass(frozen=True)
-class Predictor:
-    """A term of the Q2 models: the table that it is in, its column or covariate name, and how sources are combined."""
+class Development:
+    """Q1: the growth models (`structures`: random parts, in the order in which they are tried), and what reliability is low."""
 
-    name: str
+    confidence: float
+    low_reliability: float
+    min_clients: int
+    min_waves: int
+    structures: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A term of the Q2 models: the table that it is in, the covariate that it makes of a column, and how sources are combined.
+
+    `covariate.method` None: never imputed, who lacks it is left out. `is_auxiliary`: in the imputation, not in the models.
+    """
+
     table: str
-    column: str
-    label: str
+    covariate: Covariate
     combine: str = "latest"
+    is_auxiliary: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.covariate.name
+
+    @property
+    def label(self) -> str:
+        return self.covariate.label
 
 
 @dataclass(frozen=True)
 class Determinants:
-    """Q2: which multinomial models there are."""
+    """Q2: which multinomial models there are. `known` holds the predictors and what only helps to impute them."""
 
-    rater: str
+    raters: tuple[str, ...]
     span: str
     rules: tuple[str, ...]
     scales: tuple[str, ...]
@@ -111,7 +134,16 @@ class Determinants:
     min_class: int
     baseline_months: float
     cluster: str
-    predictors: tuple[Predictor, ...]
+    known: tuple[Predictor, ...]
+
+    @property
+    def predictors(self) -> tuple[Predictor, ...]:
+        return tuple(predictor for predictor in self.known if not predictor.is_auxiliary)
+
+    @property
+    def rater(self) -> str:
+        """The rater whose models stand first."""
+        return self.raters[0]
 
 
 @dataclass(frozen=True)
@@ -121,10 +153,13 @@ class Specification:
     seed: int
     covariates: Mapping[str, Covariate]
     imputer: Imputer
+    few_imputations: int
+    largest_rhat: float
     score_columns: tuple[str, ...]
     auxiliary: tuple[str, ...]
     recidivism: Recidivism
     confidence: float
+    development: Development
     determinants: Determinants
 
     def with_imputations(self, m: int) -> Specification:
@@ -192,16 +227,20 @@ def read_specification(path: Path = MODELS) -> Specification:
         seed=int(content["seed"]),
         covariates=covariates,
         imputer=Imputer(methods, m=imputation["m"], iterations=imputation["iterations"], donors=imputation["donors"]),
+        few_imputations=int(imputation["few"]),
+        largest_rhat=float(imputation["largest_rhat"]),
         score_columns=scores,
         auxiliary=tuple(imputation["auxiliary"]),
         recidivism=recidivism,
         confidence=float(content["development"]["confidence"]),
+        development=_development(content["development"]),
         determinants=Determinants(
-            rater=q2["rater"], span=q2["span"], rules=tuple(q2["rules"]), scales=tuple(q2["scales"]), reference=q2["reference"],
+            raters=tuple(q2["raters"]), span=q2["span"], rules=tuple(q2["rules"]), scales=tuple(q2["scales"]), reference=q2["reference"],
             min_class=int(q2["min_class"]), baseline_months=float(q2["baseline_months"]), cluster=q2["cluster"],
-            predictors=tuple(
-                Predictor(name, entry["from"], entry.get("column", name), entry["label"], entry.get("combine", "latest"))
-                for name, entry in q2["predictors"].items()
+            known=tuple(
+                Predictor(entry["from"], _covariate(name, {"column": name, **entry}), entry.get("combine", "latest"), bool(is_auxiliary))
+                for is_auxiliary, entries in enumerate((q2["predictors"], q2["auxiliary"]))
+                for name, entry in entries.items()
             ),
         ),
     )  # fmt: skip
@@ -221,3 +260,16 @@ def _covariate(name: str, entry: Mapping[str, Any]) -> Covariate:
     if transform not in _TRANSFORMS or method not in (None, "normal", "logistic", "pmm"):
         raise SpecificationError(f"covariate {name}: transform {transform} or method {method} is not known")
     return Covariate(name, entry["column"], entry["label"], transform, argument, method)
+
+
+def _development(entry: Mapping[str, Any]) -> Development:
+    growth = entry["growth"]
+    for name, random_parts in growth["structures"].items():
+        if not _RANDOM_PARTS.fullmatch(random_parts):
+            raise SpecificationError(
+                f"growth structure {name}: expected (1 | client), (1 + months | client) or (1 | officer), joined by +"
+            )
+    return Development(
+        confidence=float(entry["confidence"]), low_reliability=float(entry["low_reliability"]),
+        min_clients=int(growth["min_clients"]), min_waves=int(growth["min_waves"]), structures=dict(growth["structures"]),
+    )  # fmt: skip

@@ -15,6 +15,15 @@ needs_r = pytest.mark.skipif(
     RSCRIPT is None, reason="Rscript is not on PATH (apt: r-base-core, r-cran-survival, r-cran-mice)"
 )
 
+
+def skip_without(package: str) -> None:
+    """Skip the test that calls this where R lacks the package."""
+    code = f'quit(status = !requireNamespace("{package}", quietly = TRUE))'
+    found = subprocess.run([str(RSCRIPT), "-e", code], capture_output=True, check=False, timeout=60).returncode == 0
+    if not found:
+        pytest.skip(f"R has no {package} (apt: r-cran-{package.lower()})")
+
+
 PRELUDE = """
 args <- commandArgs(trailingOnly = TRUE); folder <- args[1]; rows <- list()
 frame <- function(name) read.csv(file.path(folder, paste0(name, ".csv")))

@@ -134,9 +134,17 @@ def synthetic_inputs(
     )  # fmt: skip
     return Inputs(
         alliance_change=_changes(scores, dyad),
+        alliance_item=_items(scores, seed),
+        alliance_pattern_agreement=pd.DataFrame(
+            [
+                {"rater": rater, "scale": scale, "span": "T1-T2", "rule_one": "half_sd", "rule_other": "rci", "n": 150, "observed_agreement": 0.7, "kappa": 0.4}
+                for rater in ("client", "officer") for scale in SCALES
+            ]
+        ),
         alliance_score=scores,
         analysis_cohort=pd.concat(parts, ignore_index=True),
         benchmark_recid=north_carolina(),
+        client=cohort[["client_id", "organisation", "prior_cases"]].astype({"prior_cases": "Int64"}),
         cohort_flow=flow,
         covariate=covariate,
         dyad=dyad,
@@ -144,7 +152,19 @@ def synthetic_inputs(
         followup_interval=pd.concat([_intervals(part, wide) for part in parts], ignore_index=True),
         officer=pd.DataFrame({"officer_id": officer_id, "rule_orientation": rule}),
         outcome_definition=pd.DataFrame({"outcome_id": OUTCOMES, "role": "primary"}),
-    )
+        scale_reliability=pd.DataFrame(
+            [
+                {
+                    "wave": wave, "rater": rater, "scale": scale, "form": " ".join(_item_names(scale)), "n_complete": 120,
+                    "alpha": 0.55 if scale == "reactance" else 0.8, "omega": 0.8, "n_scores": 150, "score_sd": 0.6,
+                }
+                for wave in WAVE_DAYS for rater in ("client", "officer") for scale in SCALES
+            ]
+        ),
+        wave=scores[["client_id", "supervision_id", "wave", "rater", "measured_day", "dyad_id"]]
+        .drop_duplicates()
+        .assign(status="done", raters_share_officer=pd.array([True], dtype="boolean")[0]),
+    )  # fmt: skip
 
 
 def north_carolina() -> pd.DataFrame:
@@ -209,6 +229,28 @@ def _intervals(cohort: pd.DataFrame, wide: pd.DataFrame) -> pd.DataFrame:
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _item_names(scale: str) -> list[str]:
+    return [f"{scale}_{number:02d}" for number in range(1, 6)]
+
+
+def _items(scores: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Five answers to each score of T1 and T2, whose mean is the score; two answers for one in eight who has none."""
+    rng = np.random.default_rng([seed, 5])
+    part = scores[scores["wave"].isin(["T1", "T2"])].reset_index(drop=True)
+    has_score = part["score"].notna().to_numpy()
+    total = np.rint(part["score"].fillna(3.0).to_numpy() * 5).astype(int)
+    low, extra = np.divmod(total, 5)
+    order = rng.permuted(np.tile(np.arange(5), (len(part), 1)), axis=1)
+    value = low[:, None] + (order < extra[:, None])
+    is_answered = np.where(has_score[:, None], True, (rng.uniform(size=len(part)) < 0.125)[:, None] & (order < 2))
+    row, item = np.nonzero(is_answered)
+    answered = part.iloc[row].reset_index(drop=True)
+    names = {scale: _item_names(scale) for scale in SCALES}
+    return answered[["client_id", "supervision_id", "wave", "rater", "scale"]].assign(
+        item=[names[scale][k] for scale, k in zip(answered["scale"], item, strict=True)], value=value[row, item]
+    )
 
 
 def _changes(scores: pd.DataFrame, dyad: pd.DataFrame) -> pd.DataFrame:

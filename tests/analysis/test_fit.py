@@ -18,7 +18,7 @@ from tests.analysis.synthetic import without_outcome
 
 
 def quick(spec: Specification) -> Specification:
-    """One rater, scale, exposure and adjustment, two imputations of two rounds, no Q2."""
+    """One rater, scale, exposure and adjustment, two imputations of two rounds, no growth models, no Q2."""
     small = replace(
         spec.recidivism,
         raters=("client",),
@@ -27,7 +27,14 @@ def quick(spec: Specification) -> Specification:
         adjustments={"unadjusted": ()},
     )
     no_q2 = replace(spec.determinants, scales=(), rules=())
-    return replace(spec, recidivism=small, determinants=no_q2, imputer=replace(spec.imputer, m=2, iterations=2))
+    no_growth = replace(spec.development, structures={})
+    return replace(
+        spec,
+        recidivism=small,
+        development=no_growth,
+        determinants=no_q2,
+        imputer=replace(spec.imputer, m=2, iterations=2),
+    )
 
 
 def test_the_same_inputs_give_the_same_bytes(
@@ -89,6 +96,44 @@ def test_the_imputed_data_reproduce_an_estimate(result: FitResult) -> None:
     ]
     row = result.estimates.set_index(["model_id", "term"]).loc[("general_landmark.client.trust.unadjusted", "trust")]
     assert row["estimate"] == pytest.approx(sum(found) / len(found), rel=1e-12)
+
+
+def test_the_first_five_imputations_are_pooled_beside_all(inputs: Inputs, spec: Specification) -> None:
+    """What the papers had: the same numbers as if there had never been more."""
+    one = without_outcome(inputs, "general_supervision_end")
+    seven, five = (run_fit(one, quick(spec).with_imputations(m)) for m in (7, 5))
+    pd.testing.assert_frame_equal(seven.estimates_few, five.estimates)
+    assert set(seven.estimates["imputations"]) == {7} and not len(five.estimates_few)
+
+
+def test_a_fit_says_what_was_imputed_and_how_the_chains_went(result: FitResult, inputs: Inputs) -> None:
+    seen = result.imputation_diagnostics.set_index(["outcome_id", "column"])
+    cohort = inputs.analysis_cohort
+    landmark = cohort[(cohort["outcome_id"] == "general_landmark") & cohort["is_eligible"].astype(bool)]
+    row = seen.loc[("general_landmark", "client_trust_t2")]
+    assert row["missing"] == landmark["client_trust_t2"].isna().sum() and row["hinted"] == 0
+    traced = result.imputation_trace
+    assert (
+        len(traced) == len(seen) * 4 * 10
+        and not traced.duplicated(["outcome_id", "column", "imputation", "iteration"]).any()
+    )
+
+
+def test_who_answered_too_few_items_is_told_by_them(inputs: Inputs, spec: Specification) -> None:
+    """Twelve clients whose Trust at T2 is taken out with their last three answers, the rest of the rating being known."""
+    item, cohort = inputs.alliance_item, inputs.analysis_cohort
+    twelve = cohort.loc[cohort["client_trust_t2"].notna() & cohort["is_eligible"].astype(bool), "client_id"].unique()[
+        :12
+    ]
+    is_trust = (item["rater"] == "client") & (item["scale"] == "trust") & (item["wave"] == "T2")
+    is_late = item["item"].isin(["trust_03", "trust_04", "trust_05"])
+    fewer = replace(
+        inputs,
+        alliance_item=item[~(is_trust & is_late & item["client_id"].isin(twelve))],
+        analysis_cohort=cohort.assign(client_trust_t2=cohort["client_trust_t2"].mask(cohort["client_id"].isin(twelve))),
+    )
+    seen = run_fit(fewer, quick(spec)).imputation_diagnostics.set_index(["outcome_id", "column"])
+    assert seen.loc[("general_landmark", "client_trust_t2"), "hinted"] == 12
 
 
 def test_progress_counts_up_to_its_total(inputs: Inputs, spec: Specification) -> None:

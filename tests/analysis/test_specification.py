@@ -58,6 +58,10 @@ def changed(tmp_path: Path, change: Any) -> Path:
             lambda c: c["covariates"]["partner"].update(impute="mean"),
             "covariate partner: transform identity or method mean",
         ),
+        (
+            lambda c: c["development"]["growth"]["structures"].update(own="(1 | client_id)"),
+            r"growth structure own: expected \(1 \| client\)",
+        ),
         (lambda c: c["imputation"].update(scores=[{"rater": "client", "wave": "t1"}]), "not among the imputed scores"),
     ],
 )
