@@ -460,11 +460,12 @@ def status(as_json: bool) -> None:
 
     from orchestration.deliveries.contracts import read_organisations
     from orchestration.home import home_settings, readings
-    from orchestration.status import lines
+    from orchestration.status import held_back, lines
 
     settings = home_settings()
     organisations = read_organisations(settings.expectations)
-    found = lines(settings, readings(settings), organisations, datetime.now().astimezone().date())
+    ledger = readings(settings)
+    found = lines(settings, ledger, organisations, datetime.now().astimezone().date())
     if as_json:
         _json([asdict(line) for line in found])
         return
@@ -473,6 +474,8 @@ def status(as_json: bool) -> None:
         click.echo(
             f"{line.organisation:16}{line.period:10}{line.state:11}{line.rows:>9}  {line.due_on}  {line.reason}".rstrip()
         )
+    if held := held_back(ledger):
+        click.echo(held)
 
 
 @main.command()

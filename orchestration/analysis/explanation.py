@@ -189,7 +189,7 @@ def sort_changes(
     corrected record; a definition where the outcome is `redefined`; and where code lists changed (`are_lists_changed`)
     what would be a correction stands under definitions, since from the tables the two cannot be told apart.
     """
-    stack = pd.concat([old, new], ignore_index=True)
+    stack = _stacked(old, new)
     keys = [PERSON, OUTCOME]
     places = [frame[keys].assign(at=range(start, start + len(frame))) for frame, start in ((old, 0), (new, len(old)))]
     rows = places[0].merge(places[1], on=keys, how="outer", suffixes=("_old", "_new"), validate="one_to_one", sort=True)
@@ -198,7 +198,9 @@ def sort_changes(
     before, after = stack.iloc[was_at].reset_index(drop=True), stack.iloc[is_at].reset_index(drop=True)
     exit_columns = [name for name in EXIT if name in stack]
     is_exit_changed = in_both & _differs(before, after, exit_columns)
-    is_rest_changed = in_both & _differs(before, after, [name for name in stack if name not in (*keys, *exit_columns)])
+    is_rest_changed = in_both & _differs(
+        before, after, [str(name) for name in stack if name not in (*keys, *exit_columns)]
+    )
 
     is_past_changed = pd.MultiIndex.from_frame(rows[keys]).isin(list(past)) if past else np.zeros(len(rows), dtype=bool)
     had_event = before["event"].astype("boolean").fillna(False).to_numpy(dtype=bool)
@@ -211,8 +213,9 @@ def sort_changes(
     is_withdrawn = rows[PERSON].isin(list(withdrawn)).to_numpy()
     mended = DEFINITIONS if are_lists_changed else CORRECTIONS
     other = np.where(is_withdrawn, WITHDRAWALS, mended).astype(object)
-    exit_kind = np.where(is_exit_changed, np.where(is_extended | is_reached, FOLLOW_UP, other), None)
-    rest_kind = np.where(is_rest_changed, np.where(is_reached, FOLLOW_UP, other), None)
+    nothing = np.full(len(rows), None, dtype=object)
+    exit_kind = np.where(is_exit_changed, np.where(is_extended | is_reached, FOLLOW_UP, other), nothing)
+    rest_kind = np.where(is_rest_changed, np.where(is_reached, FOLLOW_UP, other), nothing)
     for place in (exit_kind, rest_kind):
         place[was_at < 0] = PEOPLE
         place[is_at < 0] = other[is_at < 0]
@@ -220,6 +223,13 @@ def sort_changes(
         place[is_changed & rows[OUTCOME].isin(list(redefined)).to_numpy()] = DEFINITIONS
     made = rows[keys].assign(old_at=was_at, new_at=is_at, exit_kind=exit_kind, rest_kind=rest_kind)
     return Sorted(stack, made)
+
+
+def _stacked(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """One below the other; a column that is of two types becomes one of objects, so that no value is turned into another."""
+    apart = [str(name) for name in new if name in old and old[name].dtype != new[name].dtype]
+    types = dict.fromkeys(apart, object)
+    return pd.concat([old.astype(types), new.astype(types)], ignore_index=True)
 
 
 def _eligible(frame: pd.DataFrame) -> np.ndarray:
@@ -258,9 +268,7 @@ def explain(old: Side, new: Side, spec: Specification, fit: FitOutcome | None = 
         new.inputs.analysis_cohort,
         withdrawn_people(old.record, new.record),
         redefined_outcomes(old.inputs.outcome_definition, definitions),
-        frozenset()
-        if old.intervals is None or new.intervals is None
-        else changed_past(old.intervals, new.intervals),
+        frozenset() if old.intervals is None or new.intervals is None else changed_past(old.intervals, new.intervals),
         bool(lists),
     )
     is_same_code = all(old.manifest.get(name) == new.manifest.get(name) for name in MADE_OF)
@@ -328,7 +336,9 @@ def _telescoped(old: pd.DataFrame, new: pd.DataFrame, path: list[tuple[str, pd.D
         move=end - begin,
         **{kind: np.where(is_known, part, np.nan) for kind, part in moved.items()},
         chance_std_error=np.sqrt(_chance(both, "old") + _chance(both, "new")),
-        note=[None if note is None else f"not fitted by itself, so under what follows: {note}" for note in notes],
+        note=pd.Series(notes, dtype=object).map(
+            lambda kinds: kinds and f"not fitted by itself, so under what follows: {kinds}"
+        ),
     )
     return made.astype({"note": object})
 
@@ -345,9 +355,15 @@ def _caveats(old: Side, new: Side, lists: Sequence[str]) -> tuple[str, ...]:
     if lists:
         said.append(f"code lists differ ({', '.join(lists)}): corrected records stand under definitions too")
     if old.record.get("code") != new.record.get("code"):
-        said.append("the warehouse's code differs: what it changed in the rows of people stands under corrected records")
+        said.append(
+            "the warehouse's code differs: what it changed in the rows of people stands under corrected records"
+        )
     if old.record.get("settings") != new.record.get("settings"):
-        said.append("the build's settings differ: what they changed in the rows of people stands under corrected records")
+        said.append(
+            "the build's settings differ: what they changed in the rows of people stands under corrected records"
+        )
     if old.intervals is None or new.intervals is None:
-        said.append("no intervals of follow-up: a corrected past that lengthens the time at risk counts as new follow-up")
+        said.append(
+            "no intervals of follow-up: a corrected past that lengthens the time at risk counts as new follow-up"
+        )
     return tuple(said)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from orchestration.analysis import benchmark, recidivism
 from orchestration.analysis.determinants import determinants
 from orchestration.analysis.development import change_patterns, wave_means
 from orchestration.analysis.inputs import Inputs
+from orchestration.analysis.reuse import Earlier, Lender, models_hash, rows_read
 from orchestration.analysis.specification import Specification
 from orchestration.files import write_json
 from orchestration.hashing import code_hash, combined_hash, content_hash, sha256_file
@@ -28,6 +29,11 @@ ROOM = Path(__file__).parent
 MANIFEST = "manifest.json"
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "statsmodels", "lifelines", "matplotlib")
 ZONE_TABLES = ("imputed",)  # hold a row per person; everything else is estimates and counts
+# What one outcome gives, and the table of the fit that it goes to.
+OUTCOME_TABLES = {
+    "estimates": "estimates", "curves": "survival_curves", "log_rank": "log_rank", "risks": "absolute_risk",
+    "agreement": "engine_agreement", "imputed": "imputed",
+}  # fmt: skip
 
 Progress = Callable[[str, int, int], None]
 
@@ -49,12 +55,13 @@ class FitResult:
     imputed: pd.DataFrame
     seed: int
     imputations: int
+    models_hash: str = ""
+    rows_read: Mapping[str, str] = field(default_factory=dict)
+    reused: tuple[str, ...] = ()
 
     @property
     def tables(self) -> Mapping[str, pd.DataFrame]:
-        return {
-            field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), pd.DataFrame)
-        }
+        return {one.name: value for one in fields(self) if isinstance(value := getattr(self, one.name), pd.DataFrame)}
 
     @property
     def engines_agree(self) -> bool:
@@ -73,16 +80,23 @@ class FitResult:
 
 
 def run_fit(
-    inputs: Inputs, spec: Specification, seed: int | None = None, progress: Progress | None = None
+    inputs: Inputs,
+    spec: Specification,
+    seed: int | None = None,
+    progress: Progress | None = None,
+    earlier: Earlier | None = None,
 ) -> FitResult:
     """Estimate everything in `spec` from `inputs`; the same arguments give the same bits on one machine.
 
     `seed` (default that of the models) feeds the imputation of each outcome by its own stream, so that an outcome's
     numbers do not depend on which others there are. `progress(what, done, total)` is called after each model.
-    An outcome without eligible clients, or an empty benchmark, gives no rows; nothing is invented for it.
+    An outcome without eligible clients, or an empty benchmark, gives no rows; nothing is invented for it. What `earlier`
+    made from the same rows is taken over, which gives the same bits.
     """
     root = spec.seed if seed is None else seed
     inputs = inputs.in_order()
+    marks = rows_read(inputs, spec)
+    lender = Lender(earlier, marks)
     outcomes = recidivism.modelled_outcomes(inputs.outcome_definition, spec)
     cohorts = [recidivism.outcome_cohort(inputs.analysis_cohort, outcome, spec) for outcome in outcomes]
     cohorts = [cohort for cohort in cohorts if cohort.n]
@@ -90,22 +104,21 @@ def run_fit(
     total = 3 + len(spec.determinants.rules) * len(spec.determinants.scales) * 2 + len(cohorts) * (q3_models + 3)
     tell = _Counter(progress, total)
 
-    means = wave_means(inputs.alliance_score, inputs.dyad, spec.confidence)
+    means = lender.table("wave_means", lambda: wave_means(inputs.alliance_score, inputs.dyad, spec.confidence))
     tell("wave means")
-    patterns = change_patterns(inputs.alliance_change)
+    patterns = lender.table("change_patterns", lambda: change_patterns(inputs.alliance_change))
     tell("change patterns")
-    q2 = determinants(inputs, spec.determinants, lambda: tell("determinants"))
-    published = benchmark.read_published()
-    compared = (
-        benchmark.compare_with_published(inputs.benchmark_recid, published)
-        if len(inputs.benchmark_recid)
-        else _no_benchmark()
-    )
+    q2 = lender.table("determinants", lambda: determinants(inputs, spec.determinants, lambda: tell("determinants")))
+    compared = lender.table("benchmark", lambda: _benchmark(inputs.benchmark_recid))
     tell("benchmark")
-    parts: dict[str, list[pd.DataFrame]] = {
-        name: [] for name in ("estimates", "curves", "log_rank", "risks", "agreement", "imputed")
-    }
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in OUTCOME_TABLES}
     for cohort in cohorts:
+        kept = lender.outcome(cohort.outcome_id, OUTCOME_TABLES)
+        if kept is not None:
+            for name, frame in kept.items():
+                parts[name].append(frame)
+            tell(f"unchanged {cohort.outcome_id}", q3_models + 3)
+            continue
         imputed = recidivism.impute_cohort(cohort, spec, np.random.SeedSequence([root, *cohort.outcome_id.encode()]))
         tell(f"imputation {cohort.outcome_id}")
         parts["estimates"].append(recidivism.estimates_of(cohort, imputed, spec, lambda: tell("Cox models")))
@@ -130,6 +143,9 @@ def run_fit(
         imputed=_stacked(parts["imputed"], ("outcome_id", "imputation", "client_id")),
         seed=root,
         imputations=spec.imputer.m,
+        models_hash=models_hash(spec),
+        rows_read=marks,
+        reused=tuple(lender.taken),
     )
 
 
@@ -137,9 +153,17 @@ def fit_id(fingerprint: str, spec: Specification, seed: int | None = None) -> st
     """The name of a fit before it is run: 16 hex digits over the rows that it reads, models, seed, m, code and packages."""
     parts = {
         "fingerprint": fingerprint, "seed": str(spec.seed if seed is None else seed), "m": str(spec.imputer.m),
-        "code": room_hash(), **_packages(),
+        "models": models_hash(spec), "code": room_hash(), **_packages(),
     }  # fmt: skip
     return combined_hash(parts)[:16]
+
+
+def made_by(spec: Specification, seed: int | None = None) -> dict[str, Any]:
+    """What a fit is made by, apart from its rows: as the manifest has it."""
+    return {
+        "seed": spec.seed if seed is None else seed, "imputations": spec.imputer.m, "models_hash": models_hash(spec),
+        "packages": _packages(), "code_hash": room_hash(),
+    }  # fmt: skip
 
 
 def room_hash() -> str:
@@ -174,7 +198,7 @@ def write_fit(result: FitResult, folder: Path, manifest: Mapping[str, Any]) -> d
     whole = {
         **manifest, "seed": result.seed, "imputations": result.imputations, "packages": _packages(), "code_hash": room_hash(),
         "tables": entries, "engines_agree": result.engines_agree, "benchmark_agrees": result.benchmark_agrees,
-        "models_not_estimable": result.not_estimable,
+        "models_not_estimable": result.not_estimable, "models_hash": result.models_hash, "rows_read": dict(result.rows_read),
     }  # fmt: skip
     write_json(folder / MANIFEST, whole)
     return whole
@@ -190,8 +214,8 @@ class _Counter:
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
-    def __call__(self, what: str) -> None:
-        self._done += 1
+    def __call__(self, what: str, steps: int = 1) -> None:
+        self._done += steps
         if self._progress is not None:
             self._progress(what, self._done, self._total)
 
@@ -211,6 +235,10 @@ def _kept(cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame) -> pd.DataFra
 
 def _stacked(parts: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))
+
+
+def _benchmark(recid: pd.DataFrame) -> pd.DataFrame:
+    return benchmark.compare_with_published(recid, benchmark.read_published()) if len(recid) else _no_benchmark()
 
 
 def _no_benchmark() -> pd.DataFrame:

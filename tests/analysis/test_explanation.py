@@ -71,7 +71,9 @@ def cohort(*rows: dict[str, Any]) -> pd.DataFrame:
         ({"is_eligible": False, "ineligible_reason": "not_linked", "event": None}, {"trust": 4.0}, (CORRECTIONS, CORRECTIONS)),
     ],
 )  # fmt: skip
-def test_what_changed_in_a_row_is_told_apart(was: dict[str, Any], is_now: dict[str, Any], kinds: tuple[Any, Any]) -> None:
+def test_what_changed_in_a_row_is_told_apart(
+    was: dict[str, Any], is_now: dict[str, Any], kinds: tuple[Any, Any]
+) -> None:
     found = sort_changes(cohort(row("a", **was)), cohort(row("a", **is_now))).rows.iloc[0]
     assert (found["exit_kind"], found["rest_kind"]) == kinds
 
@@ -165,7 +167,7 @@ def cohorts(draw: Any) -> pd.DataFrame:
     return cohort(*rows)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cohorts(), cohorts(), st.sets(st.sampled_from(PEOPLE_NAMES)), st.sampled_from([6, 12]), st.booleans())
 def test_parts_add_up_to_the_whole_for_any_two_versions(
     old: pd.DataFrame, new: pd.DataFrame, withdrawn: set[str], lag: int, is_code_new: bool
@@ -188,14 +190,18 @@ def test_parts_add_up_to_the_whole_for_any_two_versions(
         assert (redefined[[FOLLOW_UP, PEOPLE, CORRECTIONS, WITHDRAWALS]] == 0).all(axis=None)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cohorts(), cohorts())
 def test_with_every_kind_applied_the_rows_are_those_of_the_new_version(old: pd.DataFrame, new: pd.DataFrame) -> None:
     keys = ["client_id", "outcome_id"]
     changes = sort_changes(old, new)
     for applied, wanted in (((), old), (KINDS, new)):
         made = changes.cohort(applied).sort_values(keys, ignore_index=True)
-        pd.testing.assert_frame_equal(made, wanted.sort_values(keys, ignore_index=True), check_dtype=False)
+        same = [
+            frame.astype(object).where(frame.notna(), None)
+            for frame in (made, wanted.sort_values(keys, ignore_index=True))
+        ]
+        pd.testing.assert_frame_equal(*same)
 
 
 def test_rows_that_cannot_be_fitted_half_way_leave_their_part_to_what_follows() -> None:
