@@ -27,6 +27,7 @@ from orchestration.hashing import code_hash, combined_hash, content_hash, sha256
 
 ROOM = Path(__file__).parent
 MANIFEST = "manifest.json"
+RECOVERY = ROOM / "recovery.json"  # what `make recovery` found, and for which code
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "statsmodels", "lifelines", "matplotlib")
 ZONE_TABLES = ("imputed",)  # hold a row per person; everything else is estimates and counts
 # What one outcome gives, and the table of the fit that it goes to.
@@ -174,6 +175,22 @@ def room_hash() -> str:
     return code_hash(files, ROOM)
 
 
+def recovery_badge(file: Path = RECOVERY) -> dict[str, Any]:
+    """Whether this very code has found known effects again in simulated studies, and what was found when code last did."""
+    if not file.is_file():
+        return {"is_proven": False, "said": "not proven: no recovery study is on record"}
+    found = json.loads(file.read_text(encoding="utf-8"))
+    is_same, missed = found["code_hash"] == room_hash(), found["missed"]
+    what = f"{found['studies']} simulated studies on {found['made_on']}, mean coverage {found['mean_coverage']:.3f}, code {found['code_hash'][:16]}"
+    if is_same and not missed:
+        said = f"proven for this code: {what}"
+    elif is_same:
+        said = f"not proven: of {what}, {len(missed)} bars were missed"
+    else:
+        said = f"not proven for this code; other code was tried in {what}"
+    return {**found, "is_proven": is_same and not missed, "said": said}
+
+
 def write_fit(result: FitResult, folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Write one Parquet file per table and `manifest.json` (last) into `folder`; returns the manifest.
 
@@ -199,6 +216,7 @@ def write_fit(result: FitResult, folder: Path, manifest: Mapping[str, Any]) -> d
         **manifest, "seed": result.seed, "imputations": result.imputations, "packages": _packages(), "code_hash": room_hash(),
         "tables": entries, "engines_agree": result.engines_agree, "benchmark_agrees": result.benchmark_agrees,
         "models_not_estimable": result.not_estimable, "models_hash": result.models_hash, "rows_read": dict(result.rows_read),
+        "recovery": recovery_badge(),
     }  # fmt: skip
     write_json(folder / MANIFEST, whole)
     return whole

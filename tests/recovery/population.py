@@ -102,7 +102,9 @@ def _typed(table: Table, frame: pd.DataFrame, last_day: date) -> pd.DataFrame:
     for column in table.columns:
         values = spelled[column.source]
         if column.type == "integer":
-            spelled[column.source] = values.where(~values.isin([float(code) for code in column.missing])).astype("Int64")
+            spelled[column.source] = values.where(~values.isin([float(code) for code in column.missing])).astype(
+                "Int64"
+            )
         elif column.type == "decimal":
             spelled[column.source] = values.where(~values.isin([float(code) for code in column.missing]))
         elif column.type != "date":
