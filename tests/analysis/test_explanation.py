@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,9 @@ from orchestration.analysis.explanation import (
     sort_changes,
     withdrawn_people,
 )
+from orchestration.analysis.fit import FitResult
 from orchestration.analysis.inputs import Inputs
+from orchestration.analysis.report import render_report
 from orchestration.analysis.specification import Specification
 from tests.analysis.test_fit import quick
 
@@ -247,3 +250,40 @@ def test_the_split_of_real_fits_adds_up_and_names_only_what_changed(inputs: Inpu
     assert by_outcome.loc[OUTCOMES[0], "chance_std_error"] > 0
     said = json.dumps(found.as_record())
     assert not any(name in said for name in people)
+
+
+# ------------------------------------------------------------------------------------------------------------ the page
+
+
+def test_the_page_shows_who_changed_and_why_and_hides_what_few_clients_did(result: FitResult, fit_folder: Path) -> None:
+    """25 clients with longer follow-up may be shown; one corrected record and three new people not, nor their parts."""
+    rows = result.estimates[result.estimates["outcome_id"] == OUTCOMES[0]]
+    parts = [
+        {"model_id": one["model_id"], "term": one["term"], "outcome_id": OUTCOMES[0], "estimate_old": one["estimate"] - 0.5,
+         "estimate_new": one["estimate"], "move": 0.5, **dict.fromkeys(KINDS, 0.0), FOLLOW_UP: 0.111, CORRECTIONS: 0.222,
+         PEOPLE: 0.167, "chance_std_error": 0.01, "note": None}
+        for _, one in rows.iterrows()
+    ]  # fmt: skip
+    people = [{"outcome_id": OUTCOMES[0], "kind": kind, "clients": count} for kind, count in ((FOLLOW_UP, 25), (CORRECTIONS, 1), (PEOPLE, 3))]  # fmt: skip
+    said = {
+        "old_fit": "0ld",
+        "explanation": {"people": people, "parts": parts, "caveats": ["a caveat"], "order": KINDS},
+    }
+    path = fit_folder.with_name(f"{fit_folder.name}.changes.json")
+    manifest = {"version_id": "cafe", "simulated": True}
+    try:
+        path.write_text(json.dumps(said))
+        few = render_report(fit_folder, manifest, fit_folder.parent / "few.html").read_text()
+        people[2]["clients"] = 12
+        path.write_text(json.dumps(said))
+        one = render_report(fit_folder, manifest, fit_folder.parent / "one.html").read_text()
+        people[1]["clients"] = 11
+        path.write_text(json.dumps(said))
+        more = render_report(fit_folder, manifest, fit_folder.parent / "more.html").read_text()
+    finally:
+        path.unlink()
+    assert "Compared with fit 0ld" in few and "a caveat" in few and "+0.500" in few
+    assert not any(number in few for number in ("+0.111", "+0.222", "+0.167", "+0.389"))
+    assert "+0.500" in one and not any(number in one for number in ("+0.111", "+0.222", "+0.167"))
+    assert all(number in more for number in ("+0.111", "+0.222", "+0.167"))
+    assert "first fit" in render_report(fit_folder, manifest, fit_folder.parent / "first.html").read_text()
