@@ -176,19 +176,24 @@ def room_hash() -> str:
 
 
 def recovery_badge(file: Path = RECOVERY) -> dict[str, Any]:
-    """Whether this very code has found known effects again in simulated studies, and what was found when code last did."""
+    """Whether this very code has found known effects again in enough simulated studies, and what is on record.
+
+    `is_proven`, `said` (in words), and what `make recovery` wrote: code_hash, studies, asked, seed, made_on, mean_coverage,
+    coverage, bias and se_ratio of each term, and the bars that were missed.
+    """
     if not file.is_file():
         return {"is_proven": False, "said": "not proven: no recovery study is on record"}
     found = json.loads(file.read_text(encoding="utf-8"))
-    is_same, missed = found["code_hash"] == room_hash(), found["missed"]
-    what = f"{found['studies']} simulated studies on {found['made_on']}, mean coverage {found['mean_coverage']:.3f}, code {found['code_hash'][:16]}"
-    if is_same and not missed:
-        said = f"proven for this code: {what}"
-    elif is_same:
-        said = f"not proven: of {what}, {len(missed)} bars were missed"
-    else:
-        said = f"not proven for this code; other code was tried in {what}"
-    return {**found, "is_proven": is_same and not missed, "said": said}
+    missed, studies, asked = found["missed"], found["studies"], found["asked"]
+    what = f"{studies} simulated studies on {found['made_on']}, mean coverage {found['mean_coverage']:.3f}, code {found['code_hash'][:16]}"
+    reasons = []
+    if found["code_hash"] != room_hash():
+        reasons.append("not proven for this code, other code was tried")
+    if studies < asked:
+        reasons.append(f"{asked} studies are asked for proof")
+    if missed:
+        reasons.append(f"{len(missed)} bars were missed")
+    return {**found, "is_proven": not reasons, "said": f"{'; '.join(reasons) or 'proven for this code'}: {what}"}
 
 
 def write_fit(result: FitResult, folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -577,13 +577,23 @@ def badge(effects: list[Effect], bars: list[Bar], studies: int, seed: int) -> di
     """What a fit says of the code that made it."""
     right = {effect.name: effect for effect in effects if effect.role == "right"}
     return {
-        "code_hash": room_hash(), "studies": studies, "seed": seed, "made_on": datetime.now(UTC).date().isoformat(), "simulated": True,
+        "code_hash": room_hash(), "studies": studies, "asked": PROOF, "seed": seed, "made_on": datetime.now(UTC).date().isoformat(), "simulated": True,
         "mean_coverage": round(float(np.mean([right[name].coverage for name in RIGHT])), 4),
         "coverage": {name: round(right[name].coverage, 4) for name in RIGHT},
         "bias": {name: round(right[name].bias, 4) for name in RIGHT},
         "se_ratio": {name: round(right[name].se_ratio, 3) for name in RIGHT},
         "missed": [bar.name for bar in bars if not bar.is_met],
     }  # fmt: skip
+
+
+def keep_badge(made: dict[str, Any], file: Path) -> bool:
+    """Write a badge, unless one of the same code and more studies is there; gives whether it was written."""
+    if file.is_file():
+        there = json.loads(file.read_text(encoding="utf-8"))
+        if there["code_hash"] == made["code_hash"] and there["studies"] > made["studies"]:
+            return False
+    write_json(file, made)
+    return True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -596,7 +606,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--imputations", type=int, default=None, help="instead of the number in models.yml")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    parser.add_argument("--badge", action="store_true", help=f"write {RECOVERY.name}, which every fit shows")
+    parser.add_argument(
+        "--badge",
+        action="store_true",
+        help=f"write {RECOVERY.name}, which every fit shows, unless one of the same code and more studies is there",
+    )
     given = parser.parse_args(arguments)
     began = time.monotonic()
 
@@ -607,7 +621,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = run_studies(given.studies, given.seed, spec, given.jobs, tell)
     effects, bars = judge(found, configs()["main"])
     if given.badge:
-        write_json(RECOVERY, badge(effects, bars, given.studies, given.seed))
+        keep_badge(badge(effects, bars, given.studies, given.seed), RECOVERY)
     if given.json:
         content = {"studies": given.studies, "imputations": spec.imputer.m, "seconds": round(time.monotonic() - began, 1),
                    "effects": [asdict(effect) for effect in effects], "bars": [asdict(bar) for bar in bars]}  # fmt: skip

@@ -128,12 +128,15 @@ def test_the_badge_says_for_which_code_it_stands(tmp_path: Path) -> None:
     assert recovery_badge(file)["said"] == "not proven: no recovery study is on record"
     for change, is_proven, said in (
         ({}, True, "proven for this code: 2000 simulated studies"),
-        ({"code_hash": "0" * 64}, False, "not proven for this code; other code was tried"),
+        ({"code_hash": "0" * 64}, False, "not proven for this code, other code was tried: 2000"),
         ({"missed": ["Trust"]}, False, "1 bars were missed"),
+        ({"studies": 300}, False, "2000 studies are asked for proof: 300"),
     ):
         file.write_text(json.dumps({**made, **change}))
         found = recovery_badge(file)
         assert found["is_proven"] is is_proven and said in found["said"]
+    assert study.keep_badge(made, file) and not study.keep_badge({**made, "studies": 10}, file)
+    assert study.keep_badge({**made, "studies": 10, "code_hash": "other"}, file)
 
 
 def test_the_variance_within_imputations_is_what_pooling_began_with() -> None:
