@@ -38,7 +38,7 @@ EXIT = ("duration_days", "event", "exit_reason", "is_eligible", "ineligible_reas
 NOT_YET = ("supervision_not_ended", "no_followup", "detained_until_exit")
 OUTCOME_LIST = "outcome"  # the code list that holds the outcome definitions, which are compared row by row
 TERM = ("model_id", "term")
-MADE_OF = ("code_hash", "packages", "seed", "imputations")
+MADE_OF = ("code_hash", "models_hash", "packages", "seed", "imputations")
 
 FitOutcome = Callable[[Inputs, str], pd.DataFrame]
 

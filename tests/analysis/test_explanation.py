@@ -207,6 +207,14 @@ def test_with_every_kind_applied_the_rows_are_those_of_the_new_version(old: pd.D
         pd.testing.assert_frame_equal(*same)
 
 
+@pytest.mark.parametrize("name", ["code_hash", "models_hash", "packages", "seed", "imputations"])
+def test_what_a_fit_was_made_by_comes_first_and_takes_the_whole_move_where_no_row_changed(name: str) -> None:
+    rows = cohort(row("a"), row("b", OUTCOMES[1]))
+    old = side(rows, scale=0.9)
+    found = explain(replace(old, manifest={**MADE, name: "other"}), side(rows), None, fake_fit)  # type: ignore[arg-type]
+    assert (found.parts[CODE] == found.parts["move"]).all() and (found.parts["move"] != 0).all() and found.fits == 0
+
+
 def test_rows_that_cannot_be_fitted_half_way_leave_their_part_to_what_follows() -> None:
     old, new = cohort(row("a"), row("b")), cohort(row("a", duration_days=300.0), row("b", trust=1.0), row("c"))
 
