@@ -56,7 +56,7 @@ bench: $(READY) ## how long the commands take
 	@$(BIN)/python -m tests.bench
 
 recovery: $(READY) ## whether true effects are found again, over simulated studies
-	@$(BIN)/python -m tests.recovery.recovery_study --studies $(STUDIES)
+	@$(BIN)/python -m tests.recovery.recovery_study --studies $(STUDIES) --badge
 
 proof: STUDIES = 2000
 proof: recovery ## the long proofs: 2,000 studies, every spoiled and hostile delivery, every transport, orders of arrival

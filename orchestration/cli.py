@@ -460,11 +460,12 @@ def status(as_json: bool) -> None:
 
     from orchestration.deliveries.contracts import read_organisations
     from orchestration.home import home_settings, readings
-    from orchestration.status import lines
+    from orchestration.status import held_back, lines
 
     settings = home_settings()
     organisations = read_organisations(settings.expectations)
-    found = lines(settings, readings(settings), organisations, datetime.now().astimezone().date())
+    ledger = readings(settings)
+    found = lines(settings, ledger, organisations, datetime.now().astimezone().date())
     if as_json:
         _json([asdict(line) for line in found])
         return
@@ -473,6 +474,8 @@ def status(as_json: bool) -> None:
         click.echo(
             f"{line.organisation:16}{line.period:10}{line.state:11}{line.rows:>9}  {line.due_on}  {line.reason}".rstrip()
         )
+    if held := held_back(ledger):
+        click.echo(held)
 
 
 @main.command()
@@ -675,6 +678,35 @@ def multiverse(version: str, as_json: bool) -> None:
         f"by Benjamini-Hochberg {whole['below_5_percent_benjamini_hochberg']}"
     )
     click.echo(str(folder / "multiverse.png"))
+
+
+@main.command("reproduce-fit")
+@click.argument("fit", default="current")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def reproduce_fit(fit: str, as_json: bool) -> None:
+    """Fit again what FIT (an id, the beginning of one, or `current`) was made from, and compare. Leaves with 0 when it is the same.
+
+    To the bit where code, models and libraries are those it was made by; to 1e-8 where they are not.
+    """
+    from orchestration.analysis import reproduction
+    from orchestration.home import home_settings, opened
+    from orchestration.warehouse.versions import named_version, verify
+
+    settings = home_settings()
+    opened(settings)
+    folder = reproduction.named_fit(settings.fits, fit)
+    version = named_version(settings, reproduction.version_of(folder))
+    verify(version)
+    made = reproduction.reproduce_fit(folder, version.folder)
+    if as_json:
+        _json({"fit_id": made.fit_id, "same": made.is_same, "differing": list(made.differing),
+               "largest_difference": made.largest_difference, "changed_since": list(made.changed_since)})  # fmt: skip
+    else:
+        since = f" (changed since it was made: {', '.join(made.changed_since)})" if made.changed_since else ""
+        how = "the same to the bit" if not made.differing else f"{', '.join(made.differing)} differ by at most {made.largest_difference:.1e}"  # fmt: skip
+        click.echo(f"{made.fit_id}: {how}{since}")
+    _leave(0 if made.is_same else 1)
 
 
 @main.command("known-on")

@@ -127,6 +127,14 @@ _fit = sa.Table(
     sa.Column("fingerprint", sa.String(64), nullable=False),
     sa.Column("fitted_at", sa.DateTime, nullable=False),
 )
+_held_fit = sa.Table(
+    "held_fit",
+    _metadata,
+    sa.Column("fit_id", sa.String(16), primary_key=True),
+    sa.Column("version_id", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("held_at", sa.DateTime, nullable=False),
+)
 
 
 def now() -> datetime:
@@ -309,6 +317,14 @@ class Ledger(Readings):
             connection.execute(_fit.delete().where(_fit.c.fit_id == fit_id))
             connection.execute(
                 _fit.insert().values(fit_id=fit_id, version_id=version_id, fingerprint=fingerprint, fitted_at=now())
+            )
+
+    def record_held_fit(self, fit_id: str, version_id: str, reason: str) -> None:
+        """A refit that failed a check and did not take the place of the last good one; counts and names only."""
+        with self._begin() as connection:
+            connection.execute(_held_fit.delete().where(_held_fit.c.fit_id == fit_id))
+            connection.execute(
+                _held_fit.insert().values(fit_id=fit_id, version_id=version_id, reason=reason, held_at=now())
             )
 
 

@@ -154,6 +154,11 @@ class Readings(ABC):
         rows = self._rows("select * from fit order by fitted_at")
         return [{**row, "fitted_at": _moment(row["fitted_at"])} for row in rows]
 
+    def held_fits(self) -> list[dict[str, Any]]:
+        """Refits that failed a check and left the last good fit where it was, oldest first, with the reason."""
+        rows = self._rows("select * from held_fit order by held_at")
+        return [{**row, "held_at": _moment(row["held_at"])} for row in rows]
+
 
 class SqliteReadings(Readings):
     """A ledger in an SQLite file, read without SQLAlchemy."""

@@ -145,6 +145,16 @@ def _line(
     return Line(organisation.name, period, state, notes, record.delivery_id, sum(record.row_counts.values()), due_on)
 
 
+def held_back(ledger: Readings) -> str | None:
+    """In one line, that the latest refit was held back, why, and which fit stays; None when the latest refit was good."""
+    held, fits = ledger.held_fits(), ledger.fits()
+    if not held or (fits and fits[-1]["fitted_at"] > held[-1]["held_at"]):
+        return None
+    last = held[-1]
+    stays = f"fit {fits[-1]['fit_id']} of version {fits[-1]['version_id']} stays" if fits else "there is no fit yet"
+    return f"the refit of version {last['version_id']} was held back ({last['reason']}); {stays}"
+
+
 def listed_versions(settings: Settings, ledger: Readings) -> list[dict[str, Any]]:
     """The published versions, newest first, with when each was first built and how many fits it has."""
     builds, fits, current = ledger.builds(), ledger.fits(), current_id(settings)

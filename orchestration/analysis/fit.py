@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import cache
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from typing import Any
 import pandas as pd
 
 from orchestration.analysis import benchmark, outcome, recidivism
-from orchestration.analysis.determinants import determinants
+from orchestration.analysis.determinants import Determined, determinants
 from orchestration.analysis.development import change_patterns, pattern_agreement, reliability, wave_means
 from orchestration.analysis.growth import growth_models
-from orchestration.analysis.imputed_cohort import RECORD_COLUMNS, imputed_cohort
 from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.raters import rated_pairs, rater_agreement, rater_convergence
+from orchestration.analysis.reuse import Earlier, Lender, models_hash, rows_read
 from orchestration.analysis.specification import Specification
 from orchestration.files import write_json
 from orchestration.hashing import code_hash, combined_hash, content_hash, sha256_file
@@ -29,8 +30,8 @@ from orchestration.hashing import code_hash, combined_hash, content_hash, sha256
 ROOM = Path(__file__).parent
 MANIFEST = "manifest.json"
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "statsmodels", "lifelines", "matplotlib", "mixedlm")
+RECOVERY = ROOM / "recovery.json"  # what `make recovery` found, and for which code
 ZONE_TABLES = ("imputed",)  # hold a row per person; everything else is estimates and counts
-
 Progress = Callable[[str, int, int], None]
 
 
@@ -72,12 +73,13 @@ class FitResult:
     imputed: pd.DataFrame
     seed: int
     imputations: int
+    models_hash: str = ""
+    rows_read: Mapping[str, str] = field(default_factory=dict)
+    reused: tuple[str, ...] = ()
 
     @property
     def tables(self) -> Mapping[str, pd.DataFrame]:
-        return {
-            field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), pd.DataFrame)
-        }
+        return {one.name: value for one in fields(self) if isinstance(value := getattr(self, one.name), pd.DataFrame)}
 
     @property
     def engines_agree(self) -> bool:
@@ -96,52 +98,74 @@ class FitResult:
 
 
 def run_fit(
-    inputs: Inputs, spec: Specification, seed: int | None = None, progress: Progress | None = None
+    inputs: Inputs,
+    spec: Specification,
+    seed: int | None = None,
+    progress: Progress | None = None,
+    earlier: Earlier | None = None,
 ) -> FitResult:
     """Estimate everything in `spec` from `inputs`; the same arguments give the same bits on one machine.
 
     `seed` (default that of the models) feeds the imputation of each outcome by its own stream, so that an outcome's
     numbers do not depend on which others there are. `progress(what, done, total)` is called after each model.
-    An outcome without eligible clients, or an empty benchmark, gives no rows; nothing is invented for it.
+    An outcome without eligible clients, or an empty benchmark, gives no rows; nothing is invented for it. What `earlier`
+    made from the same rows is taken over, which gives the same bits.
     """
     root = spec.seed if seed is None else seed
     inputs = inputs.in_order()
+    marks = rows_read(inputs, spec)
+    lender = Lender(earlier, marks)
     outcomes = recidivism.modelled_outcomes(inputs.outcome_definition, spec)
     cohorts = [recidivism.outcome_cohort(inputs.analysis_cohort, name, spec) for name in outcomes]
     cohorts = [cohort for cohort in cohorts if cohort.n]
-    total = (
-        3
-        + len(spec.determinants.rules) * len(spec.determinants.scales) * 2
-        + len(cohorts) * (len(recidivism.models(spec)) + outcome.STEPS_BESIDE_MODELS)
-    )
-    tell = _Counter(progress, total)
+    steps = len(recidivism.models(spec)) + outcome.STEPS_BESIDE_MODELS
+    q2_models = len(spec.determinants.raters) * len(spec.determinants.rules) * len(spec.determinants.scales) * 2
+    tell = _Counter(progress, 4 + q2_models + len(cohorts) * steps)
 
-    means = wave_means(inputs.alliance_score, inputs.dyad, spec.confidence)
-    tell("wave means")
-    patterns = change_patterns(inputs.alliance_change)
-    agreement = pattern_agreement(inputs.alliance_pattern_agreement)
-    tell("change patterns")
-    growth = growth_models(inputs.alliance_score, inputs.dyad, spec.development)
-    pairs = rated_pairs(inputs.alliance_score, inputs.wave, inputs.dyad)
-    tell("growth models and raters")
-    q2 = determinants(inputs, spec, root, lambda: tell("determinants"))
-    published = benchmark.read_published()
-    compared = (
-        benchmark.compare_with_published(inputs.benchmark_recid, published)
-        if len(inputs.benchmark_recid)
-        else _no_benchmark()
-    )
-    tell("benchmark")
-    found = [outcome.tables_of(cohort, inputs, spec, root, tell) for cohort in cohorts]
+    @cache
+    def q2() -> Determined:
+        return determinants(inputs, spec, root, lambda: tell("determinants"))
+
+    @cache
+    def pairs() -> pd.DataFrame:
+        return rated_pairs(inputs.alliance_score, inputs.wave, inputs.dyad)
+
+    made: dict[str, Callable[[], pd.DataFrame]] = {
+        "wave_means": lambda: wave_means(inputs.alliance_score, inputs.dyad, spec.confidence),
+        "change_patterns": lambda: change_patterns(inputs.alliance_change),
+        "pattern_agreement": lambda: pattern_agreement(inputs.alliance_pattern_agreement),
+        "growth": lambda: growth_models(inputs.alliance_score, inputs.dyad, spec.development),
+        "rater_agreement": lambda: rater_agreement(pairs(), spec.confidence),
+        "rater_convergence": lambda: rater_convergence(pairs(), spec.confidence),
+        "reliability": lambda: reliability(inputs.scale_reliability, spec.development.low_reliability, spec.confidence),
+        "determinants": lambda: q2().estimates,
+        "marginal_effects": lambda: q2().effects,
+        "determinant_tests": lambda: q2().tests,
+        "determinant_imputation": lambda: q2().diagnostics,
+        "benchmark": lambda: _benchmark(inputs.benchmark_recid),
+    }
+    whole = {}
+    for name, make in made.items():
+        whole[name] = lender.table(name, make)
+        if name in ("change_patterns", "growth", "reliability", "benchmark"):
+            tell(name.replace("_", " "))
+    found = []
+    for cohort in cohorts:
+        kept = lender.outcome(cohort.outcome_id, tuple(outcome.COLUMNS))
+        if kept is None:
+            kept = outcome.tables_of(cohort, inputs, spec, root, tell)
+        else:
+            tell(f"unchanged {cohort.outcome_id}", steps)
+        found.append(kept)
     return FitResult(
         **{name: outcome.stacked([tables[name] for tables in found], name) for name in outcome.COLUMNS},
-        wave_means=means,
-        change_patterns=patterns,
-        determinants=q2,
-        benchmark=compared,
+        **whole,
         cohort_flow=inputs.cohort_flow.sort_values(["outcome_id", "step"], kind="stable").reset_index(drop=True),
         seed=root,
         imputations=spec.imputer.m,
+        models_hash=models_hash(spec),
+        rows_read=marks,
+        reused=tuple(lender.taken),
     )
 
 
@@ -149,9 +173,17 @@ def fit_id(fingerprint: str, spec: Specification, seed: int | None = None) -> st
     """The name of a fit before it is run: 16 hex digits over the rows that it reads, models, seed, m, code and packages."""
     parts = {
         "fingerprint": fingerprint, "seed": str(spec.seed if seed is None else seed), "m": str(spec.imputer.m),
-        "code": room_hash(), **_packages(),
+        "models": models_hash(spec), "code": room_hash(), **_packages(),
     }  # fmt: skip
     return combined_hash(parts)[:16]
+
+
+def made_by(spec: Specification, seed: int | None = None) -> dict[str, Any]:
+    """What a fit is made by, apart from its rows: as the manifest has it."""
+    return {
+        "seed": spec.seed if seed is None else seed, "imputations": spec.imputer.m, "models_hash": models_hash(spec),
+        "packages": _packages(), "code_hash": room_hash(),
+    }  # fmt: skip
 
 
 def room_hash() -> str:
@@ -160,6 +192,27 @@ def room_hash() -> str:
         path for path in ROOM.rglob("*") if path.suffix in {".py", ".yml", ".j2"} and path.name != "assets.py"
     )
     return code_hash(files, ROOM)
+
+
+def recovery_badge(file: Path = RECOVERY) -> dict[str, Any]:
+    """Whether this very code has found known effects again in enough simulated studies, and what is on record.
+
+    `is_proven`, `said` (in words), and what `make recovery` wrote: code_hash, studies, asked, seed, made_on, mean_coverage,
+    coverage, bias and se_ratio of each term, and the bars that were missed.
+    """
+    if not file.is_file():
+        return {"is_proven": False, "said": "not proven: no recovery study is on record"}
+    found = json.loads(file.read_text(encoding="utf-8"))
+    missed, studies, asked = found["missed"], found["studies"], found["asked"]
+    what = f"{studies} simulated studies on {found['made_on']}, mean coverage {found['mean_coverage']:.3f}, code {found['code_hash'][:16]}"
+    reasons = []
+    if found["code_hash"] != room_hash():
+        reasons.append("not proven for this code, other code was tried")
+    if studies < asked:
+        reasons.append(f"{asked} studies are asked for proof")
+    if missed:
+        reasons.append(f"{len(missed)} bars were missed")
+    return {**found, "is_proven": not reasons, "said": f"{'; '.join(reasons) or 'proven for this code'}: {what}"}
 
 
 def write_fit(result: FitResult, folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,7 +239,8 @@ def write_fit(result: FitResult, folder: Path, manifest: Mapping[str, Any]) -> d
     whole = {
         **manifest, "seed": result.seed, "imputations": result.imputations, "packages": _packages(), "code_hash": room_hash(),
         "tables": entries, "engines_agree": result.engines_agree, "benchmark_agrees": result.benchmark_agrees,
-        "models_not_estimable": result.not_estimable,
+        "models_not_estimable": result.not_estimable, "models_hash": result.models_hash, "rows_read": dict(result.rows_read),
+        "recovery": recovery_badge(),
     }  # fmt: skip
     write_json(folder / MANIFEST, whole)
     return whole
@@ -202,10 +256,14 @@ class _Counter:
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
-    def __call__(self, what: str) -> None:
-        self._done += 1
+    def __call__(self, what: str, steps: int = 1) -> None:
+        self._done += steps
         if self._progress is not None:
             self._progress(what, self._done, self._total)
+
+
+def _benchmark(recid: pd.DataFrame) -> pd.DataFrame:
+    return benchmark.compare_with_published(recid, benchmark.read_published()) if len(recid) else _no_benchmark()
 
 
 def _no_benchmark() -> pd.DataFrame:

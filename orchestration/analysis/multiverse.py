@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from orchestration.analysis import figures, proportional_hazards, recidivism
+from orchestration.analysis import figures, recidivism
 from orchestration.analysis.figures import Stamp
 from orchestration.analysis.imputation import ImputationError
+from orchestration.analysis.imputed_cohort import imputed_cohort
 from orchestration.analysis.inputs import Inputs
-from orchestration.analysis.outcome import stream
+from orchestration.analysis.outcome import judged_estimates, stream
 from orchestration.analysis.recidivism import ESTIMATE_COLUMNS
 from orchestration.analysis.specification import Specification
 from orchestration.files import write_json
@@ -67,7 +68,7 @@ def multiverse(
     ):
         cohort = recidivism.outcome_cohort(inputs.analysis_cohort, str(outcome_id), spec)
         if cohort.n:
-            parts.append(_of_outcome(cohort, spec, root).assign(role=str(role)))
+            parts.append(_of_outcome(cohort, inputs.alliance_item, spec, root).assign(role=str(role)))
         if progress is not None:
             progress(f"outcome {outcome_id}", number, len(definitions))
     rows = (
@@ -78,16 +79,16 @@ def multiverse(
     return Multiverse(rows[list(COLUMNS)])
 
 
-def _of_outcome(cohort: recidivism.OutcomeCohort, spec: Specification, root: int) -> pd.DataFrame:
+def _of_outcome(
+    cohort: recidivism.OutcomeCohort, alliance_item: pd.DataFrame, spec: Specification, root: int
+) -> pd.DataFrame:
     try:
-        imputed = recidivism.impute_cohort(cohort, spec, stream(root, cohort.outcome_id))
+        imputed = imputed_cohort(cohort, alliance_item, spec, stream(root, cohort.outcome_id)).data
     except ImputationError as error:
         shared = [recidivism.shared_by(cohort, model, spec, 0) for model in recidivism.models(spec)]
         return recidivism.tidy([{**one, "term": one["scale"], "note": f"not estimable: {error}"} for one in shared])
-    estimates = recidivism.estimates_of(cohort, imputed, spec)
-    tests = proportional_hazards.tests_of(cohort, imputed, spec)
-    judged = proportional_hazards.judged(estimates, tests, spec)
-    return judged[judged["term"] == judged["scale"]]
+    judged, _ = judged_estimates(cohort, imputed, spec)
+    return judged[(judged["term"] == judged["scale"]) & ~judged["model_id"].str.endswith(".split")]
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from orchestration.analysis import (
     unmeasured,
 )
 from orchestration.analysis.grouping import ALL, TERTILE, groupings
+from orchestration.analysis.imputed_cohort import RECORD_COLUMNS, imputed_cohort
 from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.intervals import of_cohort
 from orchestration.analysis.pooled_cox import DataSets
@@ -30,6 +31,7 @@ from orchestration.analysis.specification import Specification
 IMPUTED = "imputed"
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "estimates": recidivism.ESTIMATE_COLUMNS,
+    "estimates_few": recidivism.ESTIMATE_COLUMNS,
     "process_estimates": processes.COLUMNS,
     "proportional_hazards": proportional_hazards.COLUMNS,
     "engine_agreement": recidivism.AGREEMENT_COLUMNS,
@@ -44,6 +46,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "calibration": prediction.CALIBRATION_COLUMNS,
     "performance": prediction.PERFORMANCE_COLUMNS,
     "e_values": unmeasured.COLUMNS,
+    **RECORD_COLUMNS,
     IMPUTED: ("outcome_id", "imputation", "client_id"),
 }
 STEPS_BESIDE_MODELS = 5
@@ -60,11 +63,11 @@ def stream(root: int, outcome_id: str) -> np.random.SeedSequence:
 def tables_of(cohort: OutcomeCohort, inputs: Inputs, spec: Specification, root: int, tell: Tell) -> Tables:
     """One frame for each name of `COLUMNS`. `tell` is called after each model and each of `STEPS_BESIDE_MODELS` steps."""
     name = cohort.outcome_id
-    imputed = recidivism.impute_cohort(cohort, spec, stream(root, name))
+    filled = imputed_cohort(cohort, inputs.alliance_item, spec, stream(root, name))
+    imputed = filled.data
     tell(f"imputation {name}")
-    estimates = recidivism.estimates_of(cohort, imputed, spec, lambda: tell("Cox models"))
-    tests = proportional_hazards.tests_of(cohort, imputed, spec)
-    split = proportional_hazards.split_estimates(cohort, imputed, tests, spec)
+    kept, tests = judged_estimates(cohort, imputed, spec, lambda: tell("Cox models"))
+    few = [recidivism.estimates_of(cohort, filled.first(spec.few_imputations), spec)]
     agreement = recidivism.second_engine(cohort, imputed, spec)
     tell(f"second engine {name}")
     groups = groupings(cohort, inputs.alliance_change, spec)
@@ -79,18 +82,22 @@ def tables_of(cohort: OutcomeCohort, inputs: Inputs, spec: Specification, root: 
     tell(f"survival curves {name}")
     found = _processes(cohort, imputed, intervals, inputs, spec, root)
     tell(f"processes {name}")
-    kept = proportional_hazards.judged(estimates, tests, spec)
     predicted = {
         "risk_by_level": prediction.risk_by_level(cohort, imputed, spec),
         "calibration": prediction.calibration(cohort, imputed, spec),
         "performance": prediction.performance(cohort, imputed, spec, stream(root, f"{name} performance")),
-        "e_values": unmeasured.e_values(kept),
+        "e_values": unmeasured.e_values(kept[~kept["model_id"].str.endswith(".split")]),
     }
     tell(f"predictions {name}")
+    shown = stacked([one.estimates for one in found.estimated], "process_estimates")
+    all_tests = stacked([tests, *(one.tests for one in found.estimated)], "proportional_hazards")
+    with_numbers = pd.concat([part[["model_id", "term", "estimate"]] for part in (kept, shown)], ignore_index=True)
     return {
-        "estimates": stacked([kept, split], "estimates"),
-        "process_estimates": stacked([one.estimates for one in found.estimated], "process_estimates"),
-        "proportional_hazards": stacked([tests, *(one.tests for one in found.estimated)], "proportional_hazards"),
+        "estimates": kept,
+        "estimates_few": stacked(few if spec.few_imputations < spec.imputer.m else [], "estimates_few"),
+        **filled.records,
+        "process_estimates": shown,
+        "proportional_hazards": proportional_hazards.honoured(all_tests, with_numbers, spec),
         "engine_agreement": agreement,
         **curves,
         **predicted,
@@ -98,6 +105,16 @@ def tables_of(cohort: OutcomeCohort, inputs: Inputs, spec: Specification, root: 
         "event_counts": recurrent.event_counts(inputs.followup_event, cohort),
         IMPUTED: _kept(cohort, imputed),
     }
+
+
+def judged_estimates(
+    cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification, each: Callable[[], None] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The grid of Cox models as a fit shows it, terms that fail proportional hazards without a number and split in time; and the tests."""
+    estimates = recidivism.estimates_of(cohort, imputed, spec, each)
+    tests = proportional_hazards.tests_of(cohort, imputed, spec)
+    split = proportional_hazards.split_estimates(cohort, imputed, tests, spec)
+    return stacked([proportional_hazards.judged(estimates, tests, spec), split], "estimates"), tests
 
 
 class _Found:
@@ -127,7 +144,7 @@ def _processes(
         sibling = recidivism.outcome_cohort(inputs.analysis_cohort, outcome_id, spec)
         if not sibling.n:
             continue
-        own = DataSets.of(recidivism.impute_cohort(sibling, spec, stream(root, outcome_id)))
+        own = DataSets.of(imputed_cohort(sibling, inputs.alliance_item, spec, stream(root, outcome_id)).data)
         if treatment == "ignored":
             found.estimated.append(processes.detention_ignored(sibling, own, spec))
         else:

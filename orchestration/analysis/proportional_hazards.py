@@ -20,7 +20,7 @@ from orchestration.analysis.recidivism import (
 )
 from orchestration.analysis.specification import Specification
 
-COLUMNS = ("model_id", "outcome_id", "term", "chi_squared", "degrees_of_freedom", "p_value", "note")
+COLUMNS = ("model_id", "outcome_id", "term", "chi_squared", "degrees_of_freedom", "p_value", "note", "passed")
 _REFUSED = tuple(name for name in NUMBERS if name not in ("events_per_parameter", "fraction_missing"))
 
 
@@ -53,7 +53,11 @@ def tested(sample: Sample, first: DataSets, model: Model, outcome_id: str, model
 
 def table(rows: list[dict[str, object]]) -> pd.DataFrame:
     """Rows of tests as a frame with `COLUMNS`."""
-    return pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype({"note": object, "term": object, "p_value": float})
+    return (
+        pd.DataFrame(rows)
+        .reindex(columns=list(COLUMNS))
+        .astype({"note": object, "term": object, "p_value": float, "passed": object})
+    )
 
 
 def failing(tests: pd.DataFrame, spec: Specification) -> pd.DataFrame:
@@ -75,6 +79,14 @@ def judged(estimates: pd.DataFrame, tests: pd.DataFrame, spec: Specification) ->
         for one in p[is_refused]
     ]
     return out
+
+
+def honoured(tests: pd.DataFrame, estimates: pd.DataFrame, spec: Specification) -> pd.DataFrame:
+    """The tests with `passed`: false where a term failed and has a single hazard ratio in `estimates` all the same."""
+    shown = estimates.loc[estimates["estimate"].notna(), ["model_id", "term"]]
+    failed = failing(tests, spec)[["model_id", "term"]]
+    is_shown = pd.MultiIndex.from_frame(failed).isin(pd.MultiIndex.from_frame(shown))
+    return tests.assign(passed=~tests.index.isin(failed.index[is_shown]))
 
 
 def split_estimates(

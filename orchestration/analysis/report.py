@@ -7,6 +7,7 @@ by `figures`; the page's text and looks are in `templates/report.html.j2`.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ import pandas as pd
 from orchestration.analysis import figures
 from orchestration.analysis.benchmark import read_published
 from orchestration.analysis.development import ALL_PAIRS, PATTERNS
+from orchestration.analysis.explanation import CODE, KINDS
 from orchestration.analysis.figures import Stamp
 from orchestration.analysis.fit import read_fit
 from orchestration.analysis.small_cells import STEP_EVENTS, coarse_curve, rounded, suppress
@@ -53,6 +55,14 @@ RULE_LABELS = {
     "half_sd": "half a standard deviation",
     "rci": "reliable change index",
     "slope": "slope through all ratings",
+}
+KIND_LABELS = {
+    "code_and_libraries": "code, models, libraries",
+    "new_follow_up": "new follow-up time",
+    "new_people": "new people",
+    "corrected_records": "corrected records",
+    "withdrawals": "withdrawals",
+    "definitions": "definitions",
 }
 HIDDEN = "·"
 
@@ -156,6 +166,7 @@ def render_report(fit_dir: Path, version_manifest: Mapping[str, Any], out: Path,
         tests=tests_made(tables["estimates"], spec),
         refusals=refusals(tables["estimates"], tables["engine_agreement"]),
         agreement=agreement(tables["engine_agreement"]),
+        changes=changes(fit_dir, tables["estimates"], outcomes, source),
     )
     write_atomically(out, page.encode("utf-8"))
     return out
@@ -656,6 +667,80 @@ def agreement(rows: pd.DataFrame) -> dict[str, str]:
         "largest": f"{largest.max():.1e}" if len(compared) else "–",
         "verdict": "agree" if bool(rows["agrees"].astype("boolean").fillna(True).all()) else "DO NOT AGREE",
     }
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the page says of a refit: whether there is a fit before, who changed, how the scales' estimates moved, caveats."""
+
+    old_fit: str | None
+    tables: list[Table]
+    caveats: list[str]
+
+
+def changes(fit_dir: Path, estimates: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Changes:
+    """Read from `<fit>.changes.json` beside the fit; empty for a first fit."""
+    path = fit_dir.with_name(f"{fit_dir.name}.changes.json")
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    explained = found.get("explanation", {})
+    if not found.get("old_fit") or not explained.get("parts"):
+        return Changes(found.get("old_fit"), [], explained.get("caveats", []))
+    people = {(row["outcome_id"], row["kind"]): int(row["clients"]) for row in explained["people"]}
+    tables = [changed_people_table(people, outcomes, source), moves_table(explained["parts"], people, estimates, outcomes, source)]  # fmt: skip
+    return Changes(found["old_fit"], tables, explained["caveats"])
+
+
+def changed_people_table(people: Mapping[tuple[str, str], int], outcomes: Mapping[str, str], source: Source) -> Table:
+    """Clients by outcome and kind of change, small counts hidden."""
+    rows = []
+    for outcome, label in outcomes.items():
+        shown = suppress([people.get((outcome, kind), 0) for kind in KINDS[1:]], source.threshold, is_zero_shown=True)
+        rows.append([label, *["few" if count is None else f"{count:,}" for count in shown]])
+    return Table(
+        caption="Clients whose rows changed since the fit before, by kind of change",
+        headers=["Outcome", *[KIND_LABELS[kind] for kind in KINDS[1:]]],
+        rows=rows,
+        note=f"A client whose follow-up grew and whose record was corrected counts under both. “few”: below {source.threshold}, "
+        "or a count from which such a one could be worked out.",
+    )
+
+
+def moves_table(
+    parts: list[Record],
+    people: Mapping[tuple[str, str], int],
+    estimates: pd.DataFrame,
+    outcomes: Mapping[str, str],
+    source: Source,
+) -> Table:
+    """The scale's estimate in the model with most covariates: before, now, and the parts of its move.
+
+    The part of a kind that few clients have is not shown by itself: such kinds are one part together, if together they are
+    enough, and otherwise no part of that outcome is shown.
+    """
+    adjustment = list(dict.fromkeys(estimates["adjustment"]))[-1]
+    own = estimates[(estimates["term"] == estimates["scale"]) & (estimates["adjustment"] == adjustment)]
+    by_model = {(part["model_id"], part["term"]): part for part in parts}
+    rows = []
+    for row in records(own):
+        part = by_model.get((row["model_id"], row["term"]))
+        if part is None or part["move"] is None or not may_show_model(row, estimates, source):
+            continue
+        outcome = row["outcome_id"]
+        few = [kind for kind in KINDS if kind != CODE and 0 < people.get((outcome, kind), 0) < source.threshold]
+        is_shown = not few or sum(people[outcome, kind] for kind in few) >= source.threshold
+        cells = ["·" if kind in few or not is_shown else f"{part[kind]:+.3f}" for kind in KINDS]
+        together = f"{sum(part[kind] for kind in few):+.3f}" if few and is_shown else "" if is_shown else "·"
+        before, now = (f"{np.exp(part[name]):.2f}" for name in ("estimate_old", "estimate_new"))
+        name = f"{SCALE_LABELS.get(row['scale'], row['scale'])}, {outcomes[outcome]}"
+        rows.append([name, before, now, f"{part['move']:+.3f}", *cells, together, f"{part['chance_std_error']:.3f}"])
+    return Table(
+        caption=f"How the hazard ratio of each scale moved ({ADJUSTMENT_LABELS.get(adjustment, adjustment)}), and why",
+        headers=["Scale, outcome", "ratio before", "ratio now", "move, log", *[KIND_LABELS[kind] for kind in KINDS], "kinds of few clients", "by chance"],
+        rows=rows,
+        note="Parts of the move on the log scale, in the order in which the kinds were applied to the old rows (left to right); they add up to "
+        "the move. “by chance”: how far drawing the imputations again moves an estimate, as a standard error. "
+        "All models and terms are in the fit’s changes.json.",
+    )  # fmt: skip
 
 
 def data_uri(png: bytes) -> str:

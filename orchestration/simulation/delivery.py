@@ -502,7 +502,7 @@ def _closing_csv(
     return WrittenFile(path.name, path.stat().st_size, digest.hexdigest())
 
 
-def _frames_of(cohort: Cohort, organisation: Organisation) -> dict[str, pd.DataFrame]:
+def frames_of(cohort: Cohort, organisation: Organisation) -> dict[str, pd.DataFrame]:
     """The frames of one organisation. Partner frames are ordered by organisation, so each is a slice."""
     if organisation.kind == "registry":
         return dict(cohort.registry)
@@ -530,7 +530,7 @@ class _Plan:
 def _plan(cohort: Cohort, out: Path, organisation: Organisation, form: str, periods: Periods) -> _Plan:
     config = cohort.config
     span = (quarters if organisation.cadence == "quarterly" else years)(config.first_year, config.last_year)
-    frames = _frames_of(cohort, organisation)
+    frames = frames_of(cohort, organisation)
     rows = {
         period: {table.name: rows_known(frames[table.name], period.last_day) for table in organisation.tables}
         for period in (span if periods == "all" else span[-1:])

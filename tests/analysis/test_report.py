@@ -95,7 +95,7 @@ def test_nothing_is_fetched_from_anywhere(page: str, elements: Elements) -> None
 def test_the_page_can_be_read_without_seeing_it(elements: Elements) -> None:
     assert elements.of("html")[0]["lang"] == "en"
     assert all(len(str(image.get("alt"))) > 40 for image in elements.of("img")) and len(elements.of("img")) == 4
-    assert len(elements.of("h1")) == 1 and len(elements.of("h2")) == 7
+    assert len(elements.of("h1")) == 1 and len(elements.of("h2")) == 8
     assert len(elements.of("caption")) == len(elements.of("table"))
     assert all(header.get("scope") in ("col", "row") for header in elements.of("th"))
 
