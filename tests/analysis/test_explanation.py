@@ -30,7 +30,7 @@ from orchestration.analysis.explanation import (
     withdrawn_people,
 )
 from orchestration.analysis.fit import FitResult
-from orchestration.analysis.inputs import Inputs
+from orchestration.analysis.inputs import MODEL_TABLES, Inputs
 from orchestration.analysis.report import render_report
 from orchestration.analysis.specification import Specification
 from tests.analysis.test_fit import quick
@@ -139,10 +139,8 @@ def fake_fit(inputs: Inputs, outcome: str) -> pd.DataFrame:
 def inputs_of(rows: pd.DataFrame, lag: int = 6) -> Inputs:
     empty = pd.DataFrame()
     definitions = pd.DataFrame({"outcome_id": OUTCOMES, "role": "primary", "lag_months": [lag, 6]})
-    return Inputs(
-        **dict.fromkeys(("alliance_change", "alliance_score", "benchmark_recid", "cohort_flow", "covariate", "dyad", "officer"), empty),
-        analysis_cohort=rows, outcome_definition=definitions,
-    )  # fmt: skip
+    frames = dict.fromkeys(MODEL_TABLES, empty) | {"analysis_cohort": rows, "outcome_definition": definitions}
+    return Inputs(**frames)
 
 
 def side(rows: pd.DataFrame, lag: int = 6, code: str = "c", scale: float = 1.0, **record: Any) -> Side:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from orchestration.analysis import recidivism
+from orchestration.analysis import imputed_cohort
 from orchestration.analysis.fit import made_by, run_fit, write_fit
 from orchestration.analysis.inputs import MODEL_TABLES, Inputs
-from orchestration.analysis.reuse import BY_OUTCOME, WHOLE, Earlier, outcome_part, rows_read
+from orchestration.analysis.reuse import BY_OUTCOME, OF_EVERY_OUTCOME, WHOLE, Earlier, outcome_part, rows_read
 from orchestration.analysis.specification import Specification
 from tests.analysis.test_fit import quick
 
@@ -31,7 +31,9 @@ def with_cell(inputs: Inputs, column: str, value: object, eligible: bool = True)
 
 
 def test_every_table_that_models_read_stands_in_some_fingerprint() -> None:
-    assert {*BY_OUTCOME, *(name for tables in WHOLE.values() for name in tables)} == set(MODEL_TABLES)
+    assert {*BY_OUTCOME, *OF_EVERY_OUTCOME, *(name for tables in WHOLE.values() for name in tables)} == set(
+        MODEL_TABLES
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_every_table_that_models_read_stands_in_some_fingerprint() -> None:
         ("officer_id", "another", True, {outcome_part(LANDMARK)}),
         ("duration_days", 1234.0, False, set()),
         ("ineligible_reason", "remark", True, set()),
-        ("officer_trust_t1", 1.0, True, set()),
+        ("supervision_level", 1, True, set()),
     ],
 )
 def test_only_rows_and_columns_that_a_model_reads_are_in_its_fingerprint(
@@ -57,7 +59,10 @@ def test_a_fingerprint_knows_no_order_of_rows_but_knows_a_definition(inputs: Inp
     shuffled = replace(inputs, **{name: frame.sample(frac=1, random_state=3) for name, frame in inputs.tables.items()})
     assert rows_read(shuffled, spec) == before
     dyads = replace(inputs, dyad=inputs.dyad.iloc[1:])
-    assert differing(before, rows_read(dyads, spec)) == {"wave_means", "determinants"}
+    assert differing(before, rows_read(dyads, spec)) == {part for part, tables in WHOLE.items() if "dyad" in tables}
+    for table in OF_EVERY_OUTCOME[1:]:
+        fewer = replace(inputs, **{table: inputs.tables[table].iloc[1:]})
+        assert differing(before, rows_read(fewer, spec)) == {outcome_part(LANDMARK), outcome_part(END)}
     said = inputs.outcome_definition.assign(lag_months=[6, 12])
     again = rows_read(replace(inputs, outcome_definition=said.assign(lag_months=6)), spec)
     assert differing(again, rows_read(replace(inputs, outcome_definition=said), spec)) == {outcome_part(END)}
@@ -72,9 +77,9 @@ def test_what_did_not_change_is_taken_over_bit_for_bit_and_not_fitted_again(
     whole = write_fit(run_fit(changed, small), tmp_path / "whole", {"fit_id": "new"})
 
     fitted: list[str] = []
-    impute = recidivism.impute_cohort
+    impute = imputed_cohort.impute_cohort
     monkeypatch.setattr(
-        recidivism, "impute_cohort", lambda *given: (fitted.append(given[0].outcome_id), impute(*given))[1]
+        imputed_cohort, "impute_cohort", lambda *given: (fitted.append(given[0].outcome_id), impute(*given))[1]
     )
     earlier = Earlier.of(tmp_path / "old", made_by(small))
     result = run_fit(changed, small, earlier=earlier)

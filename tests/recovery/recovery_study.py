@@ -45,6 +45,7 @@ LARGE = 5  # studies in one of 1,000 dyads
 SPARSE = 4  # what costs a second imputation is done for every fourth study; of the other populations there are a fourth
 FULL = 10  # and the repository's own full model for every tenth
 PROOF = 2000  # studies from which on the bars hold without allowance for chance
+SCORE = {"score": {"score": "t2"}}  # one exposure of the models: the score at T2
 TRUST, REACTANCE, OFFICER_CHANGE = "client_trust_t2", "client_reactance_t2", "officer_changed_before_origin"
 TERMS = ("log_prior_cases", "age_decades", "is_male", "addiction")
 COVERAGE, MEAN_COVERAGE, SE_RATIO = (0.93, 0.975), (0.94, 0.965), (0.95, 1.06)
@@ -84,7 +85,7 @@ def recovery_specification(imputations: int | None = None) -> Specification:
             spec.recidivism,
             raters=("client",),
             scales=scales,
-            exposures={"score": {"score": "t2"}},
+            exposures=SCORE,
             adjustments=adjustments,
             risk_months=(12,),
         ),
@@ -253,7 +254,8 @@ def full_model(rows: pd.DataFrame, stream: list[int], imputations: int) -> dict[
     one = {"full": spec.recidivism.adjustments["full"]}
     cohort = cohort_of(rows, LAGGED, spec)
     imputed = recidivism.impute_cohort(cohort, spec, np.random.SeedSequence([*stream, 4]))
-    only = replace(spec, recidivism=replace(spec.recidivism, scales=("trust",), adjustments=one))
+    grid = replace(spec.recidivism, raters=("client",), exposures=SCORE, scales=("trust",), adjustments=one)
+    only = replace(spec, recidivism=grid)
     found = estimates(cohort, imputed, only)["full"]
     return {"Trust, full model": picked(found, "trust"), "addiction, full model": picked(found, "addiction")}
 
