@@ -207,13 +207,19 @@ def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Ju
             result_format=COUNTS_ONLY,
         )
     severities = {
-        (f"rule.{rule.kind}", tuple(table.column(name).source for name in rule.columns)): rule.severity
+        (f"rule.{rule.kind}", tuple(table.column(name).source for name in rule.columns), rule.tolerated): rule.severity
         for rule in table.rules
     }
     outcomes = {outcome.expectation_config.meta["position"]: outcome for outcome in result.results}
     return [
         _judgement(
-            table, rule, headers, share, severities.get((rule, headers), "error"), outcomes.get(position), len(prepared)
+            table,
+            rule,
+            headers,
+            share,
+            severities.get((rule, headers, share), "error"),
+            outcomes.get(position),
+            len(prepared),
         )
         for position, (rule, headers, share, _) in enumerate(suite)
     ]

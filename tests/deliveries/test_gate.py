@@ -223,6 +223,18 @@ def test_too_many_missing_answers_fail(kind: str, missing: object) -> None:
     assert outcome(three["rule.missing_share"]) == (Status.FAILED, 5, 3)
 
 
+def test_one_column_may_have_a_share_that_warns_and_one_that_blocks() -> None:
+    rules = (
+        Rule("missing_share", ("answer",), "warning", "why", threshold=0.2),
+        Rule("missing_share", ("answer",), "error", "why", threshold=0.6),
+    )
+    contract = table(column("id"), column("answer", "integer", is_required=False), rules=rules)
+    frame = pd.DataFrame({"id": list("12345"), "answer": [1, 1, 1, None, None]})
+    found = gate.judge_table(contract, gate.prepare(contract, frame, {}, {}), LIMITS)
+    shares = [(item.threshold, item.warns, item.blocks) for item in found if item.rule == "rule.missing_share"]
+    assert shares == [(0.2, True, False), (0.6, False, False)]
+
+
 def test_a_warning_is_recorded_and_does_not_block() -> None:
     contract = table(column("id"), column("person"), rules=(Rule("unique", ("person",), "warning", "why"),))
     found = judge(contract, id=["1", "2"], person=["a", "a"])["rule.unique"]

@@ -25,6 +25,7 @@ SECOND_LOCKS = {
     "value.direction": "with a snapshot before it is history.recoded; on a first delivery in tests/deliveries/test_history.py",
     "drift.clients": "is said of a candidate, not of a delivery; in tests/warehouse/test_gate_on_marts.py",
     "drift.events": "is said of a candidate, not of a delivery; in tests/warehouse/test_gate_on_marts.py",
+    "rule.flag_share": "is said of marts, no contract of a partner has it; in tests/warehouse/test_bad_candidates.py",
     "rows.conserved": "is said of a candidate, not of a delivery; in tests/warehouse/test_gate_on_marts.py",
     "platform.error": "the platform's own fault; made to happen in tests/deliveries/test_gate.py",
     "table.columns": "a mart that is not there; said of a candidate, not of a delivery",
