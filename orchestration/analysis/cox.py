@@ -453,6 +453,8 @@ def fit_many(
                 influence = np.matmul(inverse, _cluster_scores(sets, found, beta, state, grouping))  # (fits, p, G)
                 factor = grouping.size / (grouping.size - 1) if small_cluster else 1.0
                 out.robust_covariance[which] = np.matmul(influence, influence.swapaxes(1, 2)) * factor / unit
+    for i in np.flatnonzero(out.events == 0):
+        out.problems[int(i)] = CoxInputError(f"no event in the {out.rows[i]} rows that were drawn")
     return out
 
 

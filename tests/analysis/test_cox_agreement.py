@@ -16,6 +16,14 @@ import pandas as pd
 import pytest
 
 from orchestration.analysis import cox
+from orchestration.analysis.cox_inference import (
+    akaike,
+    likelihood_ratio_test,
+    linear_combination,
+    schwarz,
+    score_test,
+    wald_test,
+)
 from orchestration.analysis.cox_residuals import (
     TimeTransform,
     deviance_residuals,
@@ -99,7 +107,7 @@ bladder2 <- keep("bladder2", with(survival::bladder2, data.frame(start, stop, ev
   rx, number, size)))
 p <- subset(survival::pbc, !is.na(trt) & !is.na(protime))
 pbc <- keep("pbc", with(p, data.frame(start = 0, stop = time, event = as.integer(status == 2), stratum = trt,
-  weight = 0.5 + (id %% 4) / 2, cluster = stage, age, edema, log_bili = log(bili), log_albumin = log(albumin),
+  weight = 0.5 + (id %% 4) / 2, cluster = id %/% 4, age, edema, log_bili = log(bili), log_albumin = log(albumin),
   log_protime = log(protime))))
 thin <- function(values) { m <- as.matrix(values); m[seq(1, nrow(m), by = max(1, nrow(m) %/% 500)), ] }
 examine <- function(name, d, response, terms, strata, ties, has_weights) {
@@ -111,6 +119,10 @@ examine <- function(name, d, response, terms, strata, ties, has_weights) {
   alone <- coxph(f, d, weights = w, ties = ties, control = ctl, cluster = seq_len(nrow(d)))
   tell("coefficients", coef(fit)); tell("model errors", sqrt(diag(vcov(fit))))
   tell("clustered errors", sqrt(diag(by$var))); tell("robust errors", sqrt(diag(alone$var))); tell("log-likelihood", fit$loglik)
+  v <- summary(fit); tell("likelihood ratio test", v$logtest); tell("score test", v$sctest); tell("AIC", AIC(fit)); tell("BIC", BIC(fit))
+  tell("clustered Wald test", by$wald.test)
+  two <- 1:2; tell("clustered Wald test of two terms", drop(coef(by)[two] %*% solve(by$var[two, two], coef(by)[two])))
+  tell("error of a difference", sqrt(drop(c(1, -1) %*% by$var[two, two] %*% c(1, -1))))
   for (g in c("km", "identity", "rank", "log")) {
     z <- cox.zph(fit, transform = g)$table; tell(paste("PH chi-squared with", g), z[, 1]); tell(paste("PH p-value with", g), z[, 3]) }
   for (kind in c("martingale", "deviance", "score", "schoenfeld", "scaledsch", "dfbeta"))
@@ -166,6 +178,13 @@ def quantities(study: Study, rows: pd.DataFrame, ask: Callable[[str], np.ndarray
         "coefficients": fit.coefficients, "model errors": fit.model_std_errors, "clustered errors": by.std_errors,
         "robust errors": alone.std_errors, "log-likelihood": [fit.log_likelihood_null, fit.log_likelihood],
     }  # fmt: skip
+    ratio, score, wald = likelihood_ratio_test(fit), score_test(fit), wald_test(by)
+    found["likelihood ratio test"] = [ratio.statistic, ratio.degrees_of_freedom, ratio.p_value]
+    found["score test"] = [score.statistic, score.degrees_of_freedom, score.p_value]
+    found["AIC"], found["BIC"] = akaike(fit), schwarz(fit)
+    found["clustered Wald test"] = wald.statistic
+    found["clustered Wald test of two terms"] = wald_test(by, study.terms[:2]).statistic
+    found["error of a difference"] = linear_combination(by, {study.terms[0]: 1, study.terms[1]: -1}).std_error
     for transform in TRANSFORMS:
         test = proportional_hazards_test(sets, x, fit, transform=transform)
         found[f"PH chi-squared with {transform}"], found[f"PH p-value with {transform}"] = (
@@ -211,7 +230,7 @@ def differences(study: Study, rows: pd.DataFrame, answers: dict[str, np.ndarray]
         theirs = answers[f"{study.name}|{what}"][: len(ours)]
         assert ours.shape == theirs.shape, what
         scale = np.abs(theirs).max() if "residuals" in what or "interval" in what or "pairs" in what else np.abs(theirs)
-        out[what] = float(np.max(np.abs(ours - theirs) / scale))
+        out[what] = float(np.max(np.abs(ours - theirs) / np.maximum(scale, 1e-300)))
     return out
 
 
