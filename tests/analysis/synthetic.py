@@ -212,6 +212,7 @@ def _intervals(cohort: pd.DataFrame, wide: pd.DataFrame) -> pd.DataFrame:
     """Follow-up cut at day 60, where every eighth client is detained for 30 days, and where T3 was rated."""
     rows = []
     followed = cohort[cohort["event"].notna()]
+    scores = {key: dict(zip(wide.index, wide[key], strict=True)) for key in wide.columns}
     for place, (client, days, event) in enumerate(
         zip(followed["client_id"], followed["duration_days"], followed["event"], strict=True)
     ):
@@ -219,13 +220,13 @@ def _intervals(cohort: pd.DataFrame, wide: pd.DataFrame) -> pd.DataFrame:
         exit_day = days + (30.0 if detained else 0.0)
         cuts = sorted({0.0, exit_day, *([250.0] if exit_day > 250 else []), *(detained or ())})
         for number, (start, stop) in enumerate(pairwise(cuts), start=1):
-            wave = "T3" if start >= 250 and not np.isnan(wide.loc[client, ("client", "trust", "T3")]) else "T2"
+            wave = "T3" if start >= 250 and not np.isnan(scores["client", "trust", "T3"][client]) else "T2"
             rows.append(
                 {
                     "client_id": client, "outcome_id": cohort["outcome_id"].iloc[0], "interval": number, "start_day": int(start),
                     "stop_day": int(stop), "event": bool(event and stop == exit_day),
                     "state": "detained" if detained and start == detained[0] else "at_risk",
-                    **{f"{'officer_' if r == 'officer' else ''}{s}": wide.loc[client, (r, s, wave)] for r in ("client", "officer") for s in SCALES},
+                    **{f"{'officer_' if r == 'officer' else ''}{s}": scores[r, s, wave][client] for r in ("client", "officer") for s in SCALES},
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)

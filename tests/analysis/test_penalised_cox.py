@@ -7,6 +7,7 @@ import pytest
 from scipy import optimize
 
 from orchestration.analysis import cox
+from orchestration.analysis.cox_firth import fit_firth
 from orchestration.analysis.cox_residuals import score_residuals
 from orchestration.analysis.penalised_cox import _shares, _State, fit_many_penalised
 
@@ -51,6 +52,15 @@ def test_the_estimate_is_where_the_penalised_likelihood_is_highest() -> None:
         assert all(
             penalised_likelihood(sets, x, found + move) < at for move in 1e-3 * np.vstack([np.eye(3), -np.eye(3)])
         )
+
+
+def test_each_data_set_has_the_estimate_of_the_fit_that_profiles() -> None:
+    sets, data, _ = people()
+    fits = fit_many_penalised(sets, data, TERMS)
+    for i in range(2):
+        alone = fit_firth(sets, data[i], terms=TERMS)
+        np.testing.assert_allclose(fits.coefficients[i], alone.coefficients, rtol=1e-7)
+        np.testing.assert_allclose(fits.covariance[i], alone.covariance, rtol=1e-6)
 
 
 def test_likelihood_information_and_residuals_are_those_of_the_core() -> None:

@@ -126,7 +126,8 @@ def test_every_row_says_how_many_events_there_are_for_each_parameter(
 def test_true_effects_are_found_in_a_large_cohort(spec: Specification) -> None:
     """4,000 clients: Trust -.5, addiction .5, within three standard errors, which are small."""
     large = recidivism.outcome_cohort(synthetic_inputs(4000, seed=5).analysis_cohort, LANDMARK, spec)
-    few = replace(spec, imputer=replace(spec.imputer, m=3, iterations=3))
+    rules = replace(spec.recidivism, raters=("client",), scales=("trust",), exposures={"score": {"score": "t2"}})
+    few = replace(spec, recidivism=rules, imputer=replace(spec.imputer, m=3, iterations=3))
     rows = recidivism.estimates_of(large, recidivism.impute_cohort(large, few, 2), few)
     full = rows[rows["model_id"] == f"{LANDMARK}.client.trust.full"].set_index("term")
     for term, truth in (("trust", TRUE_TRUST), ("addiction", TRUE_ADDICTION)):
