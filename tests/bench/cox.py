@@ -1,6 +1,6 @@
 """One Cox fit, and a thousand bootstrap fits, side by side with R: `python -m tests.bench.cox --rounds 3`.
 
-12 covariates, times in days (ties), Efron, about 20 % events, SIMULATED rows. In each round R and we fit the same rows in turn, each in a
+12 covariates, times in days (ties), Efron, about 23 % events, SIMULATED rows. In each round R and we fit the same rows in turn, each in a
 process of its own with one thread, after reading them from the same file; the time is what the fit takes of the
 processor (ours with its risk sets), a mean over many where it is short, so that other work on the machine weighs little; memory is the
 peak of the whole process. R's clustered errors grow with the square of the number of people: beyond
