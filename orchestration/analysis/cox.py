@@ -70,8 +70,8 @@ from orchestration.analysis.cox_risk_sets import (
 # What a fit is asked with stands in `cox_risk_sets`, and is had from here too.
 __all__ = [
     "Array", "CoxConvergenceError", "CoxError", "CoxFit", "CoxFits", "CoxInputError", "CoxIntervalError", "CoxSeparationError",
-    "CoxSingularError", "IntArray", "Moments", "RiskSets", "Ties", "check_intervals", "fit_cox", "fit_many", "fit_on", "moments",
-    "over_exposure", "resampled", "risk_sets", "summed_within",
+    "CoxSingularError", "IntArray", "Moments", "RiskSets", "Ties", "check_intervals", "fit_cox", "fit_many", "fit_on", "inverse_of",
+    "moments", "over_exposure", "resampled", "risk_sets", "singular_fits", "summed_within",
 ]  # fmt: skip
 
 _MAX_ITERATIONS = 50
@@ -539,8 +539,8 @@ def _maximise(
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         beta = np.zeros((len(which), len(names)))
         state = _evaluate(sets, data, beta)
-        inverse = _inverse(state.information)
-        bad = _singular(names, state.information, inverse, beta, data.mass)
+        inverse = inverse_of(state.information)
+        bad = singular_fits(names, state.information, inverse, beta, data.mass)
         out.log_likelihood_null[which] = state.log_likelihood
         if data.rows.constant.any():
             constant = np.broadcast_to(data.rows.constant, beta.shape)
@@ -565,14 +565,14 @@ def _maximise(
                 stuck = CoxConvergenceError(f"no step raises the likelihood after {iteration} iterations")
                 bad = dict.fromkeys(map(int, np.flatnonzero(~rising)), stuck) | bad
             beta, state = beta + step, proposal
-            inverse = _inverse(state.information)
+            inverse = inverse_of(state.information)
             out.iterations[which] = iteration
             spread, length = np.abs(beta * data.rows.reach), np.abs(step).max(axis=1)
             arrived = length <= _STEP_TOLERANCE
             for i in map(int, np.flatnonzero(spread.max(axis=1) > _SEPARATION_LIMIT)):
                 bad = {i: CoxSeparationError(_named(names, spread[i] > _SEPARATION_LIMIT))} | bad
             if bad or arrived.any() or not length.max() < 100:
-                bad = _singular(names, state.information, inverse, spread, data.mass) | bad
+                bad = singular_fits(names, state.information, inverse, spread, data.mass) | bad
             elif iteration < _MAX_ITERATIONS:
                 continue
             for i in map(int, np.flatnonzero(~arrived)) if iteration == _MAX_ITERATIONS else ():
@@ -599,20 +599,21 @@ def _maximise(
             bad = {}
 
 
-def _inverse(information: Array) -> Array:
+def inverse_of(information: Array) -> Array:
     """(m, p, p); nan where the information has none."""
     try:
         return np.asarray(np.linalg.inv(information), dtype=np.float64)
     except np.linalg.LinAlgError:
         if len(information) == 1:
             return np.full_like(information, np.nan)
-        return np.concatenate([_inverse(matrix[None]) for matrix in information])
+        return np.concatenate([inverse_of(matrix[None]) for matrix in information])
 
 
-def _singular(
+def singular_fits(
     names: tuple[str, ...], information: Array, inverse: Array, spread: Array, mass: Array
 ) -> dict[int, CoxError]:
-    """Fits whose information is singular, and why: dependent terms, or separation.
+    """Fits whose information (m, p, p), of covariates of unit deviation, is singular, and why: dependent terms, or separation.
+    `spread` (m, p): how far the linear predictor reaches by each term; `mass` (m,): the weight of all events.
 
     The variance inflation factors, diag(I) diag(I^-1), add up to the trace of the inverse of the information scaled to a unit
     diagonal, and so bound its smallest eigenvalue from below; where that does not settle it, eigenvalues do.

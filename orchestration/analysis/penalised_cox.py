@@ -45,13 +45,23 @@ def fit_many_penalised(
     for i in np.flatnonzero(rank < p):
         flat = tuple(name for name, one in zip(terms, scale[i], strict=True) if not one > 0)
         problems[i] = cox.CoxSingularError(flat or terms)
-    good = np.flatnonzero(rank == p)
     out = cox.CoxFits(
         terms=terms, coefficients=np.full((m, p), np.nan), covariance=np.full((m, p, p), np.nan),
         robust_covariance=None if clusters is None else np.full((m, p, p), np.nan), log_likelihood_null=np.full(m, np.nan),
         log_likelihood=np.full(m, np.nan), score_test=np.full(m, np.nan), iterations=np.zeros(m, dtype=np.int64),
         events=np.full(m, sets.events), rows=np.full(m, sets.n), clusters=None, ties=sets.ties, problems=problems,
     )  # fmt: skip
+    full = np.flatnonzero(rank == p)
+    if len(full):  # terms may yet be dependent among those who are at risk at the events
+        start = _State(sets, shares, centred[full] / scale[full, None, :], np.zeros((len(full), p)))
+        out.log_likelihood_null[full] = start.log_likelihood
+        mass = np.full(len(full), sets.weights[sets.deaths].sum())
+        inverse = cox.inverse_of(start.information)
+        for place, problem in cox.singular_fits(
+            terms, start.information, inverse, np.zeros((len(full), p)), mass
+        ).items():
+            problems[full[place]] = problem
+    good = np.array([i for i in full if problems[i] is None], dtype=np.int64)
     number_of_clusters = None
     if len(good):
         x = centred[good] / scale[good, None, :]
@@ -67,7 +77,6 @@ def fit_many_penalised(
         out.coefficients[kept] = beta[settled] / scale[kept]
         out.covariance[kept] = inverse / unit
         out.log_likelihood[kept] = state.log_likelihood[settled]
-        out.log_likelihood_null[kept] = _State(sets, shares, x, np.zeros_like(beta)).log_likelihood[settled]
         out.iterations[kept] = iterations
         if clusters is not None and out.robust_covariance is not None:
             residuals = state.score_residuals()[settled] * sets.weights[:, None]

@@ -105,3 +105,20 @@ def test_dependent_terms_are_named_and_the_other_data_set_is_fitted() -> None:
     fits = fit_many_penalised(sets, data, TERMS)
     assert isinstance(fits.problems[0], cox.CoxSingularError) and fits.problems[0].terms == ("c",)
     assert np.isnan(fits.coefficients[0]).all() and np.isfinite(fits.coefficients[1]).all()
+
+
+def test_a_term_that_is_the_same_for_all_at_risk_at_the_events_is_named() -> None:
+    """Somebody who left before the first event differs; the information has no row of that term."""
+    sets = cox.risk_sets(np.array([1.0, 3, 4, 5, 6, 7]), np.array([False, True, True, False, True, False]))
+    data = np.random.default_rng(4).normal(size=(2, 6, 3))
+    data[0, :, 1] = [1, 0, 0, 0, 0, 0]
+    fits = fit_many_penalised(sets, data[:, :, :2], TERMS[:2])
+    assert isinstance(fits.problems[0], cox.CoxSingularError) and fits.problems[0].terms == ("b",)
+    assert fits.problems[1] is None and np.isfinite(fits.coefficients[1]).all()
+
+
+def test_terms_that_are_dependent_at_the_events_only_are_refused() -> None:
+    sets = cox.risk_sets(np.array([1.0, 3, 4, 5, 6, 7]), np.array([False, True, True, False, True, False]))
+    data = np.random.default_rng(4).normal(size=(1, 6, 2))
+    data[0, 1:, 1] = 2 * data[0, 1:, 0] + 1
+    assert isinstance(fit_many_penalised(sets, data, TERMS[:2]).problems[0], cox.CoxSingularError)
