@@ -13,6 +13,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 # Installed from a wheel, without a checkout: contracts and code lists lie in the package.
 _SHIPPED = Path(__file__).parent / "shipped"
 _ROOT = _SHIPPED if _SHIPPED.is_dir() else CHECKOUT
+DBT_PROJECT = _ROOT / "dbt_project"
 
 
 class Settings(BaseSettings):
@@ -37,7 +38,7 @@ class Settings(BaseSettings):
     sources: Path | None = None
     opening_key_file: Path | None = None
     project: str = "delictvrij"
-    dbt_project: Path = _ROOT / "dbt_project"
+    dbt_project: Path = DBT_PROJECT
     admit_test_numbers: bool = False
     enrolment_from: date = date(2022, 1, 1)
     enrolment_to: date = date(2022, 12, 31)
@@ -118,6 +119,11 @@ class Settings(BaseSettings):
     @property
     def fits(self) -> Path:
         return self.home_path / "fits"
+
+    @property
+    def own(self) -> Path:
+        """Where fits of models and outcomes of one's own lie, by name."""
+        return self.home_path / "own"
 
     @property
     def dagster_home(self) -> Path:

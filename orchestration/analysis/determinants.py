@@ -24,8 +24,9 @@ from orchestration.analysis.imputation import (
 )
 from orchestration.analysis.inputs import DAYS_PER_MONTH, Inputs
 from orchestration.analysis.marginal import average_marginal_effects
+from orchestration.analysis.models_file import SpecificationError
 from orchestration.analysis.pooling import PoolingError, pool, pool_joint
-from orchestration.analysis.specification import Determinants, Predictor, Specification, SpecificationError
+from orchestration.analysis.specification import Determinants, Predictor, Specification
 
 Array = NDArray[np.float64]
 

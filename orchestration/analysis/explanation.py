@@ -22,8 +22,9 @@ from orchestration.analysis import recidivism
 from orchestration.analysis.imputation import ImputationError
 from orchestration.analysis.imputed_cohort import imputed_cohort
 from orchestration.analysis.inputs import Inputs
+from orchestration.analysis.models_file import SpecificationError
 from orchestration.analysis.outcome import judged_estimates, stream
-from orchestration.analysis.specification import Specification, SpecificationError
+from orchestration.analysis.specification import Specification
 
 CODE, FOLLOW_UP, PEOPLE, CORRECTIONS, WITHDRAWALS, DEFINITIONS = (
     "code_and_libraries",

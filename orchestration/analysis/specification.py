@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,17 +9,20 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from orchestration.analysis.imputation import Imputer, Method
+from orchestration.analysis.models_file import (
+    CovariateEntry,
+    DevelopmentEntry,
+    Divide,
+    Equals,
+    PredictorEntry,
+    RecidivismEntry,
+    SpecificationError,
+    read_models_file,
+)
 
 MODELS = Path(__file__).with_name("models.yml")
-_RANDOM_PARTS = re.compile(r"\((1|1 \+ months) \| (client|officer)\)( \+ \((1|1 \+ months) \| (client|officer)\))*")
-_TRANSFORMS = ("identity", "log1p", "positive", "divide", "equals")
-
-
-class SpecificationError(ValueError):
-    """`models.yml` says something that cannot be; names the entry."""
 
 
 @dataclass(frozen=True)
@@ -182,65 +184,33 @@ class Specification:
 
 
 def read_specification(path: Path = MODELS) -> Specification:
-    """Read and check a model file. Raises `SpecificationError`."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    covariates = {name: _covariate(name, entry) for name, entry in content["covariates"].items()}
-    q3, q2, imputation = content["recidivism"], content["determinants"], content["imputation"]
-    recidivism = Recidivism(
-        outcome_roles=tuple(q3["outcome_roles"]), raters=tuple(q3["raters"]), wave=q3["wave"], scales=tuple(q3["scales"]),
-        exposures=q3["exposures"], cluster=q3["cluster"], ties=q3["ties"], min_events=int(q3["min_events"]),
-        min_events_per_parameter=float(q3["min_events_per_parameter"]),
-        proportional_level=float(q3["proportional_hazards"]["level"]),
-        split_months=float(q3["proportional_hazards"]["split_months"]),
-        adjustments={name: tuple(terms) for name, terms in q3["adjustments"].items()},
-        grouped_scale=q3["grouped_scale"], groups=tuple(q3["groups"]), pattern_span=q3["patterns"]["span"],
-        pattern_rules=tuple(q3["patterns"]["rules"]), risk_months=tuple(q3["risk_months"]),
-        restricted_mean_months=float(q3["restricted_mean_months"]), competing_events=tuple(q3["competing_events"]),
-        process_adjustments=tuple(q3["processes"]["adjustments"]), last_stratum=int(q3["processes"]["last_stratum"]),
-        predicted_raters=tuple(q3["prediction"]["raters"]),
-        risk_levels=tuple(map(float, q3["prediction"]["levels"])), bootstraps=int(q3["prediction"]["bootstraps"]),
-    )  # fmt: skip
-    scores = tuple(f"{part['rater']}_{scale}_{part['wave']}" for part in imputation["scores"] for scale in q3["scales"])
-    named = {f"adjustment {name}": terms for name, terms in recidivism.adjustments.items()} | {
-        "auxiliary": imputation["auxiliary"]
-    }
-    for where, terms in named.items():
-        unknown = [term for term in terms if term not in covariates]
-        if unknown:
-            raise SpecificationError(f"{path.name}: {where} names {', '.join(unknown)}, which is no covariate")
-    available = {*scores, *states_of(scores)}
-    missing = [
-        column
-        for rater in recidivism.raters
-        for scale in recidivism.scales
-        for exposure in recidivism.exposures
-        for column in recidivism.exposed(rater, scale, exposure).values()
-        if column not in available
-    ]
-    if missing:
-        raise SpecificationError(
-            f"{path.name}: {', '.join(missing)} stand in a model, but not among the imputed scores"
-        )
-    methods: dict[str, Method] = dict.fromkeys(scores, imputation["score_method"])
+    """Read and check a model file. Raises `SpecificationError` with everything that is wrong with it."""
+    entries = read_models_file(path)
+    q2, imputation = entries.determinants, entries.imputation
+    covariates = {name: _covariate(name, entry.column, entry) for name, entry in entries.covariates.items()}
+    scores = tuple(
+        f"{part.rater}_{scale}_{part.wave}" for part in imputation.scores for scale in entries.recidivism.scales
+    )
+    methods: dict[str, Method] = dict.fromkeys(scores, imputation.score_method)
     methods |= {name: covariate.method for name, covariate in covariates.items() if covariate.method is not None}
     return Specification(
-        seed=int(content["seed"]),
+        seed=entries.seed,
         covariates=covariates,
-        imputer=Imputer(methods, m=imputation["m"], iterations=imputation["iterations"], donors=imputation["donors"]),
-        few_imputations=int(imputation["few"]),
-        largest_rhat=float(imputation["largest_rhat"]),
+        imputer=Imputer(methods, m=imputation.m, iterations=imputation.iterations, donors=imputation.donors),
+        few_imputations=imputation.few,
+        largest_rhat=imputation.largest_rhat,
         score_columns=scores,
-        auxiliary=tuple(imputation["auxiliary"]),
-        recidivism=recidivism,
-        confidence=float(content["development"]["confidence"]),
-        development=_development(content["development"]),
+        auxiliary=tuple(imputation.auxiliary),
+        recidivism=_recidivism(entries.recidivism),
+        confidence=entries.development.confidence,
+        development=_development(entries.development),
         determinants=Determinants(
-            raters=tuple(q2["raters"]), span=q2["span"], rules=tuple(q2["rules"]), scales=tuple(q2["scales"]), reference=q2["reference"],
-            min_class=int(q2["min_class"]), baseline_months=float(q2["baseline_months"]), cluster=q2["cluster"],
+            raters=tuple(q2.raters), span=q2.span, rules=tuple(q2.rules), scales=tuple(q2.scales), reference=q2.reference,
+            min_class=q2.min_class, baseline_months=q2.baseline_months, cluster=q2.cluster,
             known=tuple(
-                Predictor(entry["from"], _covariate(name, {"column": name, **entry}), entry.get("combine", "latest"), bool(is_auxiliary))
-                for is_auxiliary, entries in enumerate((q2["predictors"], q2["auxiliary"]))
-                for name, entry in entries.items()
+                Predictor(entry.source, _covariate(name, entry.column or name, entry), entry.combine, bool(is_auxiliary))
+                for is_auxiliary, entries_of in enumerate((q2.predictors, q2.auxiliary))
+                for name, entry in entries_of.items()
             ),
         ),
     )  # fmt: skip
@@ -252,24 +222,34 @@ def states_of(scores: tuple[str, ...]) -> dict[str, tuple[str, str]]:
     return {f"{column[:-3]}_state": (column, f"{column[:-3]}_t1") for column in later}
 
 
-def _covariate(name: str, entry: Mapping[str, Any]) -> Covariate:
-    transform, argument = entry.get("transform", "identity"), None
-    if isinstance(transform, dict):
-        ((transform, argument),) = transform.items()
-    method = None if entry["impute"] == "never" else entry["impute"]
-    if transform not in _TRANSFORMS or method not in (None, "normal", "logistic", "pmm"):
-        raise SpecificationError(f"covariate {name}: transform {transform} or method {method} is not known")
-    return Covariate(name, entry["column"], entry["label"], transform, argument, method)
+def _covariate(name: str, column: str, entry: CovariateEntry | PredictorEntry) -> Covariate:
+    method = None if entry.impute == "never" else entry.impute
+    if isinstance(entry.transform, Divide):
+        return Covariate(name, column, entry.label, "divide", entry.transform.divide, method)
+    if isinstance(entry.transform, Equals):
+        return Covariate(name, column, entry.label, "equals", entry.transform.equals, method)
+    return Covariate(name, column, entry.label, entry.transform, None, method)
 
 
-def _development(entry: Mapping[str, Any]) -> Development:
-    growth = entry["growth"]
-    for name, random_parts in growth["structures"].items():
-        if not _RANDOM_PARTS.fullmatch(random_parts):
-            raise SpecificationError(
-                f"growth structure {name}: expected (1 | client), (1 + months | client) or (1 | officer), joined by +"
-            )
+def _recidivism(entry: RecidivismEntry) -> Recidivism:
+    return Recidivism(
+        outcome_roles=tuple(entry.outcome_roles), raters=tuple(entry.raters), wave=entry.wave, scales=tuple(entry.scales),
+        exposures=entry.exposures, cluster=entry.cluster, ties=entry.ties, min_events=entry.min_events,
+        min_events_per_parameter=entry.min_events_per_parameter, proportional_level=entry.proportional_hazards.level,
+        split_months=entry.proportional_hazards.split_months,
+        adjustments={name: tuple(terms) for name, terms in entry.adjustments.items()},
+        grouped_scale=entry.grouped_scale, groups=tuple(entry.groups), pattern_span=entry.patterns.span,
+        pattern_rules=tuple(entry.patterns.rules), risk_months=tuple(entry.risk_months),
+        restricted_mean_months=entry.restricted_mean_months, competing_events=tuple(entry.competing_events),
+        process_adjustments=tuple(entry.processes.adjustments), last_stratum=entry.processes.last_stratum,
+        predicted_raters=tuple(entry.prediction.raters), risk_levels=tuple(entry.prediction.levels),
+        bootstraps=entry.prediction.bootstraps,
+    )  # fmt: skip
+
+
+def _development(entry: DevelopmentEntry) -> Development:
+    growth = entry.growth
     return Development(
-        confidence=float(entry["confidence"]), low_reliability=float(entry["low_reliability"]),
-        min_clients=int(growth["min_clients"]), min_waves=int(growth["min_waves"]), structures=dict(growth["structures"]),
+        confidence=entry.confidence, low_reliability=entry.low_reliability, min_clients=growth.min_clients,
+        min_waves=growth.min_waves, structures=dict(growth.structures),
     )  # fmt: skip
