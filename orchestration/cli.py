@@ -691,6 +691,7 @@ def reproduce_fit(fit: str, as_json: bool) -> None:
     """
     from orchestration.analysis import reproduction
     from orchestration.home import home_settings, opened
+    from orchestration.terminal import progress_on_terminal
     from orchestration.warehouse.versions import named_version, verify
 
     settings = home_settings()
@@ -698,7 +699,8 @@ def reproduce_fit(fit: str, as_json: bool) -> None:
     folder = reproduction.named_fit(settings.fits, fit)
     version = named_version(settings, reproduction.version_of(folder))
     verify(version)
-    made = reproduction.reproduce_fit(folder, version.folder)
+    with progress_on_terminal(is_quiet=as_json) as progress:
+        made = reproduction.reproduce_fit(folder, version.folder, progress=progress)
     if as_json:
         _json({"fit_id": made.fit_id, "same": made.is_same, "differing": list(made.differing),
                "largest_difference": made.largest_difference, "changed_since": list(made.changed_since)})  # fmt: skip
@@ -707,6 +709,54 @@ def reproduce_fit(fit: str, as_json: bool) -> None:
         how = "the same to the bit" if not made.differing else f"{', '.join(made.differing)} differ by at most {made.largest_difference:.1e}"  # fmt: skip
         click.echo(f"{made.fit_id}: {how}{since}")
     _leave(0 if made.is_same else 1)
+
+
+@main.command()
+@click.option(
+    "--models", type=click.Path(path_type=Path), help="A whole file in the form of orchestration/analysis/models.yml."
+)
+@click.option(
+    "--outcomes", type=click.Path(path_type=Path), help="Outcome definitions, as `delictvrij outcome` takes them."
+)
+@click.option("--version", default="current", show_default=True, help="A version by its id or the beginning of it.")
+@click.option("--name", help="What the fit is called; by default a hash of what it was made of.")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def fit(models: Path | None, outcomes: Path | None, version: str, name: str | None, as_json: bool) -> None:
+    """Fit models or outcome definitions of one's own on a version, kept apart in own/NAME with a report of its own.
+
+    The platform's fits stay as they are, and so does what it says of itself.
+    """
+    from orchestration.analysis.own import REPORT, Asked, fit_own
+    from orchestration.home import home_settings, opened
+    from orchestration.terminal import progress_on_terminal
+    from orchestration.warehouse.versions import named_version
+
+    settings = home_settings()
+    ledger = opened(settings)
+    asked = Asked(named_version(settings, version), models, outcomes, name)
+    with progress_on_terminal(is_quiet=as_json) as progress:
+        made = fit_own(settings, ledger, asked, progress)
+    said = made.manifest
+    if as_json:
+        _json({**said, "is_new": made.is_new, "folder": str(made.folder)})
+        return
+    label = "  SIMULATED" if said["simulated"] else ""
+    click.echo(f"{made.name}: version {said['version_id']}, seed {said['seed']}{label}")
+    click.echo(said["own"]["said"])
+    click.echo(f"recovery: {said['recovery']['said']}")
+    click.echo(
+        f"{said['tables']['estimates']['rows']} estimates, {said['models_not_estimable']} models not estimable, "
+        f"{said['models_with_few_events_per_parameter']} with fewer than 10 events for each parameter"
+    )
+    if said["models_with_few_events_and_no_penalty"]:
+        click.echo(
+            f"warning: {said['models_with_few_events_and_no_penalty']} of these have no penalty; "
+            "recidivism.min_events_per_parameter says from where on"
+        )
+    if not made.is_new:
+        click.echo("it was there, made of the same: the same to the bit")
+    click.echo(str(made.folder / REPORT))
 
 
 @main.command("known-on")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ from orchestration.deliveries.retention import clear_landing
 from orchestration.files import write_atomically
 from orchestration.home import home_settings, opened
 from orchestration.ledger import now
+from orchestration.progress import Progress, nobody
 from orchestration.settings import Settings
 from orchestration.warehouse import dbt
 from orchestration.warehouse.assets import build_inputs_asset, version_asset, warehouse_models
@@ -49,8 +50,8 @@ from orchestration.workers import forked
 MAX_TICKS = 12
 
 
-def build_defs(settings: Settings | None = None) -> dg.Definitions:
-    """All assets, jobs, sensors and schedules over one home."""
+def build_defs(settings: Settings | None = None, progress: Progress = nobody) -> dg.Definitions:
+    """All assets, jobs, sensors and schedules over one home. `progress` is told how far a refit in this process is."""
     settings = settings or home_settings()
     contracts = read_contracts(settings.expectations)
     manifest = dbt.manifest_path(settings)
@@ -65,7 +66,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             build_inputs_asset(settings, contracts, build_condition()),
             warehouse_models(settings, manifest, chain_condition()),
             version_asset(settings, manifest, chain_condition()),
-            *analysis_assets(settings, chain_condition(), refit_condition()),
+            *analysis_assets(settings, chain_condition(), refit_condition(), progress),
         ],
         jobs=[*jobs.values(), fetching],
         sensors=[
@@ -100,12 +101,9 @@ class Refreshed:
         return all(run.is_success for run in self.runs) and not self.unplaced
 
 
-Progress = Callable[[str, int, int], None]
-
-
 def launch(
     settings: Settings,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = nobody,
     instance: dg.DagsterInstance | None = None,
     workers: int = 0,
 ) -> Refreshed:
@@ -125,7 +123,7 @@ def _launch(
 ) -> Refreshed:
     contracts = read_contracts(settings.expectations)
     ledger = opened(settings)
-    defs = build_defs(settings)
+    defs = build_defs(settings, progress)
     runs: list[Launched] = []
     requested: list[str] = []
     ticker = Ticker(defs, instance, settings.dagster_home / "automation.json")

@@ -5,31 +5,34 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchestration.progress import Progress, nobody, throttled
 from orchestration.settings import CHECKOUT, Settings
 
 
 @contextmanager
-def progress_on_terminal(is_quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on a terminal, a line for each stage elsewhere, nothing when quiet; all on standard error."""
+def progress_on_terminal(is_quiet: bool) -> Iterator[Progress]:
+    """A progress bar on a terminal; elsewhere a line for each stage and each tenth of it; nothing when quiet. On standard error."""
     if is_quiet:
-        yield lambda what, done, total: None
+        yield nobody
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        stages: set[str] = set()
+        stages: dict[str, Progress] = {}
 
         def say(what: str, done: int, total: int) -> None:
             stage = what.split(" ")[0]
             if stage not in stages:
-                stages.add(stage)
+                stages[stage] = throttled(lambda line: console.print(line, highlight=False, soft_wrap=True))
                 console.print(f"{stage} …", highlight=False)
+            stages[stage](what, done, total)
 
         yield say
         return
@@ -40,7 +43,7 @@ def progress_on_terminal(is_quiet: bool) -> Iterator[Callable[[str, int, int], N
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
 

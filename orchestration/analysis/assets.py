@@ -21,6 +21,7 @@ from orchestration.analysis.specification import Specification, read_specificati
 from orchestration.files import folder_by_rename, swap_link, write_json
 from orchestration.hashing import combined_hash
 from orchestration.ledger import Ledger
+from orchestration.progress import Progress, both, named, nobody, throttled
 from orchestration.settings import Settings
 from orchestration.warehouse.versions import Version, current_version, read_version, verify
 
@@ -72,8 +73,10 @@ def model_inputs_asset(settings: Settings, condition: dg.AutomationCondition) ->
     return model_inputs
 
 
-def fit_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.AssetsDefinition:
-    """The refit of all models on the published version."""
+def fit_asset(
+    settings: Settings, condition: dg.AutomationCondition, progress: Progress = nobody
+) -> dg.AssetsDefinition:
+    """The refit of all models on the published version. `progress` is told of every step, the run's log of every tenth."""
 
     @dg.asset(
         key=FIT,
@@ -97,7 +100,11 @@ def fit_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.Asset
         name = fit_id(mark, spec, settings.seed)
         folder, last_good = settings.fits / name, _last_good(settings)
         earlier = None if last_good is None else Earlier.of(last_good, made_by(spec, settings.seed))
-        result = run_fit(inputs, spec, settings.seed, earlier=earlier)
+        began = time.monotonic()
+        result = run_fit(
+            inputs, spec, settings.seed, both(throttled(context.log.info), named("fit", progress)), earlier
+        )
+        seconds = round(time.monotonic() - began, 1)
         manifest = {
             "fit_id": name,
             "version_id": version.version_id,
@@ -125,6 +132,10 @@ def fit_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.Asset
                     "estimates": len(result.estimates),
                     "models_not_estimable": result.not_estimable,
                     "imputations": result.imputations,
+                    "seed": result.seed,
+                    "seconds": seconds,
+                    "steps": result.steps,
+                    "models_fitted": result.models_fitted,
                     "parts_taken_over": len(result.reused),
                     **_events(result.estimates),
                     **explained,
@@ -235,7 +246,7 @@ def report_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.As
 
 
 def analysis_assets(
-    settings: Settings, chain: dg.AutomationCondition, refit: dg.AutomationCondition
+    settings: Settings, chain: dg.AutomationCondition, refit: dg.AutomationCondition, progress: Progress = nobody
 ) -> list[dg.AssetsDefinition]:
-    """Fingerprint, fit and report."""
-    return [model_inputs_asset(settings, chain), fit_asset(settings, refit), report_asset(settings, chain)]
+    """Fingerprint, fit and report. `progress` is told how far the fit is."""
+    return [model_inputs_asset(settings, chain), fit_asset(settings, refit, progress), report_asset(settings, chain)]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PURPLE, GREY, INK = "#0b5fa5", "#c8500a", "#1b7f5c", "#8a4a9e", "#8a8f98", "#22262b"
-GROUP_COLOURS = {"low": ORANGE, "middle": PURPLE, "high": BLUE, "all": INK}
-MARKERS = {"low": "o", "middle": "s", "high": "D", "all": "o"}
+GROUP_COLOURS = (ORANGE, PURPLE, BLUE, INK, GREY)  # by the place of a group
+MARKERS = ("o", "s", "D", "^", "v")
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,16 @@ def alliance_by_wave(means: pd.DataFrame, labels: Mapping[str, str], stamp: Stam
 
 
 def survival(
-    curves: pd.DataFrame, at_risk: pd.DataFrame, titles: Mapping[str, str], groups: Sequence[str], stamp: Stamp
+    curves: pd.DataFrame,
+    at_risk: pd.DataFrame,
+    titles: Mapping[str, str],
+    groups: Sequence[str],
+    what: str,
+    stamp: Stamp,
 ) -> bytes:
     """One panel per outcome: survival of each group at the points given, with 95 % intervals, and rounded numbers at risk.
 
-    `curves`: outcome_id, group, month, survival, conf_*; `at_risk`: outcome_id, group, month, shown (text).
+    `what`: the score that the groups (five at most) are of. `curves`: outcome_id, group, month, survival, conf_*; `at_risk`: outcome_id, group, month, shown (text).
     """
 
     def draw() -> Figure:
@@ -113,7 +118,7 @@ def survival(
                         part[name].to_numpy(dtype=float) for name in ("month", "survival", "conf_low", "conf_high")
                     )
                     x = month + (number - (len(groups) - 1) / 2) * 0.35 * (month > 0)
-                    axis.errorbar(x, alive, yerr=[alive - low, high - alive], color=GROUP_COLOURS[group], marker=MARKERS[group], markersize=5,
+                    axis.errorbar(x, alive, yerr=[alive - low, high - alive], color=GROUP_COLOURS[number], marker=MARKERS[number], markersize=5,
                                   linewidth=1.8, capsize=2.5, elinewidth=1, label=group if len(part) > 1 else f"{group} (too few events)")  # fmt: skip
             axis.set_ylim(0, 1.02)
             axis.set_xlim(-1, 49)
@@ -122,7 +127,7 @@ def survival(
             axis.set_title(titles[outcome])
             _risk_table(axis, at_risk[at_risk["outcome_id"] == outcome], groups)
         axes[0][0].set_ylabel("without recidivism")
-        axes[0][0].legend(loc="lower left", fontsize=9, title="Trust at T2", title_fontsize=9)
+        axes[0][0].legend(loc="lower left", fontsize=9, title=what, title_fontsize=9)
         figure.subplots_adjust(left=0.085, right=0.985, top=0.92, bottom=0.34, wspace=0.06)
         return figure
 
@@ -150,7 +155,7 @@ def _risk_table(axis: Axes, rows: pd.DataFrame, groups: Sequence[str]) -> None:
                 transform=axis.get_xaxis_transform(),
                 ha="center",
                 fontsize=8.5,
-                color=GROUP_COLOURS[group],
+                color=GROUP_COLOURS[line],
             )
 
 

@@ -22,17 +22,17 @@ from orchestration.analysis.development import change_patterns, pattern_agreemen
 from orchestration.analysis.growth import growth_models
 from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.raters import rated_pairs, rater_agreement, rater_convergence
-from orchestration.analysis.reuse import Earlier, Lender, models_hash, rows_read
+from orchestration.analysis.reuse import Earlier, Lender, models_hash, outcome_part, rows_read
 from orchestration.analysis.specification import Specification
 from orchestration.files import write_json
 from orchestration.hashing import code_hash, combined_hash, content_hash, sha256_file
+from orchestration.progress import Progress
 
 ROOM = Path(__file__).parent
 MANIFEST = "manifest.json"
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "statsmodels", "lifelines", "matplotlib", "mixedlm")
 RECOVERY = ROOM / "recovery.json"  # what `make recovery` found, and for which code
 ZONE_TABLES = ("imputed",)  # hold a row per person; everything else is estimates and counts
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class FitResult:
     models_hash: str = ""
     rows_read: Mapping[str, str] = field(default_factory=dict)
     reused: tuple[str, ...] = ()
+    steps: int = 0
 
     @property
     def tables(self) -> Mapping[str, pd.DataFrame]:
@@ -90,6 +91,17 @@ class FitResult:
     def benchmark_agrees(self) -> bool:
         """Whether every published number was found again; True where there is no benchmark cohort yet."""
         return bool(self.benchmark["agrees"].all())
+
+    @property
+    def models_fitted(self) -> int:
+        """Models of Q1, Q2 and Q3 that were fitted for this fit, each on all its imputed data sets, not taken over from another."""
+        by_outcome = [self.estimates, self.process_estimates]
+        mine = [
+            name for frame in by_outcome for name in frame["model_id"].unique()
+            if outcome_part(str(name).partition(".")[0]) not in self.reused
+        ]  # fmt: skip
+        whole = [self.tables[name] for name in ("growth", "determinants") if name not in self.reused]
+        return len(mine) + sum(int(frame["model_id"].nunique()) for frame in whole if len(frame))
 
     @property
     def not_estimable(self) -> int:
@@ -166,6 +178,7 @@ def run_fit(
         models_hash=models_hash(spec),
         rows_read=marks,
         reused=tuple(lender.taken),
+        steps=tell.total,
     )
 
 
@@ -219,7 +232,8 @@ def write_fit(result: FitResult, folder: Path, manifest: Mapping[str, Any]) -> d
     """Write one Parquet file per table and `manifest.json` (last) into `folder`; returns the manifest.
 
     `manifest` is what the caller knows (version_id, fit_id, fingerprint, simulated ...); added here: seed, imputations,
-    packages, code hash, and rows and hashes of each table. Give a folder that is renamed when this returns.
+    packages, code hash, rows and hashes of each table, and what `recovery_badge` says unless the caller knows better. Give a
+    folder that is renamed when this returns.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -237,10 +251,9 @@ def write_fit(result: FitResult, folder: Path, manifest: Mapping[str, Any]) -> d
             "zone_only": name in ZONE_TABLES,
         }
     whole = {
-        **manifest, "seed": result.seed, "imputations": result.imputations, "packages": _packages(), "code_hash": room_hash(),
+        "recovery": recovery_badge(), **manifest, "seed": result.seed, "imputations": result.imputations, "packages": _packages(), "code_hash": room_hash(),
         "tables": entries, "engines_agree": result.engines_agree, "benchmark_agrees": result.benchmark_agrees,
         "models_not_estimable": result.not_estimable, "models_hash": result.models_hash, "rows_read": dict(result.rows_read),
-        "recovery": recovery_badge(),
     }  # fmt: skip
     write_json(folder / MANIFEST, whole)
     return whole
@@ -254,12 +267,12 @@ def read_fit(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
 
 class _Counter:
     def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
+        self._progress, self.total, self._done = progress, total, 0
 
     def __call__(self, what: str, steps: int = 1) -> None:
         self._done += steps
         if self._progress is not None:
-            self._progress(what, self._done, self._total)
+            self._progress(what, self._done, self.total)
 
 
 def _benchmark(recid: pd.DataFrame) -> pd.DataFrame:

@@ -140,7 +140,7 @@ class RecidivismEntry(_Entry):
     proportional_hazards: ProportionalHazards
     adjustments: Annotated[dict[str, list[str]], Field(min_length=1)]
     grouped_scale: str
-    groups: Annotated[list[str], Field(min_length=2)]
+    groups: Annotated[list[str], Field(min_length=2, max_length=5)]
     patterns: Patterns
     risk_months: Annotated[list[Count], Field(min_length=1)]
     restricted_mean_months: Positive
@@ -358,6 +358,8 @@ def _grid(q3: RecidivismEntry, covariates: Mapping[str, CovariateEntry], known: 
     clusters = known.named(readable.CLUSTER)
     yield from _among("recidivism.cluster", [q3.cluster], clusters, f"which is no cluster: {', '.join(clusters)}")
     yield from _twice("recidivism.groups", q3.groups)
+    if {"all", "not_rated"} & {*q3.groups}:
+        yield "recidivism.groups: the names all and not_rated are taken; choose others"
     ends_by = f"T1-{q3.wave.upper()}"
     if q3.patterns.rules and q3.patterns.span != ends_by:
         yield f"recidivism.patterns: span {q3.patterns.span} is known only after the score of {q3.wave}; expected {ends_by}, or no rules"

@@ -22,6 +22,7 @@ from orchestration.analysis.outcome import judged_estimates, stream
 from orchestration.analysis.recidivism import ESTIMATE_COLUMNS
 from orchestration.analysis.specification import Specification
 from orchestration.files import write_json
+from orchestration.progress import Progress, nobody
 
 COLUMNS = ("role", *ESTIMATE_COLUMNS, "p_holm", "p_benjamini_hochberg")
 LEVEL = 0.05
@@ -50,7 +51,7 @@ def multiverse(
     inputs: Inputs,
     spec: Specification,
     seed: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = nobody,
 ) -> Multiverse:
     """Fit the grid of single scores for every outcome definition, primary or not.
 
@@ -69,8 +70,7 @@ def multiverse(
         cohort = recidivism.outcome_cohort(inputs.analysis_cohort, str(outcome_id), spec)
         if cohort.n:
             parts.append(_of_outcome(cohort, inputs.alliance_item, spec, root).assign(role=str(role)))
-        if progress is not None:
-            progress(f"outcome {outcome_id}", number, len(definitions))
+        progress(f"outcome {outcome_id}", number, len(definitions))
     rows = (
         pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(ESTIMATE_COLUMNS)).assign(role="")
     )

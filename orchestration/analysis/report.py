@@ -119,12 +119,19 @@ class Source:
         return self.less() if value is None or 0 < value < self.threshold else f"{value:,}"
 
 
-def render_report(fit_dir: Path, version_manifest: Mapping[str, Any], out: Path, small_cell: int = 10) -> Path:
+def render_report(
+    fit_dir: Path,
+    version_manifest: Mapping[str, Any],
+    out: Path,
+    small_cell: int = 10,
+    spec: Specification | None = None,
+) -> Path:
     """Write the page for the fit in `fit_dir` to `out`; returns `out`.
 
     `version_manifest` needs `version_id` and `simulated` (true when the deliveries are not real: a banner, and a mark in
     every figure but that of the benchmark, which is real); `registry_cutoff_on` is shown when there. Counts below
-    `small_cell` are not shown.
+    `small_cell` are not shown. `spec`: the models that it was fitted by (default: the platform's). A fit of one's own is said
+    to be one.
     """
     tables, manifest = read_fit(fit_dir)
     source = Source(
@@ -133,7 +140,7 @@ def render_report(fit_dir: Path, version_manifest: Mapping[str, Any], out: Path,
         is_simulated=bool(version_manifest["simulated"]),
         threshold=small_cell,
     )
-    spec = read_specification()
+    spec = spec or read_specification()
     outcomes = outcome_labels(tables["absolute_risk"])
     real = Source(source.version_id, source.fit_id, False, small_cell)
     page = rendered(
@@ -143,21 +150,25 @@ def render_report(fit_dir: Path, version_manifest: Mapping[str, Any], out: Path,
         cutoff=str(version_manifest.get("registry_cutoff_on") or "not known"),
         packages=", ".join(f"{name} {number}" for name, number in sorted(manifest["packages"].items())),
         outcomes=outcomes,
+        grouped=SCALE_LABELS[spec.recidivism.grouped_scale],
+        groups=len(spec.recidivism.groups),
+        scales=len(spec.recidivism.scales),
+        adjustments=len(spec.recidivism.adjustments),
         headlines=headlines(tables, source),
         flows=flow_tables(tables["cohort_flow"], outcomes, source),
         wave_picture=wave_picture(tables["wave_means"], source),
         wave_table=wave_table(tables["wave_means"], source),
         pattern_table=pattern_table(tables["change_patterns"], spec, source),
         determinant_table=determinant_table(tables["determinants"], spec, source),
-        survival_picture=survival_picture(tables["survival_curves"], tables["log_rank"], outcomes, source),
-        log_rank_table=log_rank_table(tables["log_rank"], outcomes, source),
-        forest_picture=forest_picture(tables["estimates"], outcomes, source),
+        survival_picture=survival_picture(tables["survival_curves"], tables["log_rank"], spec, outcomes, source),
+        log_rank_table=log_rank_table(tables["log_rank"], spec, outcomes, source),
+        forest_picture=forest_picture(tables["estimates"], spec, outcomes, source),
         estimate_tables=[
-            estimate_table(tables["estimates"], outcome, label, source) for outcome, label in outcomes.items()
+            estimate_table(tables["estimates"], spec, outcome, label, source) for outcome, label in outcomes.items()
         ],
         covariate_table=covariate_table(tables["estimates"], spec, outcomes, source),
-        process_table=process_table(tables["process_estimates"], outcomes, source),
-        performance_table=performance_table(tables["performance"], outcomes, source),
+        process_table=process_table(tables["process_estimates"], spec, outcomes, source),
+        performance_table=performance_table(tables["performance"], spec, outcomes, source),
         proportionality=proportionality(tables["proportional_hazards"], spec),
         risk_table=risk_table(tables["absolute_risk"], outcomes, source),
         benchmark_picture=benchmark_picture(tables["benchmark"], real),
@@ -352,17 +363,29 @@ def determinant_table(rows: pd.DataFrame, spec: Specification, source: Source) -
     )
 
 
-def of_drawn_groups(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the groups that curves are drawn of: tertiles of Trust as the client rated it."""
-    return rows[(rows["grouping"] == "tertile") & (rows["rater"] == "client") & (rows["scale"] == "trust")]
+def of_drawn_groups(rows: pd.DataFrame, spec: Specification) -> pd.DataFrame:
+    """The rows of the groups that curves are drawn of: those of the scale that the models name, as the client rated it."""
+    scale = spec.recidivism.grouped_scale
+    return rows[(rows["grouping"] == "tertile") & (rows["rater"] == "client") & (rows["scale"] == scale)]
+
+
+def grouped_by(spec: Specification) -> str:
+    """The score that groups are made of, in words."""
+    return f"{SCALE_LABELS[spec.recidivism.grouped_scale]} at {spec.recidivism.wave.upper()}"
+
+
+def scored_at(spec: Specification) -> str:
+    """The waves of the scores that stand in a model by themselves, in words."""
+    waves = {parts["score"].upper() for parts in spec.recidivism.exposures.values() if "score" in parts}
+    return " and ".join(sorted(waves))
 
 
 def survival_picture(
-    curves: pd.DataFrame, tests: pd.DataFrame, outcomes: Mapping[str, str], source: Source
+    curves: pd.DataFrame, tests: pd.DataFrame, spec: Specification, outcomes: Mapping[str, str], source: Source
 ) -> Picture | None:
     """Kaplan-Meier by group of the score, drawn as coarsely as `coarse_curve` asks."""
-    groups = ["low", "middle", "high"]
-    part = of_drawn_groups(curves)
+    groups = list(spec.recidivism.groups)
+    part = of_drawn_groups(curves, spec)
     coarse = [coarse_curve(group, source.threshold) for _, group in part.groupby(["outcome_id", "group"], sort=False)]
     points = pd.concat(coarse) if coarse else part
     points = points[points["group"].isin(groups)]
@@ -374,26 +397,28 @@ def survival_picture(
     )
     what = "; ".join(
         f"{outcomes[row['outcome_id']]}: n = {source.count(int(row['n']))}, {source.count(int(row['events']))} events"
-        for row in records(of_drawn_groups(tests))
+        for row in records(of_drawn_groups(tests, spec))
     )
-    png = figures.survival(points, at_risk, dict(outcomes), groups, source.stamp(what))
+    png = figures.survival(points, at_risk, dict(outcomes), groups, grouped_by(spec), source.stamp(what))
     return Picture(
         uri=data_uri(png),
-        alternative="Kaplan–Meier curves of staying without recidivism for clients with low, middle and high Trust at T2, one panel "
+        alternative=f"Kaplan–Meier curves of staying without recidivism for clients by group ({', '.join(groups)}) of {grouped_by(spec)}, one panel "
         "per outcome definition, with numbers at risk. The tests are in the table below.",
-        caption="Kaplan–Meier by tertile of client-rated Trust at T2, as observed (clients without a rating are left out). Drawn coarsely: "
+        caption=f"Kaplan–Meier by group of client-rated {grouped_by(spec)}, as observed (clients without a rating are left out). Drawn coarsely: "
         f"each point comes after at least {STEP_EVENTS} further events, with at least {source.threshold} people still at risk.",
     )
 
 
-def log_rank_table(tests: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Table:
+def log_rank_table(tests: pd.DataFrame, spec: Specification, outcomes: Mapping[str, str], source: Source) -> Table:
     """The test of those groups, one row per outcome."""
     rows = [
         [outcomes.get(row["outcome_id"], row["outcome_id"]), source.count(int(row["n"])), source.count(int(row["events"])),
          "–" if is_missing(row["p_value"]) else f"{row['statistic']:.2f}", "–" if is_missing(row["p_value"]) else p_text(row["p_value"])]
-        for row in records(of_drawn_groups(tests))
+        for row in records(of_drawn_groups(tests, spec))
     ]  # fmt: skip
-    return Table("Log-rank test of the Trust tertiles", ["Outcome", "n", "events", "chi-square", "p"], rows)
+    return Table(
+        f"Log-rank test of the groups of {grouped_by(spec)}", ["Outcome", "n", "events", "chi-square", "p"], rows
+    )
 
 
 def may_show_model(row: Record, estimates: pd.DataFrame, source: Source) -> bool:
@@ -409,7 +434,9 @@ def alliance_rows(estimates: pd.DataFrame, source: Source) -> pd.DataFrame:
     return own[keep]
 
 
-def forest_picture(estimates: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Picture | None:
+def forest_picture(
+    estimates: pd.DataFrame, spec: Specification, outcomes: Mapping[str, str], source: Source
+) -> Picture | None:
     """Hazard ratios of the scales in every model that may be shown."""
     rows = alliance_rows(estimates, source)
     if not len(rows):
@@ -423,13 +450,13 @@ def forest_picture(estimates: pd.DataFrame, outcomes: Mapping[str, str], source:
     png = figures.forest(rows, dict(outcomes), scales, adjustments, source.stamp(what))
     return Picture(
         uri=data_uri(png),
-        alternative="Forest plot of hazard ratios with 95 % intervals for one point more on each alliance scale, unadjusted, with "
-        "criminal history, and with all covariates, one panel per outcome definition. The numbers are in the table below.",
-        caption="Hazard ratio of recidivism for one point more on each client-rated scale at T2. Left of 1: less recidivism.",
+        alternative="Forest plot of hazard ratios with 95 % intervals for one point more on each alliance scale, by what else "
+        "stands in the model, one panel per outcome definition. The numbers are in the table below.",
+        caption=f"Hazard ratio of recidivism for one point more on each client-rated scale at {scored_at(spec)}. Left of 1: less recidivism.",
     )
 
 
-def estimate_table(estimates: pd.DataFrame, outcome: str, label: str, source: Source) -> Table:
+def estimate_table(estimates: pd.DataFrame, spec: Specification, outcome: str, label: str, source: Source) -> Table:
     """The scale's hazard ratio in each model of one outcome, with what imputation cost it."""
     rows = []
     own = estimates[
@@ -465,7 +492,7 @@ def estimate_table(estimates: pd.DataFrame, outcome: str, label: str, source: So
             "range over imputations",
         ],
         rows=rows,
-        note="Efron's treatment of ties; multiple imputation pooled by Rubin's rules; errors clustered by officer at the origin, with "
+        note=f"{spec.recidivism.ties.capitalize()}'s treatment of ties; multiple imputation pooled by Rubin's rules; errors clustered by officer at the origin, with "
         "G/(G−1) correction; t intervals with Barnard–Rubin degrees of freedom.",
     )
 
@@ -504,7 +531,7 @@ def covariate_table(estimates: pd.DataFrame, spec: Specification, outcomes: Mapp
 PROCESS_LABELS = {
     "counting_process": "detention taken out of the calendar",
     "detention_ignored": "detention ignored",
-    "time_varying": "Trust as last rated",
+    "time_varying": "the score as last rated",
     "andersen_gill": "all offences, Andersen–Gill",
     "pwp_total_time": "all offences, by number, since the origin",
     "pwp_gap_time": "all offences, by number, since the one before",
@@ -520,10 +547,10 @@ MEASURE_LABELS = {
 }
 
 
-def process_table(estimates: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Table:
-    """Trust as the client rated it in every other way to count time, detention and offences."""
+def process_table(estimates: pd.DataFrame, spec: Specification, outcomes: Mapping[str, str], source: Source) -> Table:
+    """The grouped scale as the client rated it in every other way to count time, detention and offences."""
     own = estimates[
-        (estimates["term"] == "trust")
+        (estimates["term"] == spec.recidivism.grouped_scale)
         & (estimates["rater"] == "client")
         & estimates["process"].isin(list(PROCESS_LABELS))
     ]
@@ -539,14 +566,14 @@ def process_table(estimates: pd.DataFrame, outcomes: Mapping[str, str], source: 
         )
         rows.append([name, source.count(int(row["n"])), source.count(int(row["events"])), *numbers])
     return Table(
-        caption="Trust, client-rated, when time, detention and offences are counted otherwise",
+        caption=f"{SCALE_LABELS[spec.recidivism.grouped_scale]}, client-rated, when time, detention and offences are counted otherwise",
         headers=["Outcome, way of counting, model", "n", "events", "hazard ratio", "95 % interval", "p"],
         rows=rows,
         note="Patterns, competing events, restricted means, states, calibration and E-values are tables of the fit.",
     )
 
 
-def performance_table(rows: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Table:
+def performance_table(rows: pd.DataFrame, spec: Specification, outcomes: Mapping[str, str], source: Source) -> Table:
     """How well the models predict, as they look and after what is optimism; only where events are not few."""
     shown = rows[
         (rows["events"] >= source.threshold)
@@ -554,7 +581,7 @@ def performance_table(rows: pd.DataFrame, outcomes: Mapping[str, str], source: S
         & rows["apparent"].notna()
     ]
     return Table(
-        caption="How well the Trust models predict: apparent, and corrected for optimism by resampling officers",
+        caption=f"How well the {SCALE_LABELS[spec.recidivism.grouped_scale]} models predict: apparent, and corrected for optimism by resampling officers",
         headers=["Outcome, model", "measure", "apparent", "corrected"],
         rows=[
             [

@@ -13,6 +13,7 @@ from orchestration.analysis.fit import made_by, read_fit, run_fit, write_fit
 from orchestration.analysis.inputs import read_inputs
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.hashing import combined_hash
+from orchestration.progress import Progress, named, nobody
 from orchestration.trouble import Mendable
 
 ACROSS_MACHINES = 1e-8  # relative to the larger of a number and one: other libraries and processors round otherwise
@@ -61,7 +62,9 @@ def version_of(folder: Path) -> str:
     return str(read_fit(folder)[1]["version_id"])
 
 
-def reproduce_fit(folder: Path, version_folder: Path, spec: Specification | None = None) -> Reproduced:
+def reproduce_fit(
+    folder: Path, version_folder: Path, spec: Specification | None = None, progress: Progress = nobody
+) -> Reproduced:
     """Fit again what the manifest in `folder` names, on the rows in `version_folder`, and compare every table.
 
     Everything is fitted, whatever the fit took over from the one before it. `spec` (default: the repository's) gets the
@@ -75,7 +78,7 @@ def reproduce_fit(folder: Path, version_folder: Path, spec: Specification | None
         raise FitNotReproducible(
             f"{manifest['fit_id']} was made by other models than these: give those that it was made by"
         )
-    result = run_fit(read_inputs(version_folder), models, int(manifest["seed"]))
+    result = run_fit(read_inputs(version_folder), models, int(manifest["seed"]), named("fit", progress))
     if "fingerprint" in manifest and not changed and combined_hash(result.rows_read) != manifest["fingerprint"]:
         raise FitNotReproducible(
             f"{manifest['fit_id']} read other rows than those of version {version_folder.name}: give version {manifest['version_id']}"
