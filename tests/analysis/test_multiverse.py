@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from orchestration.analysis.fit import FitResult
 from orchestration.analysis.inputs import Inputs
@@ -21,6 +25,11 @@ from orchestration.analysis.multiverse import (
     write_multiverse,
 )
 from orchestration.analysis.specification import Specification
+from orchestration.cli import main
+from orchestration.home import initialise, opened
+from orchestration.settings import Settings
+from tests.analysis.synthetic import without_outcome
+from tests.analysis.test_refit import published
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +99,43 @@ def test_what_is_written_says_how_many_tests_there_were(found: Multiverse, spec:
     assert len(pd.read_parquet(tmp_path / "one" / "multiverse.parquet")) == 64
     picture = (tmp_path / "one" / "multiverse.png").read_bytes()
     assert picture.startswith(b"\x89PNG") and picture == (tmp_path / "again" / "multiverse.png").read_bytes()
+
+
+def test_the_command_says_how_many_tests_there_were_what_a_correction_leaves_and_that_it_is_simulated(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a published SYNTHETIC version of one outcome."""
+    settings = Settings(home=tmp_path / "home")
+    initialise(settings)
+    version = published(settings, without_outcome(inputs, "general_supervision_end"))
+    environment = {"DELICTVRIJ_HOME": str(settings.home), "DELICTVRIJ_IMPUTATIONS": "2"}
+    said: set[str] = set()
+    save = Figure.savefig
+
+    def overheard(figure: Figure, *given: Any, **options: Any) -> None:
+        said.update(text.get_text() for text in figure.findobj(Text))
+        save(figure, *given, **options)
+
+    monkeypatch.setattr(Figure, "savefig", overheard)
+    done = CliRunner().invoke(main, ["multiverse"], env=environment)
+    assert done.exit_code == 0, done.output
+
+    picture = Path(done.stdout.splitlines()[-1])
+    written = json.loads((picture.parent / "manifest.json").read_text())
+    table = pd.read_parquet(picture.parent / "multiverse.parquet")
+    tests, holm_, bh = (
+        written[name] for name in ("tests", "below_5_percent_holm", "below_5_percent_benjamini_hochberg")
+    )
+    assert tests == table["p_value"].notna().sum() > 10 and written["models"] == len(table) == 32
+    assert f"32 models of version {version}: {tests} tests, {32 - tests} refused  SIMULATED" in done.stdout
+    assert f"by Holm {holm_}, by Benjamini-Hochberg {bh}" in done.stdout
+    assert "outcome general_landmark: 1 of 1 steps" in done.stderr
+
+    drawn = written["drawn"]
+    source = f"{tests} tests, {holm_} below .05 by Holm, {bh} by Benjamini-Hochberg · {drawn} models drawn · version {version}"
+    assert {source, "SIMULATED DATA", "not below .05 by Holm", "hazard ratio for one point more"} <= said
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+    again = CliRunner().invoke(main, ["multiverse", "--json"], env=environment)
+    assert json.loads(again.stdout) == {**written, "folder": str(picture.parent)} and again.stderr == ""
+    assert opened(settings).fits() == [] and not (settings.fits / "current").exists()

@@ -174,6 +174,26 @@ def test_officers_are_drawn_with_all_of_their_clients() -> None:
             assert len(set(officers)) == 1 and len(officers) == (cluster == officers[0]).sum()
 
 
+def test_every_model_that_optimism_is_measured_by_is_fitted_on_whole_officers(
+    cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame, small: Specification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No client stands in a sample without all others of the officer, and no officer is split over two of its clusters."""
+    rules = replace(small.recidivism, bootstraps=4, process_adjustments=("unadjusted",))
+    pairs = replace(cohort, cluster=np.array([f"o{number // 3}" for number in range(cohort.n)], dtype=object))
+    taken: list[tuple[np.ndarray, np.ndarray]] = []
+    at = Sample.at
+    monkeypatch.setattr(
+        Sample, "at", lambda self, rows, cluster: (taken.append((rows, cluster)), at(self, rows, cluster))[1]
+    )
+    found = prediction.performance(pairs, imputed, replace(small, recidivism=rules), np.random.SeedSequence(5))
+    assert len(taken) == 4 and set(found["bootstraps"]) == {4}
+    clients_of = {name: set(np.flatnonzero(pairs.cluster == name)) for name in np.unique(pairs.cluster)}
+    for rows, cluster in taken:
+        for drawn in np.unique(cluster):
+            chosen = rows[cluster == drawn]
+            assert set(chosen) == clients_of[pairs.cluster[chosen[0]]] and len(set(chosen)) == len(chosen)
+
+
 def test_the_same_seed_gives_the_same_numbers(
     cohort: recidivism.OutcomeCohort, imputed: pd.DataFrame, small: Specification
 ) -> None:

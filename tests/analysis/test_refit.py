@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from orchestration.analysis.reuse import WHOLE
 from orchestration.cli import main
 from orchestration.home import initialise
 from orchestration.ledger import Ledger
+from orchestration.progress import SECONDS
 from orchestration.settings import Settings
 from orchestration.status import held_back
 from orchestration.warehouse.versions import PublishedTable, publish
@@ -44,13 +46,18 @@ def published(settings: Settings, inputs: Inputs, **record: Any) -> str:
     return publish(settings, marts, tables, {**said, **record})[0].version_id
 
 
-def refit(settings: Settings) -> tuple[dg.ExecuteInProcessResult, Mapping[str, Any]]:
-    """Run fingerprint and fit on the current version; gives the run and the metadata of the fit, if there was one."""
+def refit(settings: Settings, log: list[str] | None = None) -> tuple[dg.ExecuteInProcessResult, Mapping[str, Any]]:
+    """Run fingerprint and fit on the current version; gives the run and the metadata of the fit, if there was one.
+
+    `log` takes what the assets themselves write into the run's log.
+    """
     condition = dg.AutomationCondition.eager()
     assets = [model_inputs_asset(settings, condition), fit_asset(settings, condition)]
     version = dg.AssetSpec(["versions", "version"])
     with dg.DagsterInstance.ephemeral() as instance:
         done = dg.materialize([version, *assets], instance=instance, raise_on_error=False)
+        if log is not None:
+            log += [entry.user_message for entry in instance.all_logs(done.run_id) if not entry.is_dagster_event]
     made = [event for event in done.get_asset_materialization_events() if event.asset_key == dg.AssetKey(["analysis", "fit"])]  # fmt: skip
     said = made[0].materialization.metadata if made else {}
     return done, {name: value.value for name, value in said.items()}
@@ -73,14 +80,22 @@ def test_a_refit_takes_over_what_is_the_same_explains_what_moved_and_is_held_whe
     old = cohort[~(is_landmark & cohort["client_id"].isin(people[:2]))].copy()
     old.loc[is_landmark & old["client_id"].isin(people[5:30]), ["duration_days", "event"]] = [15.0, False]
     earlier_version = published(settings, replace(inputs, analysis_cohort=old))
-    first, said = refit(settings)
+    lines: list[str] = []
+    first, said = refit(settings, lines)
     assert first.success and said["parts_taken_over"] == 0
+    assert said["seed"] == settings.seed and said["seconds"] > 0
+    assert said["models_fitted"] > 200 and said["steps"] > 100
+    all_models = said["models_fitted"]
+    assert 10 <= len(lines) <= 11 + said["seconds"] / SECONDS
+    assert all(re.fullmatch(r"[A-Za-z_ ]+: \d+ of \d+ steps", line) for line in lines)
+    assert lines[-1].endswith(f"{said['steps']} of {said['steps']} steps")
     one = current(settings)
 
     # new people and follow-up in one outcome: the other outcome and every whole table (the flow is copied anyway) are taken over
     published(settings, inputs)
     second, said = refit(settings)
     assert second.success and current(settings) != one
+    assert 0 < said["models_fitted"] < all_models
     assert said["parts_taken_over"] == len(WHOLE) and WHOLE.keys() >= {"growth", "determinants", "benchmark"}
     assert said["outcomes_fitted_to_explain"] == 1
     assert (said["rows_new_follow_up"], said["rows_new_people"]) == (25, 2)

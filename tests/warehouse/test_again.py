@@ -9,14 +9,18 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from orchestration.analysis.fit import read_fit
 from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.ingest import ingest, known_key
 from orchestration.deliveries.pseudonyms import pseudonyms
+from orchestration.hashing import sha256_file
 from orchestration.warehouse import aside, build
 from orchestration.warehouse.evidence import changed_people
 from orchestration.warehouse.versions import Version, current_id
+from tests.analysis.test_own import small_models
 from tests.conftest import Platform
 from tests.deliveries.making import Row, change_rows, deliver, delivery_in, digests
+from tests.test_cli import run_in
 from tests.warehouse.again import PLACES, is_installed, publish_now, reproduced_elsewhere
 
 
@@ -44,10 +48,19 @@ def test_what_is_built_aside_moves_nothing(settled: Platform, tmp_path: Path) ->
         "outcome_id,level,origin,horizon_months,lag_months,pending_counts,policy_dismissal_counts,date_basis,detention\n"
         "one_year,general,landmark,12,6,true,false,offence,ignored\n"
     )
-    folder, rows = aside.own_outcomes(settings, ledger, version, file)
-    clients = version.manifest["tables"]["client"]["rows"]
-    assert rows["followup"] == clients
+    # models of one's own on that outcome alone: computed beside the version, then fitted apart
+    models = small_models(tmp_path / "mine.yml", outcome_roles=[])
+    done = run_in(settings)("fit", "--models", models, "--outcomes", file, "--name", "one_year")
+    assert done.exit_code == 0, done.output
+    tables, manifest = read_fit(settings.own / "one_year")
+    assert set(tables["estimates"]["outcome_id"]) == {"one_year"} and manifest["own"]["outcomes"] == ["one_year"]
+    assert manifest["own"]["files"]["outcomes.csv"] == sha256_file(file)
+    assert (settings.own / "one_year" / "outcomes.csv").read_bytes() == file.read_bytes()
+    (folder,) = (settings.home_path / "outcomes").iterdir()
+    assert manifest["outcomes_folder"] == folder.name
+    assert pq.read_table(folder / "followup.parquet").num_rows == version.manifest["tables"]["client"]["rows"]
     assert pq.read_table(folder / "outcome_definition.parquet")["outcome_id"].to_pylist() == ["one_year"]
+    assert not list(settings.fits.iterdir()) and ledger.fits() == []
 
     assert digests(settings.versions) == before
     assert current_id(settings) == version.version_id
