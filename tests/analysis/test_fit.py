@@ -70,15 +70,16 @@ def test_the_order_of_outcomes_and_the_threads_of_the_libraries_change_no_bit_th
     inputs: Inputs, spec: Specification
 ) -> None:
     """Outcomes in another order: the same bits. One thread or two below numpy: within 1e-12."""
-    from threadpoolctl import threadpool_info, threadpool_limits
-
+    pools = pytest.importorskip(
+        "threadpoolctl", reason="threadpoolctl comes with scikit-survival, a development dependency"
+    )
     with_scores = replace(quick(spec), recidivism=replace(quick(spec).recidivism, adjustments={"full": spec.recidivism.adjustments["full"]}))  # fmt: skip
-    with threadpool_limits(1, user_api="blas"):
-        assert {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"} == {1}
+    with pools.threadpool_limits(1, user_api="blas"):
+        assert {one["num_threads"] for one in pools.threadpool_info() if one["user_api"] == "blas"} == {1}
         one = run_fit(inputs, with_scores)
         definitions = inputs.outcome_definition.iloc[::-1].assign(role="primary")
         turned = run_fit(replace(inputs, outcome_definition=definitions), with_scores)
-    with threadpool_limits(2, user_api="blas"):
+    with pools.threadpool_limits(2, user_api="blas"):
         two = run_fit(inputs, with_scores)
     assert one.estimates["estimate"].notna().sum() > 10
     for name, table in one.tables.items():
