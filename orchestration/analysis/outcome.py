@@ -91,7 +91,7 @@ def tables_of(cohort: OutcomeCohort, inputs: Inputs, spec: Specification, root: 
     tell(f"predictions {name}")
     shown = stacked([one.estimates for one in found.estimated], "process_estimates")
     all_tests = stacked([tests, *(one.tests for one in found.estimated)], "proportional_hazards")
-    with_numbers = pd.concat([part[["model_id", "term", "estimate"]] for part in (kept, shown)], ignore_index=True)
+    with_numbers = stacked([part[["model_id", "term", "estimate"]] for part in (kept, shown)], "estimates")
     return {
         "estimates": kept,
         "estimates_few": stacked(few if spec.few_imputations < spec.imputer.m else [], "estimates_few"),

@@ -22,7 +22,7 @@ from orchestration.analysis.imputation import ImputationError
 from orchestration.analysis.inputs import MODEL_TABLES, InputError, Inputs, read_inputs
 from orchestration.analysis.models_file import SpecificationError
 from orchestration.analysis.pooled_cox import PARTIAL_LIKELIHOOD
-from orchestration.analysis.recidivism import modelled_outcomes
+from orchestration.analysis.recidivism import OutcomeCohort, modelled_outcomes, outcome_cohort
 from orchestration.analysis.report import render_report
 from orchestration.analysis.reuse import rows_read
 from orchestration.analysis.specification import MODELS, Specification, read_specification
@@ -227,7 +227,7 @@ def _unknown_scores(definitions: Sequence[Mapping[str, str]], spec: Specificatio
         return []
     return [
         f"row {number}: with origin supervision_start and entry origin no score of t2 is known, and the models impute it; "
-        "enter at the landmark, or give models of t1 alone"
+        "enter at the landmark"
         for number, row in enumerate(definitions, start=1)
         if row["origin"] == "supervision_start" and row["entry"] == "origin"
     ]
@@ -243,10 +243,25 @@ def _require_readable(inputs: Inputs, spec: Specification) -> None:
     if unheard:
         known = ", ".join(sorted(inputs.covariate["name"].astype(str).unique()))
         troubles.append(f"covariate of the version has no rows of {', '.join(unheard)}; it has {known}")
-    if not modelled_outcomes(inputs.outcome_definition, spec):
+    modelled = modelled_outcomes(inputs.outcome_definition, spec)
+    if not modelled:
         troubles.append("no outcome of the version has a role that recidivism.outcome_roles names: there would be no model")  # fmt: skip
+    if not lacking:
+        cohorts = [outcome_cohort(inputs.analysis_cohort, outcome, spec) for outcome in modelled]
+        troubles += [trouble for cohort in cohorts if (trouble := _nobody_has(cohort))]
     if troubles:
         raise CannotFitOwn("; ".join(troubles))
+
+
+def _nobody_has(cohort: OutcomeCohort) -> str | None:
+    """What no client of an outcome has at its origin, in words: a score that was rated later, or nothing that was measured."""
+    empty = [str(name) for name, column in cohort.covariates.items() if column.isna().all()]
+    if not cohort.n or not empty:
+        return None
+    return (
+        f"{cohort.outcome_id}: none of its {cohort.n} clients has {', '.join(empty)} at the origin, and the models read or impute it; "
+        "a later origin or entry, or other models, would have it"
+    )
 
 
 def _said_of(version: Version, read: _Read, name: str) -> dict[str, Any]:

@@ -153,6 +153,8 @@ def render_report(
         grouped=SCALE_LABELS[spec.recidivism.grouped_scale],
         groups=len(spec.recidivism.groups),
         scales=len(spec.recidivism.scales),
+        raters=" and ".join(spec.recidivism.raters),
+        rater=spec.recidivism.rater,
         adjustments=len(spec.recidivism.adjustments),
         headlines=headlines(tables, source),
         flows=flow_tables(tables["cohort_flow"], outcomes, source),
@@ -364,9 +366,9 @@ def determinant_table(rows: pd.DataFrame, spec: Specification, source: Source) -
 
 
 def of_drawn_groups(rows: pd.DataFrame, spec: Specification) -> pd.DataFrame:
-    """The rows of the groups that curves are drawn of: those of the scale that the models name, as the client rated it."""
+    """The rows of the groups that curves are drawn of: those of the scale that the models name, as rated by the first rater."""
     scale = spec.recidivism.grouped_scale
-    return rows[(rows["grouping"] == "tertile") & (rows["rater"] == "client") & (rows["scale"] == scale)]
+    return rows[(rows["grouping"] == "tertile") & (rows["rater"] == spec.recidivism.rater) & (rows["scale"] == scale)]
 
 
 def grouped_by(spec: Specification) -> str:
@@ -404,7 +406,7 @@ def survival_picture(
         uri=data_uri(png),
         alternative=f"Kaplan–Meier curves of staying without recidivism for clients by group ({', '.join(groups)}) of {grouped_by(spec)}, one panel "
         "per outcome definition, with numbers at risk. The tests are in the table below.",
-        caption=f"Kaplan–Meier by group of client-rated {grouped_by(spec)}, as observed (clients without a rating are left out). Drawn coarsely: "
+        caption=f"Kaplan–Meier by group of {spec.recidivism.rater}-rated {grouped_by(spec)}, as observed (clients without a rating are left out). Drawn coarsely: "
         f"each point comes after at least {STEP_EVENTS} further events, with at least {source.threshold} people still at risk.",
     )
 
@@ -427,9 +429,9 @@ def may_show_model(row: Record, estimates: pd.DataFrame, source: Source) -> bool
     return bool(not is_missing(row["estimate"]) and int(row["events"]) - terms >= source.threshold)
 
 
-def alliance_rows(estimates: pd.DataFrame, source: Source) -> pd.DataFrame:
+def alliance_rows(estimates: pd.DataFrame, spec: Specification, source: Source) -> pd.DataFrame:
     """The row of the scale itself in each model that may be shown."""
-    own = estimates[(estimates["term"] == estimates["scale"]) & (estimates["rater"] == "client")]
+    own = estimates[(estimates["term"] == estimates["scale"]) & (estimates["rater"] == spec.recidivism.rater)]
     keep = [may_show_model(row, estimates, source) for row in records(own)]
     return own[keep]
 
@@ -438,7 +440,7 @@ def forest_picture(
     estimates: pd.DataFrame, spec: Specification, outcomes: Mapping[str, str], source: Source
 ) -> Picture | None:
     """Hazard ratios of the scales in every model that may be shown."""
-    rows = alliance_rows(estimates, source)
+    rows = alliance_rows(estimates, spec, source)
     if not len(rows):
         return None
     scales = {name: label for name, label in SCALE_LABELS.items() if name in set(rows["scale"])}
@@ -452,7 +454,7 @@ def forest_picture(
         uri=data_uri(png),
         alternative="Forest plot of hazard ratios with 95 % intervals for one point more on each alliance scale, by what else "
         "stands in the model, one panel per outcome definition. The numbers are in the table below.",
-        caption=f"Hazard ratio of recidivism for one point more on each client-rated scale at {scored_at(spec)}. Left of 1: less recidivism.",
+        caption=f"Hazard ratio of recidivism for one point more on each {spec.recidivism.rater}-rated scale at {scored_at(spec)}. Left of 1: less recidivism.",
     )
 
 
@@ -462,7 +464,7 @@ def estimate_table(estimates: pd.DataFrame, spec: Specification, outcome: str, l
     own = estimates[
         (estimates["term"] == estimates["scale"])
         & (estimates["outcome_id"] == outcome)
-        & (estimates["rater"] == "client")
+        & (estimates["rater"] == spec.recidivism.rater)
     ]
     for row in records(own):
         name = f"{SCALE_LABELS.get(row['scale'], row['scale'])}, {ADJUSTMENT_LABELS.get(row['adjustment'], row['adjustment'])}"
@@ -501,7 +503,7 @@ def covariate_table(estimates: pd.DataFrame, spec: Specification, outcomes: Mapp
     """All terms of the model with most covariates, for the scale that curves are drawn for."""
     scale = spec.recidivism.grouped_scale
     adjustment = max(spec.recidivism.adjustments, key=lambda name: len(spec.recidivism.adjustments[name]))
-    is_drawn = (estimates["rater"] == "client") & (estimates["exposure"] == "score")
+    is_drawn = (estimates["rater"] == spec.recidivism.rater) & (estimates["exposure"] == "score")
     part = estimates[is_drawn & (estimates["scale"] == scale) & (estimates["adjustment"] == adjustment)]
     rows = []
     for term in dict.fromkeys(part["term"]):
@@ -548,10 +550,10 @@ MEASURE_LABELS = {
 
 
 def process_table(estimates: pd.DataFrame, spec: Specification, outcomes: Mapping[str, str], source: Source) -> Table:
-    """The grouped scale as the client rated it in every other way to count time, detention and offences."""
+    """The grouped scale as rated by the first rater in every other way to count time, detention and offences."""
     own = estimates[
         (estimates["term"] == spec.recidivism.grouped_scale)
-        & (estimates["rater"] == "client")
+        & (estimates["rater"] == spec.recidivism.rater)
         & estimates["process"].isin(list(PROCESS_LABELS))
     ]
     rows = []
@@ -566,7 +568,7 @@ def process_table(estimates: pd.DataFrame, spec: Specification, outcomes: Mappin
         )
         rows.append([name, source.count(int(row["n"])), source.count(int(row["events"])), *numbers])
     return Table(
-        caption=f"{SCALE_LABELS[spec.recidivism.grouped_scale]}, client-rated, when time, detention and offences are counted otherwise",
+        caption=f"{SCALE_LABELS[spec.recidivism.grouped_scale]}, {spec.recidivism.rater}-rated, when time, detention and offences are counted otherwise",
         headers=["Outcome, way of counting, model", "n", "events", "hazard ratio", "95 % interval", "p"],
         rows=rows,
         note="Patterns, competing events, restricted means, states, calibration and E-values are tables of the fit.",

@@ -82,6 +82,11 @@ class Recidivism:
     risk_levels: tuple[float, ...]
     bootstraps: int
 
+    @property
+    def rater(self) -> str:
+        """The rater whose models stand first."""
+        return self.raters[0]
+
     def score(self, rater: str, scale: str) -> str:
         """The column of the score at the wave that the groups and the single-score models are of."""
         return f"{rater}_{scale}_{self.wave}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from orchestration.analysis import own
 from orchestration.analysis.fit import read_fit
-from orchestration.analysis.inputs import Inputs
+from orchestration.analysis.inputs import Inputs, read_inputs
 from orchestration.analysis.models_file import SpecificationError
 from orchestration.analysis.own import Asked, CannotFitOwn, NameTaken, few_events, fit_own, with_outcomes
 from orchestration.analysis.specification import MODELS
@@ -176,6 +177,22 @@ def test_what_only_the_version_can_tell_is_said_too(home: Settings, tmp_path: Pa
     with pytest.raises(CannotFitOwn, match="no supervision_level; covariate of the version has no rows of shoe_size; it has addiction"):  # fmt: skip
         fit_own(home, opened(home), asked(home, models=models, name="level"), nobody)
     assert not (home.own / "level").exists()
+
+
+def test_a_score_that_nobody_has_at_an_origin_is_said_with_its_outcome(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when follow-up begins with supervision, weeks before the first rating."""
+
+    def unrated(folder: Path) -> Inputs:
+        inputs = read_inputs(folder)
+        return replace(inputs, analysis_cohort=inputs.analysis_cohort.assign(client_trust_t2=float("nan")))
+
+    monkeypatch.setattr(own, "read_inputs", unrated)
+    with pytest.raises(
+        CannotFitOwn, match=r"general_landmark: none of its \d+ clients has client_trust_t2 at the origin"
+    ):
+        fit_own(home, opened(home), asked(home, models=small_models(tmp_path / "m.yml"), name="unrated"), nobody)
 
 
 def test_a_value_that_the_models_cannot_impute_is_one_line(home: Settings, tmp_path: Path) -> None:

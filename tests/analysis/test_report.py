@@ -6,6 +6,7 @@ import base64
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -157,3 +158,17 @@ def test_a_browser_lays_it_out(page: str, tmp_path: Path) -> None:
         check=True, capture_output=True, timeout=300,
     )  # fmt: skip
     assert picture.stat().st_size > 50_000
+
+
+def test_the_page_of_other_models_names_what_they_are_of(fit_folder: Path, spec: Specification, tmp_path: Path) -> None:
+    """The officer first, Bond by the first rating in groups, and another treatment of ties."""
+    other = replace(
+        spec.recidivism, raters=("officer", "client"), grouped_scale="bond", wave="t1", ties="breslow",
+        exposures={"score": {"score": "t1"}},
+    )  # fmt: skip
+    page = render_report(
+        fit_folder, SIMULATED, tmp_path / "other.html", spec=replace(spec, recidivism=other)
+    ).read_text()
+    for said in ("officer-rated Bond at T1", "each officer-rated scale at T1", "Breslow&#39;s treatment of ties", "Bond, in 3 groups", "those of the officer are shown"):  # fmt: skip
+        assert said in page, said
+    assert "Trust at T2" not in page and "client-rated" not in page
