@@ -663,7 +663,9 @@ def multiverse(version: str, as_json: bool) -> None:
     folder = settings.home_path / "multiverse" / fit_id(fingerprint(chosen, MODEL_TABLES), spec, settings.seed)
     with progress_on_terminal(is_quiet=as_json) as progress:
         found = fit_all(read_inputs(chosen.folder), spec, settings.seed, progress)
-    said = {"version_id": chosen.version_id, "simulated": chosen.manifest["simulated"]}
+    said = {
+        "version_id": chosen.version_id, "simulated": chosen.manifest["simulated"], "seed": settings.seed, "imputations": settings.imputations,
+    }  # fmt: skip
     with folder_by_rename(folder) as aside:
         whole = write_multiverse(found, spec, aside, said)
     if as_json:

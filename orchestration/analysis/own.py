@@ -133,8 +133,15 @@ def fit_own(settings: Settings, ledger: Ledger, asked: Asked, progress: Progress
 def with_outcomes(inputs: Inputs, folder: Path) -> Inputs:
     """The tables of a version with those of outcomes of one's own below them, their role being `own`.
 
-    Raises CannotFitOwn where the tables have other columns, which is so when the version was built by other code.
+    Raises CannotFitOwn where files are not what the folder's manifest says, and where the tables have other columns, which is
+    so when the version was built by other code.
     """
+    entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["tables"]
+    damaged = [name for name, entry in entries.items() if sha256_file(folder / f"{name}.parquet") != entry["sha256"]]
+    if damaged:
+        raise CannotFitOwn(
+            f"{', '.join(damaged)} in {folder} are not what its manifest says; remove the folder and fit again"
+        )
     added = {}
     for name in sorted({*MODEL_TABLES} & {*aside.OUTCOME_TABLES}):
         before, own = inputs.tables[name], pd.read_parquet(folder / f"{name}.parquet")

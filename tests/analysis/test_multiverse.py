@@ -127,6 +127,7 @@ def test_the_command_says_how_many_tests_there_were_what_a_correction_leaves_and
         written[name] for name in ("tests", "below_5_percent_holm", "below_5_percent_benjamini_hochberg")
     )
     assert tests == table["p_value"].notna().sum() > 10 and written["models"] == len(table) == 32
+    assert (written["seed"], written["imputations"]) == (settings.seed, 2)
     assert f"32 models of version {version}: {tests} tests, {32 - tests} refused  SIMULATED" in done.stdout
     assert f"by Holm {holm_}, by Benjamini-Hochberg {bh}" in done.stdout
     assert "outcome general_landmark: 1 of 1 steps" in done.stderr

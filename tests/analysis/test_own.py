@@ -19,6 +19,7 @@ from orchestration.analysis.models_file import SpecificationError
 from orchestration.analysis.own import Asked, CannotFitOwn, NameTaken, few_events, fit_own, with_outcomes
 from orchestration.analysis.specification import MODELS
 from orchestration.cli import main
+from orchestration.files import write_json
 from orchestration.hashing import sha256_file
 from orchestration.home import initialise, opened
 from orchestration.progress import nobody
@@ -206,16 +207,29 @@ def test_a_value_that_the_models_cannot_impute_is_one_line(home: Settings, tmp_p
     assert not (home.own / "never").exists()
 
 
+def kept_beside(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
+    """Outcome tables as the warehouse keeps them beside a version."""
+    for name, table in tables.items():
+        table.to_parquet(folder / f"{name}.parquet")
+    entries = {name: {"sha256": sha256_file(folder / f"{name}.parquet")} for name in tables}
+    write_json(folder / "manifest.json", {"tables": entries})
+
+
 def test_own_outcomes_stand_below_those_of_the_version_in_a_role_of_their_own(inputs: Inputs, tmp_path: Path) -> None:
-    for name in {*OUTCOME_TABLES} & {*inputs.tables}:
-        inputs.tables[name].replace({"general_landmark": "mine"}).iloc[:5].to_parquet(tmp_path / f"{name}.parquet")
+    names = {*OUTCOME_TABLES} & {*inputs.tables}
+    tables = {name: inputs.tables[name].replace({"general_landmark": "mine"}).iloc[:5] for name in sorted(names)}
+    kept_beside(tmp_path, tables)
     found = with_outcomes(inputs, tmp_path)
     assert found.outcome_definition["role"].tolist() == ["primary", "primary", "own", "own"]
     assert len(found.analysis_cohort) == len(inputs.analysis_cohort) + 5
     pd.testing.assert_frame_equal(found.analysis_cohort.iloc[:-5], inputs.analysis_cohort)
     assert found.alliance_score is inputs.alliance_score
-    inputs.cohort_flow.assign(more=1).to_parquet(tmp_path / "cohort_flow.parquet")
+
+    kept_beside(tmp_path, {**tables, "cohort_flow": tables["cohort_flow"].assign(more=1)})
     with pytest.raises(CannotFitOwn, match="cohort_flow of the version has other columns"):
+        with_outcomes(inputs, tmp_path)
+    tables["cohort_flow"].to_parquet(tmp_path / "cohort_flow.parquet")
+    with pytest.raises(CannotFitOwn, match=r"cohort_flow in .* are not what its manifest says"):
         with_outcomes(inputs, tmp_path)
 
 

@@ -22,7 +22,7 @@ from orchestration.analysis.reuse import WHOLE
 from orchestration.cli import main
 from orchestration.home import initialise
 from orchestration.ledger import Ledger
-from orchestration.progress import SECONDS
+from orchestration.progress import SECONDS, Progress, nobody
 from orchestration.settings import Settings
 from orchestration.status import held_back
 from orchestration.warehouse.versions import PublishedTable, publish
@@ -46,13 +46,15 @@ def published(settings: Settings, inputs: Inputs, **record: Any) -> str:
     return publish(settings, marts, tables, {**said, **record})[0].version_id
 
 
-def refit(settings: Settings, log: list[str] | None = None) -> tuple[dg.ExecuteInProcessResult, Mapping[str, Any]]:
+def refit(
+    settings: Settings, log: list[str] | None = None, hear: Progress = nobody
+) -> tuple[dg.ExecuteInProcessResult, Mapping[str, Any]]:
     """Run fingerprint and fit on the current version; gives the run and the metadata of the fit, if there was one.
 
-    `log` takes what the assets themselves write into the run's log.
+    `log` takes what the assets themselves write into the run's log, `hear` what a terminal would show.
     """
     condition = dg.AutomationCondition.eager()
-    assets = [model_inputs_asset(settings, condition), fit_asset(settings, condition)]
+    assets = [model_inputs_asset(settings, condition), fit_asset(settings, condition, hear)]
     version = dg.AssetSpec(["versions", "version"])
     with dg.DagsterInstance.ephemeral() as instance:
         done = dg.materialize([version, *assets], instance=instance, raise_on_error=False)
@@ -81,13 +83,15 @@ def test_a_refit_takes_over_what_is_the_same_explains_what_moved_and_is_held_whe
     old.loc[is_landmark & old["client_id"].isin(people[5:30]), ["duration_days", "event"]] = [15.0, False]
     earlier_version = published(settings, replace(inputs, analysis_cohort=old))
     lines: list[str] = []
-    first, said = refit(settings, lines)
+    heard: list[tuple[str, int, int]] = []
+    first, said = refit(settings, lines, lambda *step: heard.append(step))
     assert first.success and said["parts_taken_over"] == 0
     assert said["seed"] == settings.seed and said["seconds"] > 0
     assert said["models_fitted"] > 200 and said["steps"] > 100
     all_models = said["models_fitted"]
     assert 10 <= len(lines) <= 11 + said["seconds"] / SECONDS
     assert all(re.fullmatch(r"[A-Za-z_ ]+: \d+ of \d+ steps", line) for line in lines)
+    assert heard[-1][1:] == (said["steps"], said["steps"]) and {what.split()[0] for what, _, _ in heard} == {"fit"}
     assert lines[-1].endswith(f"{said['steps']} of {said['steps']} steps")
     one = current(settings)
 
