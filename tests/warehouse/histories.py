@@ -42,6 +42,8 @@ OFFSETS = st.sampled_from([-1826, -1, 0, 1, 10, 100, 200, 273, 274, 275, 300, 50
 NEAR = st.one_of(
     OFFSETS.map(lambda days: START + timedelta(days=days)), DAYS
 )  # around what most supervisions begin with
+# the origin at the landmark, and the last day of an observation: by the horizon, or by the cut-off less its lag
+EDGES = [START + timedelta(days=274), START + timedelta(days=274 + 1461), *(day - timedelta(days=183) for day in CUTOFFS)]
 EARLY = st.one_of(
     st.just(START),
     st.just(START),
@@ -81,7 +83,7 @@ def _client(draw: Callable[..., Any], world: World, name: str) -> None:
         case, registered_on = f"{name} c{number}", draw(NEAR)
         world.add("registry", "cases", case_number=case, national_number=name, registered_on=registered_on)
         for offence in range(draw(st.integers(0, 2))):
-            earlier = st.one_of(NEAR, NEAR, st.dates(date(2010, 1, 1), date(2022, 6, 1))).map(
+            earlier = st.one_of(NEAR, st.sampled_from(EDGES), st.dates(date(2010, 1, 1), date(2022, 6, 1))).map(
                 lambda day, last=registered_on: min(day, last)
             )
             world.add(
