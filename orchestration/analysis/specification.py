@@ -52,6 +52,18 @@ class Covariate:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """People who are made up, whose risk every fit predicts: by name, scales and columns of `analysis_cohort` before any transform.
+
+    `adjustment`: that of the models that predict; `largest_change`: of an absolute risk, above which a fit must be signed off.
+    """
+
+    adjustment: str
+    largest_change: float
+    people: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class Recidivism:
     """Q3: which Cox models there are."""
 
@@ -79,6 +91,7 @@ class Recidivism:
     predicted_raters: tuple[str, ...]
     risk_levels: tuple[float, ...]
     bootstraps: int
+    reference: Reference
 
     def score(self, rater: str, scale: str) -> str:
         """The column of the score at the wave that the groups and the single-score models are of."""
@@ -199,6 +212,7 @@ def read_specification(path: Path = MODELS) -> Specification:
         process_adjustments=tuple(q3["processes"]["adjustments"]), last_stratum=int(q3["processes"]["last_stratum"]),
         predicted_raters=tuple(q3["prediction"]["raters"]),
         risk_levels=tuple(map(float, q3["prediction"]["levels"])), bootstraps=int(q3["prediction"]["bootstraps"]),
+        reference=_reference(q3["reference"]),
     )  # fmt: skip
     scores = tuple(f"{part['rater']}_{scale}_{part['wave']}" for part in imputation["scores"] for scale in q3["scales"])
     named = {f"adjustment {name}": terms for name, terms in recidivism.adjustments.items()} | {
@@ -208,6 +222,7 @@ def read_specification(path: Path = MODELS) -> Specification:
         unknown = [term for term in terms if term not in covariates]
         if unknown:
             raise SpecificationError(f"{path.name}: {where} names {', '.join(unknown)}, which is no covariate")
+    _require_described(path.name, recidivism, covariates)
     available = {*scores, *states_of(scores)}
     missing = [
         column
@@ -250,6 +265,25 @@ def states_of(scores: tuple[str, ...]) -> dict[str, tuple[str, str]]:
     """Change since T1 for every rater and scale whose scores of both waves are imputed: column -> (T2 column, T1 column)."""
     later = [column for column in scores if column.endswith("_t2") and f"{column[:-3]}_t1" in scores]
     return {f"{column[:-3]}_state": (column, f"{column[:-3]}_t1") for column in later}
+
+
+def _reference(entry: Mapping[str, Any]) -> Reference:
+    people = {name: {**entry["everybody"], **own} for name, own in entry["people"].items()}
+    return Reference(entry["adjustment"], float(entry["largest_change"]), people)
+
+
+def _require_described(file: str, rules: Recidivism, covariates: Mapping[str, Covariate]) -> None:
+    """Of each reference person everything must be said that a model reads, and nothing else."""
+    reference = rules.reference
+    if reference.adjustment not in rules.adjustments:
+        raise SpecificationError(f"{file}: reference people have adjustment {reference.adjustment}, which there is not")
+    needed = {*rules.scales, *(covariates[term].column for term in rules.adjustments[reference.adjustment])}
+    for name, said in reference.people.items():
+        if needed ^ set(said):
+            raise SpecificationError(
+                f"{file}: reference person {name} lacks {', '.join(sorted(needed - set(said))) or 'nothing'} "
+                f"and has {', '.join(sorted(set(said) - needed)) or 'nothing'} that no model reads"
+            )
 
 
 def _covariate(name: str, entry: Mapping[str, Any]) -> Covariate:
