@@ -13,16 +13,17 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from orchestration.analysis.fit import fit_id, made_by, read_fit, room_hash, run_fit, write_fit
-from orchestration.analysis.gate import CHECKS, judge_fit
+from orchestration.analysis.fit import fit_id, is_whole, made_by, read_fit, room_hash, run_fit, write_fit
+from orchestration.analysis.gate import CHECKS, judge_fit, signed_off
 from orchestration.analysis.inputs import MODEL_TABLES, Inputs, read_inputs
 from orchestration.analysis.reuse import Earlier, rows_read
+from orchestration.analysis.signoff import is_enough
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.files import folder_by_rename, swap_link, write_json
 from orchestration.hashing import combined_hash
 from orchestration.ledger import Ledger
 from orchestration.settings import Settings
-from orchestration.warehouse.versions import Version, current_version, read_version, verify
+from orchestration.warehouse.versions import Version, current_version, read_version
 
 VERSIONS, ANALYSIS = "versions", "analysis"
 VERSION = dg.AssetKey(["versions", "version"])
@@ -56,8 +57,7 @@ def model_inputs_asset(settings: Settings, condition: dg.AutomationCondition) ->
     )
     def model_inputs() -> dg.MaterializeResult:
         version = _published(settings)
-        verify(version)
-        marks = rows_read(read_inputs(version.folder), specification(settings))
+        marks = rows_read(read_inputs(version), specification(settings))
         mark = combined_hash(marks)
         tables = version.manifest["tables"]
         return dg.MaterializeResult(
@@ -91,28 +91,35 @@ def fit_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.Asset
     )  # fmt: skip
     def fit(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         version = _published(settings)
-        verify(version)
-        spec, inputs = specification(settings), read_inputs(version.folder)
+        spec, inputs = specification(settings), read_inputs(version)
         mark = combined_hash(rows_read(inputs, spec))
         name = fit_id(mark, spec, settings.seed)
         folder, last_good = settings.fits / name, _last_good(settings)
-        earlier = None if last_good is None else Earlier.of(last_good, made_by(spec, settings.seed))
-        result = run_fit(inputs, spec, settings.seed, earlier=earlier)
-        manifest = {
-            "fit_id": name,
-            "version_id": version.version_id,
-            "fingerprint": mark,
-            "simulated": version.manifest["simulated"],
-            "registry_cutoff_on": version.manifest["registry_cutoff_on"],
-        }
-        with folder_by_rename(folder) as aside:
-            write_fit(result, aside, manifest)
-        before = None if last_good is None else read_fit(last_good)[0]
-        checks = judge_fit(result.tables, before, spec.recidivism.min_events)
-        reasons = [check.reason for check in checks if not check.is_passed]
         ledger = Ledger(settings.ledger_location)
-        if reasons:
-            ledger.record_held_fit(name, version.version_id, "; ".join(reasons))
+        by = ledger.signatures(name, "" if last_good is None else last_good.name)
+        taken_over: tuple[str, ...] = tuple(rows_read(inputs, spec))
+        if not (is_enough(by) and is_whole(folder)):  # what people signed is what they saw: it is not made anew
+            earlier = None if last_good is None else Earlier.of(last_good, made_by(spec, settings.seed))
+            result = run_fit(inputs, spec, settings.seed, earlier=earlier)
+            taken_over = result.reused
+            manifest = {
+                "fit_id": name,
+                "version_id": version.version_id,
+                "fingerprint": mark,
+                "simulated": version.manifest["simulated"],
+                "registry_cutoff_on": version.manifest["registry_cutoff_on"],
+            }
+            with folder_by_rename(folder) as aside:
+                write_fit(result, aside, manifest)
+        tables, kept = read_fit(folder)
+        before = None if last_good is None else read_fit(last_good)[0]
+        rules = spec.recidivism
+        checks = judge_fit(tables, before, rules.min_events, rules.reference.largest_change)
+        checks = signed_off(checks, by)
+        failed = [check for check in checks if not check.is_passed]
+        if failed:
+            reason = "; ".join(check.reason for check in failed)
+            ledger.record_held_fit(name, version.version_id, reason, [check.name for check in failed])
         else:
             explained = _explain(settings, name, version, inputs, spec)
             swap_link(settings.fits / CURRENT, name)
@@ -122,11 +129,11 @@ def fit_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.Asset
                 metadata={
                     "fit": name,
                     "version": version.version_id,
-                    "estimates": len(result.estimates),
-                    "models_not_estimable": result.not_estimable,
-                    "imputations": result.imputations,
-                    "parts_taken_over": len(result.reused),
-                    **_events(result.estimates),
+                    "estimates": len(tables["estimates"]),
+                    "models_not_estimable": kept["models_not_estimable"],
+                    "imputations": kept["imputations"],
+                    "parts_taken_over": len(taken_over),
+                    **_events(tables["estimates"]),
                     **explained,
                 },
             )
@@ -196,8 +203,7 @@ def _side(settings: Settings, fit: Path) -> Any:
     if not (folder / "manifest.json").is_file() or not all((folder / f"{name}.parquet").is_file() for name in MODEL_TABLES):  # fmt: skip
         return None
     version = read_version(folder)
-    verify(version)
-    return Side(read_inputs(folder), tables["estimates"], manifest, version.manifest["build"], _intervals(version))
+    return Side(read_inputs(version), tables["estimates"], manifest, version.manifest["build"], _intervals(version))
 
 
 def _intervals(version: Version) -> pd.DataFrame | None:

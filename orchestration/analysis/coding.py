@@ -34,9 +34,7 @@ def coding_of(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification)
     states = states_of(spec.score_columns)
     rows: list[dict[str, object]] = []
     for rater, exposure, term, column in dict.fromkeys(
-        (model.rater, model.exposure, term, column)
-        for model in models(spec)
-        for term, column in model.exposed.items()
+        (model.rater, model.exposure, term, column) for model in models(spec) for term, column in model.exposed.items()
     ):
         named = {"part": EXPOSURE, "name": exposure, "rater": rater, "term": term, "column": column}
         if column in states:
@@ -44,7 +42,10 @@ def coding_of(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification)
             known = cohort.covariates[later] - cohort.covariates[first]
             said = {"transform": f"{later} - {first}", "imputed_by": "difference of the imputed scores"}
         else:
-            known, said = cohort.covariates[column], {"transform": "identity", "imputed_by": spec.imputer.methods[column]}
+            known, said = (
+                cohort.covariates[column],
+                {"transform": "identity", "imputed_by": spec.imputer.methods[column]},
+            )
         rows.append({**named, **said, "unit": "1 point", **_seen(known, imputed[column])})
     parts = {(ADJUSTMENT, name): terms for name, terms in spec.recidivism.adjustments.items()}
     for (part, name), terms in {**parts, (AUXILIARY, AUXILIARY): spec.auxiliary}.items():
@@ -79,7 +80,9 @@ def determinant_coding(inputs: Inputs, spec: Specification) -> pd.DataFrame:
 def changed_meaning(now: pd.DataFrame, before: pd.DataFrame) -> list[str]:
     """Terms of both whose coding (`MEANING`) differs, by name: a level that is gone, another unit, another imputation."""
     key = [name for name in ("outcome_id", "part", "name", "rater", "term") if name in now]
-    filled = [frame[[*key, *MEANING]].astype(object).where(frame[[*key, *MEANING]].notna(), "") for frame in (now, before)]
+    filled = [
+        frame[[*key, *MEANING]].astype(object).where(frame[[*key, *MEANING]].notna(), "") for frame in (now, before)
+    ]
     both = filled[0].merge(filled[1], on=key, suffixes=("", "_before"))
     differs = np.zeros(len(both), dtype=bool)
     for column in MEANING:

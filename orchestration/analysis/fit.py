@@ -257,6 +257,15 @@ def read_fit(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     return {name: pd.read_parquet(folder / f"{name}.parquet") for name in manifest["tables"]}, manifest
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a fit lies in a folder, every table as its manifest says."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["tables"]
+    files = {folder / f"{name}.parquet": entry["sha256"] for name, entry in entries.items()}
+    return all(path.is_file() and sha256_file(path) == sha256 for path, sha256 in files.items())
+
+
 class _Counter:
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0

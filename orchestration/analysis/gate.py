@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
+
+from orchestration.analysis.coding import changed_meaning
+from orchestration.analysis.signoff import REFERENCE, is_enough
 
 PROPORTIONAL_HAZARDS = (
     "proportional_hazards"  # a table of a fit: model_id, outcome_id, passed; absent where nothing tests it
@@ -19,7 +22,7 @@ class FitCheck:
     name: str
     is_passed: bool
     reason: str = ""
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int | float] = field(default_factory=dict)
 
 
 CHECKS = {
@@ -27,16 +30,21 @@ CHECKS = {
     "second_engine": "Another implementation finds the same coefficients and errors, to 1e-7.",
     "enough_events": "No outcome that had enough events in the last good fit has too few now.",
     PROPORTIONAL_HAZARDS: "No model rests on proportional hazards that its test speaks against.",
+    REFERENCE: "The risks of the reference people are those of the last good fit, or two people signed what moved.",
 }
 
 
 def judge_fit(
-    tables: Mapping[str, pd.DataFrame], last_good: Mapping[str, pd.DataFrame] | None, min_events: int
+    tables: Mapping[str, pd.DataFrame],
+    last_good: Mapping[str, pd.DataFrame] | None,
+    min_events: int,
+    largest_change: float,
 ) -> list[FitCheck]:
     """Every check of `CHECKS` on the tables of a fit; `last_good` are those of the fit that stays when one fails.
 
     Too few events hold a fit back only where there is one that had enough: a first fit, or one of an outcome that never
-    had enough, is published with its models marked as not estimable.
+    had enough, is published with its models marked as not estimable. `largest_change`: of the absolute risk of a reference
+    person.
     """
     compared, engines = tables["benchmark"], tables["engine_agreement"]
     missed = int((~compared["agrees"].astype(bool)).sum())
@@ -48,7 +56,25 @@ def judge_fit(
                  {"models": len(engines), "disagreeing": apart}),
         _enough_events(tables["estimates"], None if last_good is None else last_good["estimates"], min_events),
         _proportional_hazards(tables.get(PROPORTIONAL_HAZARDS)),
+        _reference_predictions(tables, last_good or {}, largest_change),
     ]  # fmt: skip
+
+
+def signed_off(checks: list[FitCheck], by: Sequence[str]) -> list[FitCheck]:
+    """The checks with the one on reference people passed where it alone failed and enough different people (`by`) signed."""
+    if [check.name for check in checks if not check.is_passed] != [REFERENCE] or not is_enough(by):
+        return checks
+    return [
+        check
+        if check.is_passed
+        else replace(
+            check,
+            is_passed=True,
+            reason=f"signed off by {', '.join(by)}: {check.reason}",
+            counts={**check.counts, "signatures": len(set(by))},
+        )
+        for check in checks
+    ]
 
 
 def _enough_events(now: pd.DataFrame, before: pd.DataFrame | None, min_events: int) -> FitCheck:
@@ -72,3 +98,40 @@ def _proportional_hazards(tests: pd.DataFrame | None) -> FitCheck:
     return FitCheck(
         PROPORTIONAL_HAZARDS, failed.empty, reason, {"models": tests["model_id"].nunique(), "failed": len(failed)}
     )
+
+
+def _reference_predictions(
+    now: Mapping[str, pd.DataFrame], before: Mapping[str, pd.DataFrame], largest_change: float
+) -> FitCheck:
+    """Risks of the same people by the same model and month, now and in the last good fit; a person is the same while described so."""
+    key = ["outcome_id", "model_id", "person", "described", "months"]
+    risks = now["reference_risk"][[*key, "risk"]]
+    earlier = before.get("reference_risk", risks.iloc[:0])[[*key, "risk"]]
+    both = risks.merge(earlier, on=key, how="outer", suffixes=("", "_before"), indicator="found")
+    moved = (both["risk"] - both["risk_before"]).abs()
+    beyond = both[moved > largest_change]
+    largest = float(moved.max()) if moved.notna().any() else 0.0
+    is_in_both = both["found"] == "both"
+    counts: dict[str, int | float] = {
+        "compared": int(moved.notna().sum()), "beyond": len(beyond), "largest_change": largest,
+        "new": int((both["found"] == "left_only").sum()), "gone": int((both["found"] == "right_only").sum()),
+        "not_estimable_now": int((is_in_both & both["risk"].isna() & both["risk_before"].notna()).sum()),
+        "not_estimable_before": int((is_in_both & both["risk"].notna() & both["risk_before"].isna()).sum()),
+        "not_estimable_in_either": int((is_in_both & both["risk"].isna() & both["risk_before"].isna()).sum()),
+    }  # fmt: skip
+    recoded = [
+        term
+        for table in ("coding", "determinant_coding")
+        if table in before
+        for term in changed_meaning(now[table], before[table])
+    ]
+    counts["terms_coded_otherwise"] = len(recoded)
+    if beyond.empty:
+        return FitCheck(REFERENCE, True, counts=counts)
+    most = both.loc[moved.idxmax()]
+    coded = f"; coded otherwise: {', '.join(sorted(set(recoded)))}" if recoded else "; no term is coded otherwise"
+    reason = (
+        f"{len(beyond)} of {counts['compared']} risks of reference people moved by more than {largest_change:.2f}, most that of "
+        f"“{most['person']}” at {most['months']} months by {most['model_id']}, by {largest:.2f}{coded}"
+    )
+    return FitCheck(REFERENCE, False, reason, counts)

@@ -176,8 +176,7 @@ def pooled_risk(risk: Array, error: Array, complete_df: float) -> tuple[Array, A
         np.log(-np.log1p(-inside)).reshape(flat), ((error * derivative) ** 2).reshape(flat), complete_df=complete_df
     )
     middle, low, high = (
-        (1 - np.exp(-np.exp(part))).reshape(shape[1:])
-        for part in (pooled.estimate, pooled.conf_low, pooled.conf_high)
+        (1 - np.exp(-np.exp(part))).reshape(shape[1:]) for part in (pooled.estimate, pooled.conf_low, pooled.conf_high)
     )
     return middle, low, high
 
@@ -199,7 +198,7 @@ def reference_terms(model: Model, spec: Specification) -> pd.DataFrame:
 
     Their columns go through the same transforms as those of the cohort.
     """
-    said = pd.DataFrame.from_dict(spec.recidivism.reference.people, orient="index")
+    said = pd.DataFrame.from_dict(dict(spec.recidivism.reference.people), orient="index")
     terms = {
         term: said[model.scale] if term in model.exposed else spec.covariates[term].of(said) for term in model.columns
     }

@@ -14,6 +14,7 @@ from orchestration.analysis.inputs import read_inputs
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.hashing import combined_hash
 from orchestration.trouble import Mendable
+from orchestration.warehouse.versions import Version
 
 ACROSS_MACHINES = 1e-8  # relative to the larger of a number and one: other libraries and processors round otherwise
 
@@ -61,8 +62,8 @@ def version_of(folder: Path) -> str:
     return str(read_fit(folder)[1]["version_id"])
 
 
-def reproduce_fit(folder: Path, version_folder: Path, spec: Specification | None = None) -> Reproduced:
-    """Fit again what the manifest in `folder` names, on the rows in `version_folder`, and compare every table.
+def reproduce_fit(folder: Path, version: Version, spec: Specification | None = None) -> Reproduced:
+    """Fit again what the manifest in `folder` names, on the rows of `version`, and compare every table.
 
     Everything is fitted, whatever the fit took over from the one before it. `spec` (default: the repository's) gets the
     manifest's number of imputations. Raises `FitNotReproducible`.
@@ -75,10 +76,10 @@ def reproduce_fit(folder: Path, version_folder: Path, spec: Specification | None
         raise FitNotReproducible(
             f"{manifest['fit_id']} was made by other models than these: give those that it was made by"
         )
-    result = run_fit(read_inputs(version_folder), models, int(manifest["seed"]))
+    result = run_fit(read_inputs(version), models, int(manifest["seed"]))
     if "fingerprint" in manifest and not changed and combined_hash(result.rows_read) != manifest["fingerprint"]:
         raise FitNotReproducible(
-            f"{manifest['fit_id']} read other rows than those of version {version_folder.name}: give version {manifest['version_id']}"
+            f"{manifest['fit_id']} read other rows than those of version {version.version_id}: give version {manifest['version_id']}"
         )
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".again-") as place:
         again = write_fit(result, Path(place) / "fit", {})

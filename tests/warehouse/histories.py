@@ -43,7 +43,13 @@ NEAR = st.one_of(
     OFFSETS.map(lambda days: START + timedelta(days=days)), DAYS
 )  # around what most supervisions begin with
 # the origin at the landmark, and the last day of an observation: by the horizon, or by the cut-off less its lag
-EDGES = [START + timedelta(days=274), START + timedelta(days=274 + 1461), *(day - timedelta(days=183) for day in CUTOFFS)]
+EDGES = [
+    START + timedelta(days=274),
+    START + timedelta(days=274 + 1461),
+    *(day - timedelta(days=183) for day in CUTOFFS),
+]
+# days of most follow-ups, soon after the origin
+FOLLOWED = st.integers(1, 400).map(lambda days: EDGES[0] + timedelta(days=days))
 EARLY = st.one_of(
     st.just(START),
     st.just(START),
@@ -80,7 +86,7 @@ def _client(draw: Callable[..., Any], world: World, name: str) -> None:
     for supervision in range(draw(st.integers(1, 2))):
         _supervision(draw, world, name, f"{name} s{supervision}")
     for number in range(draw(st.integers(0, 4))):
-        case, registered_on = f"{name} c{number}", draw(NEAR)
+        case, registered_on = f"{name} c{number}", draw(st.one_of(NEAR, FOLLOWED))
         world.add("registry", "cases", case_number=case, national_number=name, registered_on=registered_on)
         for offence in range(draw(st.integers(0, 2))):
             earlier = st.one_of(NEAR, st.sampled_from(EDGES), st.dates(date(2010, 1, 1), date(2022, 6, 1))).map(
