@@ -114,7 +114,17 @@ def fit_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.Asset
         tables, kept = read_fit(folder)
         before = None if last_good is None else read_fit(last_good)[0]
         rules = spec.recidivism
-        checks = judge_fit(tables, before, rules.min_events, rules.reference.largest_change)
+
+        def without_growth() -> pd.DataFrame | None:
+            from orchestration.analysis.explanation import Side, risks_without_growth
+
+            old = _side(settings, last_good) if last_good is not None else None
+            if old is None or before is None:
+                return None
+            new = Side(inputs, tables["estimates"], kept, version.manifest["build"], _intervals(version))
+            return risks_without_growth(old, new, before["reference_risk"], spec)
+
+        checks = judge_fit(tables, before, rules.min_events, rules.reference.largest_change, without_growth)
         checks = signed_off(checks, by)
         failed = [check for check in checks if not check.is_passed]
         if failed:
