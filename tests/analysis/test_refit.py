@@ -128,7 +128,11 @@ def test_a_refit_takes_over_what_is_the_same_explains_what_moved_and_waits_where
     fitted_at = (settings.fits / one / "manifest.json").stat().st_mtime_ns
 
     # one person twice is one person; the second person's signature makes what was fitted current, and its report
-    for by, said_then in (("ann", "signed by 1 of 2"), ("ann", "signed by 1 of 2"), ("bob", f"takes the place of {two}")):
+    for by, said_then in (
+        ("ann", "signed by 1 of 2"),
+        ("ann", "signed by 1 of 2"),
+        ("bob", f"takes the place of {two}"),
+    ):
         monkeypatch.setattr("orchestration.deliveries.retraction.signed_on", lambda by=by: by)
         assert current(settings) == two
         done = run([*signing, one])
