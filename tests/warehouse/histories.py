@@ -42,14 +42,6 @@ OFFSETS = st.sampled_from([-1826, -1, 0, 1, 10, 100, 200, 273, 274, 275, 300, 50
 NEAR = st.one_of(
     OFFSETS.map(lambda days: START + timedelta(days=days)), DAYS
 )  # around what most supervisions begin with
-# the origin at the landmark, and the last day of an observation: by the horizon, or by the cut-off less its lag
-EDGES = [
-    START + timedelta(days=274),
-    START + timedelta(days=274 + 1461),
-    *(day - timedelta(days=183) for day in CUTOFFS),
-]
-# days of most follow-ups, soon after the origin
-FOLLOWED = st.integers(1, 400).map(lambda days: EDGES[0] + timedelta(days=days))
 EARLY = st.one_of(
     st.just(START),
     st.just(START),
@@ -72,7 +64,35 @@ def worlds(draw: Callable[..., Any], clients: int = CLIENTS) -> World:
     world.add("north_carolina", "recid", record=1, cens=0, durat=1)
     for number in range(clients):
         _client(draw, world, f"p{number}")
+    _at_the_edges(world)
     return world
+
+
+def _at_the_edges(world: World) -> None:
+    """One client of every world who offends on the day of the origin, and twice on the last day of the observation."""
+    name, origin = "edge", START + timedelta(days=reference.days_of(reference.LANDMARK_MONTHS))
+    last = min(origin + timedelta(days=reference.days_of(48)), world.registry_cutoff_on - timedelta(days=183))
+    world.add(
+        "rn", "clients", client_number=name, national_number=name, birth_year=1980, sex="male", birth_country="nl",
+        birth_country_mother="nl", birth_country_father="nl",
+    )  # fmt: skip
+    world.add("registry", "linkage", national_number=name, status="found")
+    world.add(
+        "rn", "supervisions", supervision_number=name, client_number=name, start_on=START, end_on=None, framework="other",
+        index_article=ARTICLES[0],
+    )  # fmt: skip
+    world.add(
+        "rn", "waves", supervision_number=name, wave="T1", rater="client", status="done", measured_on=START,
+        officer_number=None, instrument_version="1",
+    )  # fmt: skip
+    for number, (offence_on, registered_on) in enumerate(
+        [(origin, origin + timedelta(days=100)), (last, last), (last, last)]
+    ):
+        case = f"{name} c{number}"
+        world.add("registry", "cases", case_number=case, national_number=name, registered_on=registered_on)
+        world.add(
+            "registry", "offences", offence_number=case, case_number=case, offence_on=offence_on, article=ARTICLES[0]
+        )
 
 
 def _client(draw: Callable[..., Any], world: World, name: str) -> None:
@@ -86,10 +106,10 @@ def _client(draw: Callable[..., Any], world: World, name: str) -> None:
     for supervision in range(draw(st.integers(1, 2))):
         _supervision(draw, world, name, f"{name} s{supervision}")
     for number in range(draw(st.integers(0, 4))):
-        case, registered_on = f"{name} c{number}", draw(st.one_of(NEAR, FOLLOWED))
+        case, registered_on = f"{name} c{number}", draw(NEAR)
         world.add("registry", "cases", case_number=case, national_number=name, registered_on=registered_on)
         for offence in range(draw(st.integers(0, 2))):
-            earlier = st.one_of(NEAR, st.sampled_from(EDGES), st.dates(date(2010, 1, 1), date(2022, 6, 1))).map(
+            earlier = st.one_of(NEAR, NEAR, st.dates(date(2010, 1, 1), date(2022, 6, 1))).map(
                 lambda day, last=registered_on: min(day, last)
             )
             world.add(
