@@ -21,7 +21,7 @@ from orchestration.analysis.signoff import is_enough
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.files import folder_by_rename, swap_link, write_json
 from orchestration.hashing import combined_hash
-from orchestration.ledger import Ledger
+from orchestration.home import opened
 from orchestration.settings import Settings
 from orchestration.warehouse.versions import Version, current_version, read_version
 
@@ -95,7 +95,7 @@ def fit_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.Asset
         mark = combined_hash(rows_read(inputs, spec))
         name = fit_id(mark, spec, settings.seed)
         folder, last_good = settings.fits / name, _last_good(settings)
-        ledger = Ledger(settings.ledger_location)
+        ledger = opened(settings)  # one that an earlier release made may lack the table of signatures
         by = ledger.signatures(name, "" if last_good is None else last_good.name)
         taken_over: tuple[str, ...] = tuple(rows_read(inputs, spec))
         if not (is_enough(by) and is_whole(folder)):  # what people signed is what they saw: it is not made anew

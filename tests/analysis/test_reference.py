@@ -249,6 +249,7 @@ def test_only_the_fit_that_waits_can_be_signed_and_only_against_the_fit_that_sta
     ledger.record_held_fit("f2", "v2", "moved", [REFERENCE])
     waits = waiting_fit(ledger)
     assert waits is not None and waits.by == () and waits.stays == "f0"
+    assert sign_off(ledger, "f2", "seen again", "ann").by == ("ann",)
     ledger.record_held_fit("f2", "v2", "missed; moved", ["benchmark", REFERENCE])
     with pytest.raises(CannotSignOff, match="held by benchmark, which nobody can sign away"):
         sign_off(ledger, "f2", "seen", "ann")

@@ -84,6 +84,8 @@ def test_a_refit_takes_over_what_is_the_same_explains_what_moved_and_waits_where
     assert second.success and current(settings) != one
     assert said["parts_taken_over"] == len(WHOLE) and WHOLE.keys() >= {"growth", "determinants", "benchmark"}
     assert said["outcomes_fitted_to_explain"] == 1
+    (grown,) = [check.metadata for check in second.get_asset_check_evaluations() if check.check_name == "reference_predictions"]  # fmt: skip
+    assert grown["largest_change"].value > 0.10 and grown["largest_change_without_growth"].value == 0
     assert (said["rows_new_follow_up"], said["rows_new_people"]) == (25, 2)
     assert said["largest_move_in_std_errors"] > 0
     changes = json.loads((settings.fits / f"{current(settings)}.changes.json").read_text())["explanation"]
@@ -115,7 +117,8 @@ def test_a_refit_takes_over_what_is_the_same_explains_what_moved_and_waits_where
     # a good version again, but the version of the last good fit is gone: that risks moved can be put down to nothing
     run = partial(CliRunner().invoke, main, env={"DELICTVRIJ_HOME": str(settings.home), "DELICTVRIJ_IMPUTATIONS": "2"})
     signing = ["sign-off", "--reason", "the follow-up of a year was taken back"]
-    assert run([*signing, held["fit_id"]]).exit_code == 1  # held for want of events, which nobody can sign away
+    refused = run([*signing, held["fit_id"]])
+    assert refused.exit_code == 1 and "held by enough_events, which nobody can sign away" in refused.output
     for path in (settings.versions / json.loads((settings.fits / two / "manifest.json").read_text())["version_id"]).iterdir():  # fmt: skip
         path.unlink()
     assert published(settings, replace(inputs, analysis_cohort=old)) == earlier_version
