@@ -450,6 +450,41 @@ def waive(delivery: str, rule: str, reason: str, until: datetime) -> None:
         click.echo(f"signed by {len(waiver.by)} of {PEOPLE}: {rule} of {place}; somebody else types the same")
 
 
+@main.command("sign-off")
+@click.argument("fit")
+@click.option("--reason", required=True, help="Why the risks may have moved so far; kept on record.")
+@_plainly
+def sign_off(fit: str, reason: str) -> None:
+    """Accept FIT, which is held because the risks of the reference people moved too far, in the name of who is signed on.
+
+    Two people sign by typing the same; with the second signature the fit takes the place of the last good one. What another
+    check holds cannot be signed away.
+    """
+    from orchestration.analysis.signoff import sign_off as sign
+    from orchestration.deliveries.retraction import signed_on
+    from orchestration.deliveries.waivers import PEOPLE
+    from orchestration.home import home_settings, opened
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        held = sign(opened(settings), fit, reason, signed_on())
+    if not held.is_signed:
+        click.echo(f"signed by {len(held.by)} of {PEOPLE}: fit {held.fit_id}; somebody else types the same")
+        return
+    from orchestration.definitions import judge_again
+
+    done = judge_again(settings)
+    ledger = opened(settings)
+    if done.is_success and ledger.fits()[-1]["fit_id"] == held.fit_id:
+        click.echo(f"fit {held.fit_id} is signed by {', '.join(held.by)} and takes the place of {held.stays}")
+        return
+    from orchestration.status import held_back
+
+    click.echo(held_back(ledger) or f"the run {done.run_id[:8]} failed; see `delictvrij ui`")
+    _leave(1)
+
+
 @main.command()
 @click.option("--json", "as_json", is_flag=True)
 @_plainly
@@ -653,16 +688,15 @@ def multiverse(version: str, as_json: bool) -> None:
     from orchestration.files import folder_by_rename
     from orchestration.home import home_settings, readings
     from orchestration.terminal import progress_on_terminal
-    from orchestration.warehouse.versions import fingerprint, named_version, verify
+    from orchestration.warehouse.versions import fingerprint, named_version
 
     settings = home_settings()
     readings(settings)
     chosen = named_version(settings, version)
-    verify(chosen)
     spec = read_specification().with_imputations(settings.imputations)
     folder = settings.home_path / "multiverse" / fit_id(fingerprint(chosen, MODEL_TABLES), spec, settings.seed)
     with progress_on_terminal(is_quiet=as_json) as progress:
-        found = fit_all(read_inputs(chosen.folder), spec, settings.seed, progress)
+        found = fit_all(read_inputs(chosen), spec, settings.seed, progress)
     said = {
         "version_id": chosen.version_id, "simulated": chosen.manifest["simulated"], "seed": settings.seed, "imputations": settings.imputations,
     }  # fmt: skip
@@ -694,15 +728,14 @@ def reproduce_fit(fit: str, as_json: bool) -> None:
     from orchestration.analysis import reproduction
     from orchestration.home import home_settings, opened
     from orchestration.terminal import progress_on_terminal
-    from orchestration.warehouse.versions import named_version, verify
+    from orchestration.warehouse.versions import named_version
 
     settings = home_settings()
     opened(settings)
     folder = reproduction.named_fit(settings.fits, fit)
     version = named_version(settings, reproduction.version_of(folder))
-    verify(version)
     with progress_on_terminal(is_quiet=as_json) as progress:
-        made = reproduction.reproduce_fit(folder, version.folder, progress=progress)
+        made = reproduction.reproduce_fit(folder, version, progress=progress)
     if as_json:
         _json({"fit_id": made.fit_id, "same": made.is_same, "differing": list(made.differing),
                "largest_difference": made.largest_difference, "changed_since": list(made.changed_since)})  # fmt: skip

@@ -14,7 +14,7 @@ from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.warnings import BetaWarning
 
-from orchestration.analysis.assets import analysis_assets
+from orchestration.analysis.assets import FIT, REPORT, analysis_assets
 from orchestration.automation import (
     FETCHING,
     Launched,
@@ -164,6 +164,14 @@ def _launch(
     acknowledge(settings, ledger)
     clear_landing(settings, ledger, now())
     return Refreshed(tuple(runs), tuple(requested), unplaced)
+
+
+def judge_again(settings: Settings, instance: dg.DagsterInstance | None = None) -> Launched:
+    """Run the fit and its report once more, as when a fit that was held has been signed off: what was fitted is not fitted again."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(one_writer(settings))
+        job = build_defs(settings).resolve_implicit_global_asset_job_def()
+        return run_job(job, instance or stack.enter_context(instance_of(settings)), None, [FIT, REPORT])
 
 
 class Ticker:

@@ -135,6 +135,21 @@ _held_fit = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("held_at", sa.DateTime, nullable=False),
 )
+_held_check = sa.Table(
+    "held_check",
+    _metadata,
+    sa.Column("fit_id", sa.String(16), primary_key=True),
+    sa.Column("check_name", sa.String(63), primary_key=True),
+)
+_fit_signature = sa.Table(
+    "fit_signature",
+    _metadata,
+    sa.Column("fit_id", sa.String(16), primary_key=True),
+    sa.Column("compared_with", sa.String(16), primary_key=True),
+    sa.Column("signed_by", sa.String(127), primary_key=True),
+    sa.Column("signed_at", sa.DateTime, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
 
 
 def now() -> datetime:
@@ -319,13 +334,31 @@ class Ledger(Readings):
                 _fit.insert().values(fit_id=fit_id, version_id=version_id, fingerprint=fingerprint, fitted_at=now())
             )
 
-    def record_held_fit(self, fit_id: str, version_id: str, reason: str) -> None:
-        """A refit that failed a check and did not take the place of the last good one; counts and names only."""
+    def record_held_fit(self, fit_id: str, version_id: str, reason: str, checks: Iterable[str]) -> None:
+        """A refit that failed `checks` and did not take the place of the last good one; counts and names only."""
         with self._begin() as connection:
+            connection.execute(_held_check.delete().where(_held_check.c.fit_id == fit_id))
+            if rows := [{"fit_id": fit_id, "check_name": name} for name in checks]:
+                connection.execute(_held_check.insert(), rows)
             connection.execute(_held_fit.delete().where(_held_fit.c.fit_id == fit_id))
             connection.execute(
                 _held_fit.insert().values(fit_id=fit_id, version_id=version_id, reason=reason, held_at=now())
             )
+
+    def record_signature(self, fit_id: str, compared_with: str, by: str, reason: str) -> None:
+        """That a person accepts a held fit, against the fit that it was compared with; the first signature of each stands."""
+        same = sa.and_(
+            _fit_signature.c.fit_id == fit_id,
+            _fit_signature.c.compared_with == compared_with,
+            _fit_signature.c.signed_by == by,
+        )
+        with self._begin() as connection:
+            if connection.execute(sa.select(_fit_signature).where(same)).first() is None:
+                connection.execute(
+                    _fit_signature.insert().values(
+                        fit_id=fit_id, compared_with=compared_with, signed_by=by, signed_at=now(), reason=reason
+                    )
+                )
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -159,6 +159,20 @@ class Readings(ABC):
         rows = self._rows("select * from held_fit order by held_at")
         return [{**row, "held_at": _moment(row["held_at"])} for row in rows]
 
+    def held_by(self, fit_id: str) -> tuple[str, ...]:
+        """The checks that a held fit failed when it was last judged."""
+        rows = self._rows("select check_name from held_check where fit_id = :fit_id order by check_name", fit_id=fit_id)
+        return tuple(row["check_name"] for row in rows)
+
+    def signatures(self, fit_id: str, compared_with: str) -> tuple[str, ...]:
+        """Who accepted a held fit, against the fit that it was compared with, in the order in which they signed."""
+        rows = self._rows(
+            "select signed_by from fit_signature where fit_id = :fit_id and compared_with = :other order by signed_at",
+            fit_id=fit_id,
+            other=compared_with,
+        )
+        return tuple(row["signed_by"] for row in rows)
+
 
 class SqliteReadings(Readings):
     """A ledger in an SQLite file, read without SQLAlchemy."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+from orchestration.analysis.signoff import waiting_fit
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.inbox import waiting
 from orchestration.deliveries.periods import is_period, last_day
-from orchestration.deliveries.waivers import MISSING, Waiver, missing, read_waivers
+from orchestration.deliveries.waivers import MISSING, PEOPLE, Waiver, missing, read_waivers
 from orchestration.readings import DeliveryRecord, Readings
 from orchestration.settings import Settings
 from orchestration.warehouse.versions import all_versions, current_id
@@ -147,12 +148,14 @@ def _line(
 
 def held_back(ledger: Readings) -> str | None:
     """In one line, that the latest refit was held back, why, and which fit stays; None when the latest refit was good."""
-    held, fits = ledger.held_fits(), ledger.fits()
-    if not held or (fits and fits[-1]["fitted_at"] > held[-1]["held_at"]):
+    held, fits = waiting_fit(ledger), ledger.fits()
+    if held is None:
         return None
-    last = held[-1]
     stays = f"fit {fits[-1]['fit_id']} of version {fits[-1]['version_id']} stays" if fits else "there is no fit yet"
-    return f"the refit of version {last['version_id']} was held back ({last['reason']}); {stays}"
+    said = f"the refit of version {held.version_id} was held back ({held.reason}); {stays}"
+    if not held.can_be_signed:
+        return said
+    return f"{said}; it waits for signatures, {len(held.by)} of {PEOPLE} given: `delictvrij sign-off {held.fit_id}`"
 
 
 def listed_versions(settings: Settings, ledger: Readings) -> list[dict[str, Any]]:

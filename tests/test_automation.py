@@ -235,6 +235,7 @@ def test_taking_a_delivery_back_builds_the_version_before_again(backlog: Path, s
     assert launch(settings).is_success
     assert current_id(settings) != before
 
+    versions = len(list(settings.versions.glob("*/manifest.json")))
     environment = {"DELICTVRIJ_HOME": str(settings.home), "DELICTVRIJ_ADMIT_TEST_NUMBERS": "1"}
     said = CliRunner().invoke(main, ["retract", mistaken.name, "--reason", "sent by mistake"], env=environment)
     assert said.exit_code == 0, said.output
@@ -244,3 +245,14 @@ def test_taking_a_delivery_back_builds_the_version_before_again(backlog: Path, s
     assert back.requested.count("versions/version") == 1
     assert current_id(settings) == before
     assert launch(settings).requested == ()
+
+    # with its last delivery an organisation is gone: no version and no fit is made of the others
+    ledger, published = Ledger(settings.ledger_location), hash_of_current(settings)
+    fits, fit = ledger.fits(), (settings.fits / "current").readlink()
+    (last,) = ledger.deliveries(status="accepted", organisation="svg")
+    said = CliRunner().invoke(main, ["retract", last.delivery_id, "--reason", "not theirs to send"], env=environment)
+    assert said.exit_code == 0, said.output
+    without = launch(settings)
+    assert not without.is_success
+    assert hash_of_current(settings) == published and len(list(settings.versions.glob("*/manifest.json"))) == versions
+    assert (ledger.fits(), ledger.held_fits(), (settings.fits / "current").readlink()) == (fits, [], fit)

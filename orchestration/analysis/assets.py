@@ -13,17 +13,18 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from orchestration.analysis.fit import fit_id, made_by, read_fit, room_hash, run_fit, write_fit
-from orchestration.analysis.gate import CHECKS, judge_fit
+from orchestration.analysis.fit import fit_id, is_whole, made_by, read_fit, room_hash, run_fit, write_fit
+from orchestration.analysis.gate import CHECKS, judge_fit, signed_off
 from orchestration.analysis.inputs import MODEL_TABLES, Inputs, read_inputs
 from orchestration.analysis.reuse import Earlier, rows_read
+from orchestration.analysis.signoff import is_enough
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.files import folder_by_rename, swap_link, write_json
 from orchestration.hashing import combined_hash
-from orchestration.ledger import Ledger
+from orchestration.home import opened
 from orchestration.progress import Progress, both, named, nobody, throttled
 from orchestration.settings import Settings
-from orchestration.warehouse.versions import Version, current_version, read_version, verify
+from orchestration.warehouse.versions import Version, current_version, read_version
 
 VERSIONS, ANALYSIS = "versions", "analysis"
 VERSION = dg.AssetKey(["versions", "version"])
@@ -57,8 +58,7 @@ def model_inputs_asset(settings: Settings, condition: dg.AutomationCondition) ->
     )
     def model_inputs() -> dg.MaterializeResult:
         version = _published(settings)
-        verify(version)
-        marks = rows_read(read_inputs(version.folder), specification(settings))
+        marks = rows_read(read_inputs(version), specification(settings))
         mark = combined_hash(marks)
         tables = version.manifest["tables"]
         return dg.MaterializeResult(
@@ -94,32 +94,53 @@ def fit_asset(
     )  # fmt: skip
     def fit(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         version = _published(settings)
-        verify(version)
-        spec, inputs = specification(settings), read_inputs(version.folder)
+        spec, inputs = specification(settings), read_inputs(version)
         mark = combined_hash(rows_read(inputs, spec))
         name = fit_id(mark, spec, settings.seed)
         folder, last_good = settings.fits / name, _last_good(settings)
-        earlier = None if last_good is None else Earlier.of(last_good, made_by(spec, settings.seed))
-        began = time.monotonic()
-        result = run_fit(
-            inputs, spec, settings.seed, both(throttled(context.log.info), named("fit", progress)), earlier
-        )
-        seconds = round(time.monotonic() - began, 1)
-        manifest = {
-            "fit_id": name,
-            "version_id": version.version_id,
-            "fingerprint": mark,
-            "simulated": version.manifest["simulated"],
-            "registry_cutoff_on": version.manifest["registry_cutoff_on"],
-        }
-        with folder_by_rename(folder) as aside:
-            write_fit(result, aside, manifest)
+        ledger = opened(settings)  # one that an earlier release made may lack the table of signatures
+        by = ledger.signatures(name, "" if last_good is None else last_good.name)
+        made: dict[str, int | float] = {"parts_taken_over": len(rows_read(inputs, spec))}
+        if not (is_enough(by) and is_whole(folder)):  # what people signed is what they saw: it is not made anew
+            earlier = None if last_good is None else Earlier.of(last_good, made_by(spec, settings.seed))
+            began = time.monotonic()
+            result = run_fit(
+                inputs, spec, settings.seed, both(throttled(context.log.info), named("fit", progress)), earlier
+            )
+            made = {
+                "seconds": round(time.monotonic() - began, 1),
+                "steps": result.steps,
+                "models_fitted": result.models_fitted,
+                "parts_taken_over": len(result.reused),
+            }
+            manifest = {
+                "fit_id": name,
+                "version_id": version.version_id,
+                "fingerprint": mark,
+                "simulated": version.manifest["simulated"],
+                "registry_cutoff_on": version.manifest["registry_cutoff_on"],
+            }
+            with folder_by_rename(folder) as aside:
+                write_fit(result, aside, manifest)
+        tables, kept = read_fit(folder)
         before = None if last_good is None else read_fit(last_good)[0]
-        checks = judge_fit(result.tables, before, spec.recidivism.min_events)
-        reasons = [check.reason for check in checks if not check.is_passed]
-        ledger = Ledger(settings.ledger_location)
-        if reasons:
-            ledger.record_held_fit(name, version.version_id, "; ".join(reasons))
+        rules = spec.recidivism
+
+        def without_growth() -> pd.DataFrame | None:
+            from orchestration.analysis.explanation import Side, risks_without_growth
+
+            old = _side(settings, last_good) if last_good is not None else None
+            if old is None or before is None:
+                return None
+            new = Side(inputs, tables["estimates"], kept, version.manifest["build"], _intervals(version))
+            return risks_without_growth(old, new, before["reference_risk"], spec)
+
+        checks = judge_fit(tables, before, rules.min_events, rules.reference.largest_change, without_growth)
+        checks = signed_off(checks, by)
+        failed = [check for check in checks if not check.is_passed]
+        if failed:
+            reason = "; ".join(check.reason for check in failed)
+            ledger.record_held_fit(name, version.version_id, reason, [check.name for check in failed])
         else:
             explained = _explain(settings, name, version, inputs, spec)
             swap_link(settings.fits / CURRENT, name)
@@ -129,15 +150,12 @@ def fit_asset(
                 metadata={
                     "fit": name,
                     "version": version.version_id,
-                    "estimates": len(result.estimates),
-                    "models_not_estimable": result.not_estimable,
-                    "imputations": result.imputations,
-                    "seed": result.seed,
-                    "seconds": seconds,
-                    "steps": result.steps,
-                    "models_fitted": result.models_fitted,
-                    "parts_taken_over": len(result.reused),
-                    **_events(result.estimates),
+                    "estimates": len(tables["estimates"]),
+                    "models_not_estimable": kept["models_not_estimable"],
+                    "imputations": kept["imputations"],
+                    "seed": kept["seed"],
+                    **made,
+                    **_events(tables["estimates"]),
                     **explained,
                 },
             )
@@ -207,8 +225,7 @@ def _side(settings: Settings, fit: Path) -> Any:
     if not (folder / "manifest.json").is_file() or not all((folder / f"{name}.parquet").is_file() for name in MODEL_TABLES):  # fmt: skip
         return None
     version = read_version(folder)
-    verify(version)
-    return Side(read_inputs(folder), tables["estimates"], manifest, version.manifest["build"], _intervals(version))
+    return Side(read_inputs(version), tables["estimates"], manifest, version.manifest["build"], _intervals(version))
 
 
 def _intervals(version: Version) -> pd.DataFrame | None:

@@ -24,6 +24,7 @@ from orchestration.analysis.imputed_cohort import imputed_cohort
 from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.models_file import SpecificationError
 from orchestration.analysis.outcome import judged_estimates, stream
+from orchestration.analysis.prediction import reference_risk
 from orchestration.analysis.specification import Specification
 
 CODE, FOLLOW_UP, PEOPLE, CORRECTIONS, WITHDRAWALS, DEFINITIONS = (
@@ -35,6 +36,8 @@ CODE, FOLLOW_UP, PEOPLE, CORRECTIONS, WITHDRAWALS, DEFINITIONS = (
     "definitions",
 )
 KINDS = (CODE, FOLLOW_UP, PEOPLE, CORRECTIONS, WITHDRAWALS, DEFINITIONS)
+# What a version of the same study may gain without any number meaning something else.
+GROWTH = (FOLLOW_UP, PEOPLE)
 PERSON, OUTCOME = "client_id", "outcome_id"
 EXIT = ("duration_days", "event", "exit_reason", "is_eligible", "ineligible_reason")
 # Who was not followed for one of these reasons is followed once time has passed, not because a record was mended.
@@ -266,15 +269,7 @@ def explain(old: Side, new: Side, spec: Specification, fit: FitOutcome | None = 
     primary = definitions.loc[definitions["role"] == "primary", OUTCOME].astype(str)
     outcomes = [name for name in primary if name in set(old.estimates[OUTCOME])]
     lists = changed_lists(old.record, new.record)
-    changes = sort_changes(
-        old.inputs.analysis_cohort,
-        new.inputs.analysis_cohort,
-        withdrawn_people(old.record, new.record),
-        redefined_outcomes(old.inputs.outcome_definition, definitions),
-        frozenset() if old.intervals is None or new.intervals is None else changed_past(old.intervals, new.intervals),
-        bool(lists),
-    )
-    is_same_code = all(old.manifest.get(name) == new.manifest.get(name) for name in MADE_OF)
+    changes, is_same_code = _changes(old, new), _is_same_code(old, new)
     fits, parts = 0, []
     for outcome in outcomes:
         steps = [*([] if is_same_code else [CODE]), *changes.changed(outcome)]
@@ -298,6 +293,51 @@ def explain(old: Side, new: Side, spec: Specification, fit: FitOutcome | None = 
     return Explanation(
         frame, people[people[OUTCOME].isin(outcomes)].reset_index(drop=True), _caveats(old, new, lists), fits
     )
+
+
+def risks_without_growth(old: Side, new: Side, risks: pd.DataFrame, spec: Specification) -> pd.DataFrame:
+    """The risks of the reference people had there been no new people and no new follow-up time since the old fit.
+
+    In and out: `reference_risk` tables; `risks` is the old fit's. The old rows with everything else that changed in them are
+    fitted by today's code and models. An outcome of which nothing else changed keeps the risks that it had; one that cannot be
+    fitted on such rows has none.
+    """
+    changes, is_same_code = _changes(old, new), _is_same_code(old, new)
+    applied = [kind for kind in KINDS if kind not in GROWTH]
+    definitions = new.inputs.outcome_definition
+    parts = []
+    for outcome in recidivism.modelled_outcomes(definitions, spec):
+        if is_same_code and not set(changes.changed(outcome)) & set(applied):
+            parts.append(_of(risks, outcome))
+            continue
+        rows = replace(
+            old.inputs, analysis_cohort=changes.cohort(applied), outcome_definition=definitions,
+            alliance_item=new.inputs.alliance_item,
+        ).in_order()  # fmt: skip
+        try:
+            cohort = recidivism.outcome_cohort(rows.analysis_cohort, outcome, spec)
+            seed = stream(int(new.manifest["seed"]), outcome)
+            imputed = imputed_cohort(cohort, rows.alliance_item, spec, seed).data
+        except (SpecificationError, ImputationError, KeyError):
+            continue
+        parts.append(reference_risk(cohort, imputed, spec))
+    return pd.concat([risks.iloc[:0], *parts], ignore_index=True)
+
+
+def _changes(old: Side, new: Side) -> Sorted:
+    is_known = old.intervals is not None and new.intervals is not None
+    return sort_changes(
+        old.inputs.analysis_cohort,
+        new.inputs.analysis_cohort,
+        withdrawn_people(old.record, new.record),
+        redefined_outcomes(old.inputs.outcome_definition, new.inputs.outcome_definition),
+        changed_past(old.intervals, new.intervals) if is_known else frozenset(),  # type: ignore[arg-type]
+        bool(changed_lists(old.record, new.record)),
+    )
+
+
+def _is_same_code(old: Side, new: Side) -> bool:
+    return all(old.manifest.get(name) == new.manifest.get(name) for name in MADE_OF)
 
 
 def outcome_estimates(inputs: Inputs, outcome: str, spec: Specification, seed: int) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from orchestration.analysis import benchmark, outcome, recidivism
+from orchestration.analysis.coding import determinant_coding
 from orchestration.analysis.determinants import Determined, determinants
 from orchestration.analysis.development import change_patterns, pattern_agreement, reliability, wave_means
 from orchestration.analysis.growth import growth_models
@@ -43,6 +44,7 @@ class FitResult:
     process_estimates: pd.DataFrame
     proportional_hazards: pd.DataFrame
     estimates_few: pd.DataFrame
+    coding: pd.DataFrame
     wave_means: pd.DataFrame
     change_patterns: pd.DataFrame
     pattern_agreement: pd.DataFrame
@@ -54,6 +56,7 @@ class FitResult:
     marginal_effects: pd.DataFrame
     determinant_tests: pd.DataFrame
     determinant_imputation: pd.DataFrame
+    determinant_coding: pd.DataFrame
     survival_curves: pd.DataFrame
     log_rank: pd.DataFrame
     absolute_risk: pd.DataFrame
@@ -62,6 +65,7 @@ class FitResult:
     state_occupation: pd.DataFrame
     event_counts: pd.DataFrame
     risk_by_level: pd.DataFrame
+    reference_risk: pd.DataFrame
     calibration: pd.DataFrame
     performance: pd.DataFrame
     e_values: pd.DataFrame
@@ -154,6 +158,7 @@ def run_fit(
         "marginal_effects": lambda: q2().effects,
         "determinant_tests": lambda: q2().tests,
         "determinant_imputation": lambda: q2().diagnostics,
+        "determinant_coding": lambda: determinant_coding(inputs, spec),
         "benchmark": lambda: _benchmark(inputs.benchmark_recid),
     }
     whole = {}
@@ -263,6 +268,15 @@ def read_fit(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     """The tables of a written fit and its manifest."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return {name: pd.read_parquet(folder / f"{name}.parquet") for name in manifest["tables"]}, manifest
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a fit lies in a folder, every table as its manifest says."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["tables"]
+    files = {folder / f"{name}.parquet": entry["sha256"] for name, entry in entries.items()}
+    return all(path.is_file() and sha256_file(path) == sha256 for path, sha256 in files.items())
 
 
 class _Counter:

@@ -1,12 +1,13 @@
-"""The published tables that models read, as frames. Which version is read, and where it lies, is the caller's business."""
+"""The published tables that models read, as frames. Which version is read is the caller's business; that it is a published one, not."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import pandas as pd
+
+from orchestration.warehouse.versions import Version, verify
 
 DAYS_PER_MONTH = 30.4375
 
@@ -53,9 +54,13 @@ class Inputs:
 MODEL_TABLES: tuple[str, ...] = tuple(field.name for field in fields(Inputs))
 
 
-def read_inputs(version_dir: Path) -> Inputs:
-    """Read `<version_dir>/<table>.parquet` for every table of `MODEL_TABLES`. Raises `InputError` when one is missing."""
-    absent = [name for name in MODEL_TABLES if not (version_dir / f"{name}.parquet").is_file()]
+def read_inputs(version: Version) -> Inputs:
+    """Every table of `MODEL_TABLES` of a published version, held against its manifest: a candidate is none, and has no way in.
+
+    Raises `InputError` when a table is missing, and `VersionDamaged`.
+    """
+    absent = [name for name in MODEL_TABLES if not (version.folder / f"{name}.parquet").is_file()]
     if absent:
         raise InputError(f"the version lacks {', '.join(absent)}; expected {len(MODEL_TABLES)} tables that models read")
-    return Inputs(**{name: pd.read_parquet(version_dir / f"{name}.parquet") for name in MODEL_TABLES})
+    verify(version)
+    return Inputs(**{name: pd.read_parquet(version.folder / f"{name}.parquet") for name in MODEL_TABLES})

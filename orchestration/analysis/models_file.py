@@ -118,6 +118,15 @@ class Prediction(_Entry):
     bootstraps: Annotated[int, Field(ge=1, le=10_000)]
 
 
+class ReferenceEntry(_Entry):
+    """People who are made up, whose risk every fit predicts: what all have, and what each has instead."""
+
+    adjustment: str
+    largest_change: Share
+    everybody: dict[str, float]
+    people: Annotated[dict[str, dict[str, float]], Field(min_length=1)]
+
+
 class Processes(_Entry):
     """Which adjustments the start-stop models have."""
 
@@ -145,6 +154,7 @@ class RecidivismEntry(_Entry):
     risk_months: Annotated[list[Count], Field(min_length=1)]
     restricted_mean_months: Positive
     prediction: Prediction
+    reference: ReferenceEntry
     competing_events: list[Literal["death", "emigration", "detention"]]
     processes: Processes
 
@@ -355,6 +365,7 @@ def _grid(q3: RecidivismEntry, covariates: Mapping[str, CovariateEntry], known: 
     yield from _among("recidivism.grouped_scale", [q3.grouped_scale], q3.scales, "which is none of recidivism.scales")
     yield from _among("recidivism.prediction.raters", q3.prediction.raters, q3.raters, "which is none of recidivism.raters")  # fmt: skip
     yield from _among("recidivism.processes.adjustments", q3.processes.adjustments, q3.adjustments, "which is no adjustment")  # fmt: skip
+    yield from _reference(q3, covariates, known)
     clusters = known.named(readable.CLUSTER)
     yield from _among("recidivism.cluster", [q3.cluster], clusters, f"which is no cluster: {', '.join(clusters)}")
     yield from _twice("recidivism.groups", q3.groups)
@@ -365,6 +376,22 @@ def _grid(q3: RecidivismEntry, covariates: Mapping[str, CovariateEntry], known: 
         yield f"recidivism.patterns: span {q3.patterns.span} is known only after the score of {q3.wave}; expected {ends_by}, or no rules"
     if q3.patterns.rules and q3.wave == known.waves[0]:
         yield f"recidivism.patterns: no change is known with the score of {q3.wave}; expected no rules"
+
+
+def _reference(q3: RecidivismEntry, covariates: Mapping[str, CovariateEntry], known: Readable) -> Iterator[str]:
+    """Of each reference person everything is said that a model reads, and nothing that no model could."""
+    entry = q3.reference
+    if entry.adjustment not in q3.adjustments:
+        yield f"recidivism.reference.adjustment: names {entry.adjustment}, which is no adjustment"
+        return
+    terms = [term for term in q3.adjustments[entry.adjustment] if term in covariates]
+    needed = {*q3.scales, *(covariates[term].column for term in terms)}
+    allowed = {*known.scales, *(covariate.column for covariate in covariates.values())}
+    for name, own in entry.people.items():
+        where, said = f"recidivism.reference.people.{name}", {*entry.everybody, *own}
+        if lacking := sorted(needed - said):
+            yield f"{where}: lacks {', '.join(lacking)}, which the models read"
+        yield from _among(where, sorted(said), allowed, "which no model reads")
 
 
 def _determinants(entries: ModelsFile, known: Readable) -> Iterator[str]:

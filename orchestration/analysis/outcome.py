@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from orchestration.analysis import (
+    coding,
     group_curves,
     multistate,
     prediction,
@@ -42,7 +43,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "restricted_mean": group_curves.MEAN_COLUMNS,
     "state_occupation": multistate.OCCUPATION_COLUMNS,
     "event_counts": recurrent.COUNT_COLUMNS,
+    "coding": coding.COLUMNS,
     "risk_by_level": prediction.RISK_COLUMNS,
+    "reference_risk": prediction.REFERENCE_COLUMNS,
     "calibration": prediction.CALIBRATION_COLUMNS,
     "performance": prediction.PERFORMANCE_COLUMNS,
     "e_values": unmeasured.COLUMNS,
@@ -84,6 +87,7 @@ def tables_of(cohort: OutcomeCohort, inputs: Inputs, spec: Specification, root: 
     tell(f"processes {name}")
     predicted = {
         "risk_by_level": prediction.risk_by_level(cohort, imputed, spec),
+        "reference_risk": prediction.reference_risk(cohort, imputed, spec),
         "calibration": prediction.calibration(cohort, imputed, spec),
         "performance": prediction.performance(cohort, imputed, spec, stream(root, f"{name} performance")),
         "e_values": unmeasured.e_values(kept[~kept["model_id"].str.endswith(".split")]),
@@ -94,6 +98,7 @@ def tables_of(cohort: OutcomeCohort, inputs: Inputs, spec: Specification, root: 
     with_numbers = stacked([part[["model_id", "term", "estimate"]] for part in (kept, shown)], "estimates")
     return {
         "estimates": kept,
+        "coding": coding.coding_of(cohort, imputed, spec),
         "estimates_few": stacked(few if spec.few_imputations < spec.imputer.m else [], "estimates_few"),
         **filled.records,
         "process_estimates": shown,

@@ -35,7 +35,7 @@ from orchestration.trouble import Mendable
 from orchestration.warehouse import aside
 from orchestration.warehouse.build import one_writer
 from orchestration.warehouse.outcomes import OutcomeNotDefined, read_definitions
-from orchestration.warehouse.versions import Version, verify
+from orchestration.warehouse.versions import Version
 
 OWN = "own"  # the role of outcome definitions of one's own
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -94,7 +94,6 @@ def fit_own(settings: Settings, ledger: Ledger, asked: Asked, progress: Progress
         raise CannotFitOwn(
             "a name begins with a small letter or a digit and holds small letters, digits, - and _, 63 at most"
         )
-    verify(asked.version)
     settings.own.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".asked-", dir=settings.own) as place:
         copied = _copied(asked, Path(place))
@@ -103,7 +102,7 @@ def fit_own(settings: Settings, ledger: Ledger, asked: Asked, progress: Progress
         folder = settings.own / name
         if folder.exists():
             return Own(name, folder, _as_it_is(folder, read.made_of), False)
-        inputs, outcomes = read_inputs(asked.version.folder), None
+        inputs, outcomes = read_inputs(asked.version), None
         if copied.outcomes is not None:
             progress("outcomes", 0, 1)
             with one_writer(settings):

@@ -4,6 +4,7 @@ optimism. Prediction is no aim of the study; it shows whether the models fit, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,10 @@ CALIBRATION_COLUMNS = (
 PERFORMANCE_COLUMNS = (
     "model_id", "outcome_id", "measure", "months", "n", "events", "apparent", "std_error", "optimism", "corrected",
     "bootstraps", "note",
+)  # fmt: skip
+REFERENCE_COLUMNS = (
+    "model_id", "outcome_id", "rater", "scale", "adjustment", "person", "described", "months", "n", "events", "risk",
+    "conf_low", "conf_high", "note",
 )  # fmt: skip
 FIFTHS = 5
 _MANY_PAIRS = 1_000_000
@@ -80,19 +85,24 @@ class Predictor:
 
 
 def fitted(
-    sample: Sample, terms: tuple[str, ...], days: Array, spec: Specification, clustered: bool = True
-) -> Predictor:
-    """Fit as the grid does. Raises `CoxError`."""
-    sets = cox.risk_sets(sample.duration, sample.event, ties=spec.recidivism.ties)
+    samples: Sequence[Sample], terms: tuple[str, ...], days: Array, spec: Specification, clustered: bool = True
+) -> list[Predictor]:
+    """Fit each of `samples`, which differ in covariates only, as the grid does. Raises `CoxError`."""
+    first = samples[0]
+    sets = cox.risk_sets(first.duration, first.event, ties=spec.recidivism.ties)
     penalised = is_penalised(sets.events, len(terms), rules_of(spec))
-    fit = fit_each(sets, sample.cluster if clustered else None, sample.x[None], terms, penalised)[0]
-    at = cox.moments(sets, sample.x, fit.coefficients)
+    x = np.stack([sample.x for sample in samples])
+    fits = fit_each(sets, first.cluster if clustered else None, x, terms, penalised)
     place = np.searchsorted(sets.time, days, side="right")
 
     def until(by_time: Array) -> Array:
         return np.concatenate([np.zeros((1, *by_time.shape[1:])), np.cumsum(by_time, axis=0)])[place]
 
-    return Predictor(fit, at.centre, until(at.hazard), until(at.hazard_variance), until(at.drift))
+    found = []
+    for number, sample in enumerate(samples):
+        at = cox.moments(sets, sample.x, fits[number].coefficients)
+        found.append(Predictor(fits[number], at.centre, until(at.hazard), until(at.hazard_variance), until(at.drift)))
+    return found
 
 
 def standardised_risk(predictor: Predictor, x: Array) -> tuple[Array, Array]:
@@ -125,29 +135,19 @@ def risk_by_level(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specificat
         try:
             _refuse(cohort, spec)
             found = []
-            for sample in _samples(cohort, data_sets, columns):
-                predictor = fitted(sample, terms, days, spec)
+            samples = _samples(cohort, data_sets, columns)
+            for sample, predictor in zip(samples, fitted(samples, terms, days, spec), strict=True):
                 for level in spec.recidivism.risk_levels:
                     moved = sample.x.copy()
                     moved[:, 0] = level
                     found.append(standardised_risk(predictor, moved))
             shape = (data_sets.m, len(spec.recidivism.risk_levels), len(days))
-            risk = np.clip(np.array([one for one, _ in found]).reshape(shape), 1e-12, 1 - 1e-12)
+            risk = np.array([one for one, _ in found]).reshape(shape)
             error = np.array([one for _, one in found]).reshape(shape)
-            derivative = 1 / ((1 - risk) * np.abs(np.log1p(-risk)))
-            flat = data_sets.m, -1
-            pooled = pool(
-                np.log(-np.log1p(-risk)).reshape(flat),
-                ((error * derivative) ** 2).reshape(flat),
-                cohort.events - len(terms),
-            )
+            back = pooled_risk(risk, error, cohort.events - len(terms))
         except (cox.CoxError, PoolingError) as reason:
             rows.append({**named, "note": f"not estimable: {reason}"})
             continue
-        back = [
-            (1 - np.exp(-np.exp(part))).reshape(shape[1:])
-            for part in (pooled.estimate, pooled.conf_low, pooled.conf_high)
-        ]
         rows += [
             {
                 **named,
@@ -163,6 +163,110 @@ def risk_by_level(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specificat
     return pd.DataFrame(rows).reindex(columns=list(RISK_COLUMNS)).astype({"note": object})
 
 
+def pooled_risk(risk: Array, error: Array, complete_df: float) -> tuple[Array, Array, Array]:
+    """Risk and the limits of its interval (each (...)), from risks and standard errors (m, ...) of m imputed data sets.
+
+    Pooled on the scale of log(-log(1 - risk)), which keeps the limits between 0 and 1. Raises `PoolingError`.
+    """
+    shape = risk.shape
+    inside = np.clip(risk, 1e-12, 1 - 1e-12)
+    derivative = 1 / ((1 - inside) * np.abs(np.log1p(-inside)))
+    flat = shape[0], -1
+    pooled = pool(
+        np.log(-np.log1p(-inside)).reshape(flat), ((error * derivative) ** 2).reshape(flat), complete_df=complete_df
+    )
+    middle, low, high = (
+        (1 - np.exp(-np.exp(part))).reshape(shape[1:]) for part in (pooled.estimate, pooled.conf_low, pooled.conf_high)
+    )
+    return middle, low, high
+
+
+def reference_models(spec: Specification) -> list[Model]:
+    """The models that the reference people are predicted by: each single score of the raters named, with their adjustment."""
+    rules = spec.recidivism
+    return [
+        model
+        for model in models(spec)
+        if model.rater in rules.predicted_raters
+        and set(model.exposed) == {model.scale}
+        and model.adjustment == rules.reference.adjustment
+    ]
+
+
+def reference_terms(model: Model, spec: Specification) -> pd.DataFrame:
+    """The reference people as a model reads them: a row for each (index: their names), a column for each term.
+
+    Their columns go through the same transforms as those of the cohort.
+    """
+    said = pd.DataFrame.from_dict(dict(spec.recidivism.reference.people), orient="index")
+    terms = {
+        term: said[model.scale] if term in model.exposed else spec.covariates[term].of(said) for term in model.columns
+    }
+    return pd.DataFrame(terms).astype(float)
+
+
+def reference_risk(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification) -> pd.DataFrame:
+    """Risk of each reference person by each of the months of the models, by each of `reference_models`, pooled as `pooled_risk`.
+
+    A term that is the same for everybody in the cohort is not in the model and counts for nothing, as in the estimates. What
+    cannot be predicted (a model that is not estimable, months that nobody is followed for) keeps its row with the reason.
+    """
+    months, days = _followed_months(cohort, spec)
+    data_sets = DataSets.of(imputed)
+    rows: list[dict[str, object]] = []
+    for model in reference_models(spec):
+        people = reference_terms(model, spec)
+        named = {
+            "model_id": model.named(cohort.outcome_id), "outcome_id": cohort.outcome_id, "rater": model.rater, "scale": model.scale,
+            "adjustment": model.adjustment, "n": cohort.n, "events": cohort.events,
+        }  # fmt: skip
+        note, numbers = None, np.full((3, len(people), len(months)), np.nan)
+        try:
+            _refuse(cohort, spec)
+            if months:
+                numbers = np.array(_risks_of(people, cohort, data_sets, model, days, spec))
+        except (cox.CoxError, PoolingError) as reason:
+            note = f"not estimable: {reason}"
+        for i, (person, described) in enumerate(_described(model, spec).items()):
+            for month in spec.recidivism.risk_months:
+                row = {**named, "person": person, "described": described, "months": month}
+                if month in months:
+                    risk, low, high = numbers[:, i, months.index(month)]
+                    rows.append({**row, "risk": risk, "conf_low": low, "conf_high": high, "note": note})
+                else:
+                    rows.append({**row, "note": note or "not estimable: nobody is followed for so long"})
+    return (
+        pd.DataFrame(rows)
+        .reindex(columns=list(REFERENCE_COLUMNS))
+        .astype({"note": object, "risk": float, "conf_low": float, "conf_high": float})
+    )
+
+
+def _risks_of(
+    people: pd.DataFrame, cohort: OutcomeCohort, data_sets: DataSets, model: Model, days: Array, spec: Specification
+) -> tuple[Array, Array, Array]:
+    """Pooled risk and its limits, each (people, days). Raises `CoxError` and `PoolingError`."""
+    terms, columns = _varying(model, data_sets)
+    if not set(model.exposed) <= set(terms):
+        raise cox.CoxInputError(f"{model.scale} is the same for everybody")
+    x = people[list(terms)].to_numpy()
+    found = [
+        [standardised_risk(predictor, x[[i]]) for i in range(len(x))]
+        for predictor in fitted(_samples(cohort, data_sets, columns), terms, days, spec)
+    ]
+    risk, error = (np.array([[one[part] for one in row] for row in found]) for part in (0, 1))
+    return pooled_risk(risk, error, cohort.events - len(terms))
+
+
+def _described(model: Model, spec: Specification) -> dict[str, str]:
+    """What a model reads of each reference person, in words: whoever is described otherwise is somebody else."""
+    read = dict.fromkeys([model.scale, *(spec.covariates[term].column for term in model.columns if term not in model.exposed)])  # fmt: skip
+    return {
+        name: ", ".join(f"{column} {float(said[column]):g}" for column in read)
+        for name, said in spec.recidivism.reference.people.items()
+    }
+
+
 def calibration(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification) -> pd.DataFrame:
     """Mean predicted risk (over imputations) against Kaplan-Meier, by fifths of the predicted risk, at the months followed."""
     months, days = _followed_months(cohort, spec)
@@ -173,7 +277,8 @@ def calibration(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specificatio
         try:
             _refuse(cohort, spec)
             samples = _samples(cohort, data_sets, columns)
-            risk = np.mean([fitted(sample, terms, days, spec).risk(sample.x) for sample in samples], axis=0)
+            predictors = fitted(samples, terms, days, spec)
+            risk = np.mean([p.risk(sample.x) for p, sample in zip(predictors, samples, strict=True)], axis=0)
         except cox.CoxError:
             continue  # said in risk_by_level and performance, which have the same models
         for j, month in enumerate(months):
@@ -217,7 +322,7 @@ def performance(
         try:
             _refuse(cohort, spec)
             wholes = _samples(cohort, data_sets, columns)
-            predictors = [fitted(whole, terms, days, spec) for whole in wholes]
+            predictors = fitted(wholes, terms, days, spec)
         except cox.CoxError as error:
             rows.append({**named, "note": f"not estimable: {error}"})
             continue
@@ -230,7 +335,7 @@ def performance(
             whole = wholes[number % len(wholes)]
             sample = whole.at(drawn, cluster)
             try:
-                predictor = fitted(sample, terms, days, spec, clustered=False)
+                (predictor,) = fitted([sample], terms, days, spec, clustered=False)
                 optimism.append(measures(predictor, sample, days) - measures(predictor, whole, days))
             except cox.CoxError:
                 continue

@@ -15,7 +15,8 @@ AGREEMENT_COLUMNS = (
     "scale", "wave", "pairs", "n", "officers", "pearson", "pearson_low", "pearson_high", "icc_agreement",
     "icc_agreement_low", "icc_agreement_high", "icc_consistency", "icc_consistency_low", "icc_consistency_high",
     "client_mean", "officer_mean", "mean_difference", "std_error", "conf_low", "conf_high", "sd_difference", "limit_low",
-    "limit_high", "limit_std_error", "note",
+    "limit_high", "limit_std_error", "pearson_clustered_low", "pearson_clustered_high", "icc_agreement_clustered_low",
+    "icc_agreement_clustered_high", "icc_consistency_clustered_low", "icc_consistency_clustered_high", "note",
 )  # fmt: skip
 CONVERGENCE_COLUMNS = (
     "model_id", "scale", "pairs", "measure", "term", "estimate", "std_error", "conf_low", "conf_high", "p_value", "n",
@@ -58,7 +59,7 @@ def rater_agreement(pairs: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """Agreement of the two ratings (`AGREEMENT_COLUMNS`) for each scale x wave, of all pairs and of those about one officer.
 
     pearson: interval by Fisher's z. icc_agreement and icc_consistency: see `intraclass`. These three intervals take
-    pairs as independent. mean_difference is client minus officer, in points, its standard error summed within officers
+    pairs as independent; those named `clustered` do not (`clustered_intervals`). mean_difference is client minus officer, in points, its standard error summed within officers
     times G / (G - 1) and its interval Student's with G - 1 degrees of freedom. limit_low and limit_high: mean difference
     -/+ 1.96 SD, with the standard error of either (Bland & Altman 1999, section 2.1). Too few pairs, or ratings that are
     all the same, give a note and no number.
@@ -96,9 +97,11 @@ def _agreement(part: pd.DataFrame, level: float) -> dict[str, object]:
     label = pd.factorize(part["rated_officer"], sort=True)[0]
     line = least_squares(np.ones((n, 1)), difference, label, level) if label.max() else None
     limit = 1.96
+    agreed = intraclass(ratings, level)
+    points = {"pearson": pearson, **{name: agreed[name] for name in ("icc_agreement", "icc_consistency")}}
     return {
         "pearson": pearson, "pearson_low": float(np.tanh(fisher - spread)), "pearson_high": float(np.tanh(fisher + spread)),
-        **intraclass(ratings, level),
+        **agreed, **clustered_intervals(ratings, points, label, level),
         "client_mean": float(ratings[:, 0].mean()), "officer_mean": float(ratings[:, 1].mean()), "mean_difference": mean,
         "std_error": line[1][0] if line else np.nan, "conf_low": line[2][0] if line else np.nan,
         "conf_high": line[3][0] if line else np.nan, "sd_difference": sd, "limit_low": mean - limit * sd,
@@ -141,6 +144,42 @@ def intraclass(ratings: Array, level: float = 0.95) -> dict[str, float]:
         "icc_consistency_low": float((low - 1) / (low + k - 1)),
         "icc_consistency_high": float((high - 1) / (high + k - 1)),
     }
+
+
+def clustered_intervals(
+    ratings: Array, points: dict[str, float], label: NDArray[np.intp], level: float = 0.95
+) -> dict[str, float]:
+    """Limits of pearson, icc_agreement and icc_consistency (`points`) of two raters whose pairs share officers, by the delta method.
+
+    Each is a function of the two variances s, the covariance and the mean difference d: r = s12 / sqrt(s11 s22), consistency
+    2 s12 / (s11 + s22), agreement 2 s12 / (s11 + s22 + d^2) but for a term of 1 / n. The influence of a pair on it (Hampel
+    1974) is summed within the G officers; variance sum of squares times G / (G - 1), as in `least_squares`. On the scale of
+    Fisher's z, with Student's t of G - 1 degrees of freedom. The two raters are fixed, as client and officer are, where
+    McGraw & Wong take them as drawn. Fewer than three officers: NaN.
+    """
+    from scipy import stats
+
+    groups = int(label.max()) + 1
+    centred = ratings - ratings.mean(axis=0)
+    (s11, s12), (_, s22) = centred.T @ centred / len(ratings)
+    one, other, both = centred[:, 0] ** 2 - s11, centred[:, 1] ** 2 - s22, centred[:, 0] * centred[:, 1] - s12
+    gap, each_gap = float(np.diff(ratings.mean(axis=0))[0]), centred[:, 1] - centred[:, 0]
+    total = s11 + s22
+    influence = {
+        "pearson": both / np.sqrt(s11 * s22) - points["pearson"] / 2 * (one / s11 + other / s22),
+        "icc_agreement": (2 * both - points["icc_agreement"] * (one + other + 2 * gap * each_gap)) / (total + gap**2),
+        "icc_consistency": (2 * both - points["icc_consistency"] * (one + other)) / total,
+    }
+    found: dict[str, float] = {}
+    for name, by_pair in influence.items():
+        value, low, high = points[name], np.nan, np.nan
+        if groups >= _MIN_CLUSTERS and abs(value) < 1:
+            sums = np.bincount(label, by_pair, minlength=groups) / len(ratings)
+            error = np.sqrt((sums**2).sum() * groups / (groups - 1)) / (1 - value**2)
+            half = stats.t.ppf(0.5 + level / 2, groups - 1) * error
+            low, high = (float(np.tanh(np.arctanh(value) + side * half)) for side in (-1, 1))
+        found |= {f"{name}_clustered_low": low, f"{name}_clustered_high": high}
+    return found
 
 
 def rater_convergence(pairs: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from orchestration.analysis.specification import Specification, read_specificati
 from orchestration.hashing import combined_hash
 from orchestration.progress import Progress, named, nobody
 from orchestration.trouble import Mendable
+from orchestration.warehouse.versions import Version
 
 ACROSS_MACHINES = 1e-8  # relative to the larger of a number and one: other libraries and processors round otherwise
 
@@ -63,9 +64,9 @@ def version_of(folder: Path) -> str:
 
 
 def reproduce_fit(
-    folder: Path, version_folder: Path, spec: Specification | None = None, progress: Progress = nobody
+    folder: Path, version: Version, spec: Specification | None = None, progress: Progress = nobody
 ) -> Reproduced:
-    """Fit again what the manifest in `folder` names, on the rows in `version_folder`, and compare every table.
+    """Fit again what the manifest in `folder` names, on the rows of `version`, and compare every table.
 
     Everything is fitted, whatever the fit took over from the one before it. `spec` (default: the repository's) gets the
     manifest's number of imputations. Raises `FitNotReproducible`.
@@ -78,10 +79,10 @@ def reproduce_fit(
         raise FitNotReproducible(
             f"{manifest['fit_id']} was made by other models than these: give those that it was made by"
         )
-    result = run_fit(read_inputs(version_folder), models, int(manifest["seed"]), named("fit", progress))
+    result = run_fit(read_inputs(version), models, int(manifest["seed"]), named("fit", progress))
     if "fingerprint" in manifest and not changed and combined_hash(result.rows_read) != manifest["fingerprint"]:
         raise FitNotReproducible(
-            f"{manifest['fit_id']} read other rows than those of version {version_folder.name}: give version {manifest['version_id']}"
+            f"{manifest['fit_id']} read other rows than those of version {version.version_id}: give version {manifest['version_id']}"
         )
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".again-") as place:
         again = write_fit(result, Path(place) / "fit", {})

@@ -35,6 +35,7 @@ WHOLE = {
     "marginal_effects": _Q2,
     "determinant_tests": _Q2,
     "determinant_imputation": _Q2,
+    "determinant_coding": _Q2,
     "benchmark": ("benchmark_recid",),
     "cohort_flow": ("cohort_flow",),
 }

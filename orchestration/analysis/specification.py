@@ -18,6 +18,7 @@ from orchestration.analysis.models_file import (
     Equals,
     PredictorEntry,
     RecidivismEntry,
+    ReferenceEntry,
     SpecificationError,
     read_models_file,
 )
@@ -54,6 +55,18 @@ class Covariate:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """People who are made up, whose risk every fit predicts: by name, scales and columns of `analysis_cohort` before any transform.
+
+    `adjustment`: that of the models that predict; `largest_change`: of an absolute risk, above which a fit must be signed off.
+    """
+
+    adjustment: str
+    largest_change: float
+    people: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class Recidivism:
     """Q3: which Cox models there are."""
 
@@ -81,6 +94,7 @@ class Recidivism:
     predicted_raters: tuple[str, ...]
     risk_levels: tuple[float, ...]
     bootstraps: int
+    reference: Reference
 
     @property
     def rater(self) -> str:
@@ -236,6 +250,11 @@ def _covariate(name: str, column: str, entry: CovariateEntry | PredictorEntry) -
     return Covariate(name, column, entry.label, entry.transform, None, method)
 
 
+def _reference(entry: ReferenceEntry) -> Reference:
+    people = {name: {**entry.everybody, **own} for name, own in entry.people.items()}
+    return Reference(entry.adjustment, entry.largest_change, people)
+
+
 def _recidivism(entry: RecidivismEntry) -> Recidivism:
     return Recidivism(
         outcome_roles=tuple(entry.outcome_roles), raters=tuple(entry.raters), wave=entry.wave, scales=tuple(entry.scales),
@@ -248,7 +267,7 @@ def _recidivism(entry: RecidivismEntry) -> Recidivism:
         restricted_mean_months=entry.restricted_mean_months, competing_events=tuple(entry.competing_events),
         process_adjustments=tuple(entry.processes.adjustments), last_stratum=entry.processes.last_stratum,
         predicted_raters=tuple(entry.prediction.raters), risk_levels=tuple(entry.prediction.levels),
-        bootstraps=entry.prediction.bootstraps,
+        bootstraps=entry.prediction.bootstraps, reference=_reference(entry.reference),
     )  # fmt: skip
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import get_type_hints
 
 import pandas as pd
 import pytest
@@ -16,6 +18,8 @@ from orchestration.analysis.fit import FitResult, fit_id, read_fit, run_fit, wri
 from orchestration.analysis.inputs import MODEL_TABLES, InputError, Inputs, read_inputs
 from orchestration.analysis.specification import Specification
 from orchestration.hashing import sha256_file
+from orchestration.warehouse import versions
+from orchestration.warehouse.versions import Version, VersionDamaged
 from tests.analysis.synthetic import without_outcome
 
 
@@ -186,13 +190,30 @@ def test_nothing_delivered_yet_gives_an_empty_fit_that_can_be_written(
     assert manifest["tables"]["estimates"]["rows"] == 0
 
 
-def test_inputs_are_read_by_name_and_a_missing_table_is_said(inputs: Inputs, tmp_path: Path) -> None:
+def test_inputs_are_read_by_name_from_a_version_and_a_missing_or_damaged_table_is_said(
+    inputs: Inputs, tmp_path: Path
+) -> None:
     for name, frame in inputs.tables.items():
         frame.to_parquet(tmp_path / f"{name}.parquet")
-    assert len(read_inputs(tmp_path).analysis_cohort) == len(inputs.analysis_cohort)
+    tables = {name: {"sha256": sha256_file(tmp_path / f"{name}.parquet")} for name in inputs.tables}
+    version = Version("cafe", tmp_path, {"tables": tables})
+    assert len(read_inputs(version).analysis_cohort) == len(inputs.analysis_cohort)
+    inputs.officer.iloc[1:].to_parquet(tmp_path / "officer.parquet")
+    with pytest.raises(VersionDamaged, match="officer differ from the manifest"):
+        read_inputs(version)
     (tmp_path / "officer.parquet").unlink()
     with pytest.raises(InputError, match=f"lacks officer; expected {len(MODEL_TABLES)} tables"):
-        read_inputs(tmp_path)
+        read_inputs(version)
+
+
+def test_rows_come_to_models_from_a_published_version_alone_and_a_candidate_is_none() -> None:
+    """Nothing in the house makes a `Version` but what reads a published folder, and `read_inputs` takes nothing else."""
+    assert get_type_hints(read_inputs) == {"version": Version, "return": Inputs}
+    room = Path(versions.__file__).parents[1]
+    makers = {
+        path.name for path in room.rglob("*.py") if re.search(r"(?<![\w.])Version\(", path.read_text(encoding="utf-8"))
+    }
+    assert makers == {"versions.py"}
 
 
 def test_the_name_of_a_fit_changes_with_rows_seed_and_m(spec: Specification) -> None:

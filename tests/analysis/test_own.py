@@ -25,7 +25,7 @@ from orchestration.home import initialise, opened
 from orchestration.progress import nobody
 from orchestration.settings import Settings
 from orchestration.warehouse.aside import OUTCOME_TABLES
-from orchestration.warehouse.versions import current_version
+from orchestration.warehouse.versions import Version, current_version
 from tests.analysis.synthetic import synthetic_inputs
 from tests.analysis.test_refit import published
 from tests.deliveries.making import digests
@@ -185,8 +185,8 @@ def test_a_score_that_nobody_has_at_an_origin_is_said_with_its_outcome(
 ) -> None:
     """As when follow-up begins with supervision, weeks before the first rating."""
 
-    def unrated(folder: Path) -> Inputs:
-        inputs = read_inputs(folder)
+    def unrated(version: Version) -> Inputs:
+        inputs = read_inputs(version)
         return replace(inputs, analysis_cohort=inputs.analysis_cohort.assign(client_trust_t2=float("nan")))
 
     monkeypatch.setattr(own, "read_inputs", unrated)

@@ -51,7 +51,7 @@ DAYS = np.array([120.0, 365.0])
 def test_the_standardised_risk_of_one_profile_is_its_predicted_curve(small: Specification) -> None:
     """Value and error are those of the Cox core, which R has confirmed."""
     sample = drawn()
-    predictor = prediction.fitted(sample, ("a", "b"), DAYS, small)
+    (predictor,) = prediction.fitted([sample], ("a", "b"), DAYS, small)
     sets = cox.risk_sets(sample.duration, sample.event)
     fit = cox.fit_on(sets, sample.x, terms=("a", "b"), clusters=sample.cluster)
     theirs = predicted_survival(sets, sample.x, fit, sample.x[:1], DAYS, clustered=True)
@@ -65,11 +65,11 @@ def test_the_error_of_a_standardised_risk_is_that_of_leaving_people_out_when_the
 ) -> None:
     """The delta method against the jackknife over clusters, the people that are averaged over staying the same: within 6 %."""
     sample = drawn(600)
-    _, error = prediction.standardised_risk(prediction.fitted(sample, ("a", "b"), DAYS, small), sample.x)
+    _, error = prediction.standardised_risk(prediction.fitted([sample], ("a", "b"), DAYS, small)[0], sample.x)
     left_out = []
     for cluster in np.unique(sample.cluster):
         rows = np.flatnonzero(sample.cluster != cluster)
-        one = prediction.fitted(sample.at(rows, sample.cluster[rows]), ("a", "b"), DAYS, small)
+        (one,) = prediction.fitted([sample.at(rows, sample.cluster[rows])], ("a", "b"), DAYS, small)
         left_out.append(prediction.standardised_risk(one, sample.x)[0])
     clusters = len(left_out)
     jackknife = np.sqrt((clusters - 1) / clusters * ((np.array(left_out) - np.mean(left_out, axis=0)) ** 2).sum(axis=0))
@@ -93,7 +93,7 @@ def test_concordance_and_calibration_slope_on_other_people_are_those_of_r(small:
         """,
         **frames,
     )
-    predictor = prediction.fitted(sample, ("a", "b"), DAYS, small)
+    (predictor,) = prediction.fitted([sample], ("a", "b"), DAYS, small)
     elsewhere = prediction.measures(predictor, other, DAYS)
     assert elsewhere[0] == pytest.approx(answers["c"][0], rel=1e-9)
     assert elsewhere[1] == pytest.approx(answers["slope"][0], rel=1e-8)
@@ -104,7 +104,7 @@ def test_area_under_the_curve_and_brier_score_are_those_of_scikit_survival(small
     from sksurv.util import Surv
 
     sample = drawn()
-    predictor = prediction.fitted(sample, ("a", "b"), DAYS, small)
+    (predictor,) = prediction.fitted([sample], ("a", "b"), DAYS, small)
     censoring, linear, risk = Censoring.of(sample), predictor.linear(sample.x), predictor.risk(sample.x)
     outcome = Surv.from_arrays(sample.event, sample.duration)
     theirs, _ = metrics.cumulative_dynamic_auc(outcome, outcome, linear, DAYS)

@@ -12,6 +12,7 @@ from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.raters import (
     AGREEMENT_COLUMNS,
     CONVERGENCE_COLUMNS,
+    clustered_intervals,
     intraclass,
     rated_pairs,
     rater_agreement,
@@ -51,6 +52,46 @@ def test_intervals_of_both_coefficients_cover_the_truth() -> None:
             found["icc_agreement_low"] <= 1 / 2.09 <= found["icc_agreement_high"],
         ]
     assert (covered / 1500 > 0.93).all() and covered[0] / 1500 < 0.97
+
+
+def pairs_of_officers(rng: np.random.Generator, officers: int = 30, each: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs in which half of what both raters see, and half of where they differ, belongs to the officer: correlation .5, gap 0."""
+
+    def shared(sd: float) -> np.ndarray:
+        own = rng.normal(0, sd * np.sqrt(0.5), (officers, each))
+        return (rng.normal(0, sd * np.sqrt(0.5), (officers, 1)) + own).ravel()
+
+    seen = shared(1.0)
+    return np.column_stack([seen + shared(1.0), seen + shared(1.0)]), np.repeat(np.arange(officers), each)
+
+
+def test_clustered_intervals_cover_where_pairs_share_officers_and_the_others_do_not() -> None:
+    """600 samples of 30 officers with 8 pairs each; the truth of all three is .5."""
+    rng = np.random.default_rng(11)
+    names = ("pearson", "icc_agreement", "icc_consistency")
+    clustered, independent = dict.fromkeys(names, 0), 0
+    for _ in range(600):
+        ratings, label = pairs_of_officers(rng)
+        found = intraclass(ratings)
+        points = {"pearson": float(np.corrcoef(ratings.T)[0, 1]), **{name: found[name] for name in names[1:]}}
+        limits = clustered_intervals(ratings, points, label)
+        for name in names:
+            clustered[name] += limits[f"{name}_clustered_low"] <= 0.5 <= limits[f"{name}_clustered_high"]
+        independent += found["icc_consistency_low"] <= 0.5 <= found["icc_consistency_high"]
+    assert all(0.91 < count / 600 < 0.975 for count in clustered.values()), clustered
+    assert independent / 600 < 0.85
+
+
+def test_with_an_officer_for_each_pair_clustered_intervals_are_those_of_independent_pairs() -> None:
+    rng = np.random.default_rng(2)
+    seen = rng.normal(0, 1, 2000)
+    ratings = np.column_stack([seen + rng.normal(0, 1, 2000), seen + rng.normal(0, 1, 2000)])
+    found = intraclass(ratings)
+    points = {"pearson": float(np.corrcoef(ratings.T)[0, 1]), "icc_agreement": found["icc_agreement"], "icc_consistency": found["icc_consistency"]}  # fmt: skip
+    limits = clustered_intervals(ratings, points, np.arange(2000))
+    half = 1.96 / np.sqrt(1997)
+    assert limits["pearson_clustered_high"] == pytest.approx(np.tanh(np.arctanh(points["pearson"]) + half), abs=0.003)
+    assert limits["icc_consistency_clustered_low"] == pytest.approx(found["icc_consistency_low"], abs=0.003)
 
 
 @needs_r

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,8 @@ def current(settings: Settings) -> str:
     return (settings.fits / "current").readlink().name
 
 
-def test_a_refit_takes_over_what_is_the_same_explains_what_moved_and_is_held_where_events_ran_out(
-    settings: Settings,
+def test_a_refit_takes_over_what_is_the_same_explains_what_moved_and_waits_where_it_may_mean_something_else(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = synthetic_inputs(150, seed=1)
     cohort = inputs.analysis_cohort
@@ -102,6 +103,8 @@ def test_a_refit_takes_over_what_is_the_same_explains_what_moved_and_is_held_whe
     assert 0 < said["models_fitted"] < all_models
     assert said["parts_taken_over"] == len(WHOLE) and WHOLE.keys() >= {"growth", "determinants", "benchmark"}
     assert said["outcomes_fitted_to_explain"] == 1
+    (grown,) = [check.metadata for check in second.get_asset_check_evaluations() if check.check_name == "reference_predictions"]  # fmt: skip
+    assert grown["largest_change"].value > 0.10 and grown["largest_change_without_growth"].value == 0
     assert (said["rows_new_follow_up"], said["rows_new_people"]) == (25, 2)
     assert said["largest_move_in_std_errors"] > 0
     changes = json.loads((settings.fits / f"{current(settings)}.changes.json").read_text())["explanation"]
@@ -130,12 +133,37 @@ def test_a_refit_takes_over_what_is_the_same_explains_what_moved_and_is_held_whe
     shown = CliRunner().invoke(main, ["status"], env={"DELICTVRIJ_HOME": str(settings.home)})
     assert f"the refit of version {poor} was held back" in shown.output and f"fit {two} of version" in shown.output
 
-    # a good version again, explained against the last good fit; its version being gone, moves are not split
+    # a good version again, but the version of the last good fit is gone: that risks moved can be put down to nothing
+    run = partial(CliRunner().invoke, main, env={"DELICTVRIJ_HOME": str(settings.home), "DELICTVRIJ_IMPUTATIONS": "2"})
+    signing = ["sign-off", "--reason", "the follow-up of a year was taken back"]
+    refused = run([*signing, held["fit_id"]])
+    assert refused.exit_code == 1 and "held by enough_events, which nobody can sign away" in refused.output
     for path in (settings.versions / json.loads((settings.fits / two / "manifest.json").read_text())["version_id"]).iterdir():  # fmt: skip
         path.unlink()
     assert published(settings, replace(inputs, analysis_cohort=old)) == earlier_version
-    fourth, _ = refit(settings)
-    assert fourth.success and current(settings) == one and held_back(ledger) is None
+    fourth, said = refit(settings)
+    assert said == {} and current(settings) == two
+    failed = [check for check in fourth.get_asset_check_evaluations() if not check.passed]
+    assert [check.check_name for check in failed] == ["reference_predictions"]
+    assert failed[0].metadata["largest_change"].value > 0.10
+    assert f"0 of 2 given: `delictvrij sign-off {one}`" in run(["status"]).output
+    fitted_at = (settings.fits / one / "manifest.json").stat().st_mtime_ns
+
+    # one person twice is one person; the second person's signature makes what was fitted current, and its report
+    for by, said_then in (
+        ("ann", "signed by 1 of 2"),
+        ("ann", "signed by 1 of 2"),
+        ("bob", f"takes the place of {two}"),
+    ):
+        monkeypatch.setattr("orchestration.deliveries.retraction.signed_on", lambda by=by: by)
+        assert current(settings) == two
+        done = run([*signing, one])
+        assert done.exit_code == 0 and said_then in done.output, done.output
+    assert current(settings) == one and held_back(ledger) is None
+    assert (settings.fits / one / "manifest.json").stat().st_mtime_ns == fitted_at
+    assert (settings.home_path / "report.html").is_file()
+    assert ledger.signatures(one, two) == ("ann", "bob")
+    assert run([*signing, one]).exit_code == 1  # it waits no more
     caveats = json.loads((settings.fits / f"{one}.changes.json").read_text())["explanation"]["caveats"]
     assert "not kept" in caveats[0]
     assert read_fit(settings.fits / one)[1]["version_id"] == earlier_version

@@ -17,11 +17,12 @@ from orchestration.analysis.reuse import Earlier, rows_read
 from orchestration.analysis.specification import Specification
 from orchestration.cli import main
 from orchestration.hashing import combined_hash, content_hash
+from orchestration.warehouse.versions import Version
 from tests.analysis.test_fit import quick
 
 
 @pytest.fixture
-def kept(inputs: Inputs, spec: Specification, tmp_path: Path) -> tuple[Path, Path, Specification]:
+def kept(inputs: Inputs, spec: Specification, tmp_path: Path) -> tuple[Path, Version, Specification]:
     """A fit of few models, its version and the models; part of it was taken over from a fit of other rows."""
     small = quick(spec)
     version, fits = tmp_path / "version", tmp_path / "fits"
@@ -34,10 +35,10 @@ def kept(inputs: Inputs, spec: Specification, tmp_path: Path) -> tuple[Path, Pat
     assert result.reused
     said = {"fit_id": "f00d", "version_id": "version", "fingerprint": combined_hash(rows_read(inputs, small))}
     write_fit(result, fits / "f00d", said)
-    return fits / "f00d", version, small
+    return fits / "f00d", Version("version", version, {"tables": {}}), small
 
 
-def test_a_fit_is_made_again_to_the_bit(kept: tuple[Path, Path, Specification]) -> None:
+def test_a_fit_is_made_again_to_the_bit(kept: tuple[Path, Version, Specification]) -> None:
     found = reproduce_fit(*kept)
     assert found.is_same and found.differing == () and found.changed_since == ()
     assert [path.name for path in kept[0].parent.iterdir() if path.name.startswith(".")] == []
@@ -45,7 +46,7 @@ def test_a_fit_is_made_again_to_the_bit(kept: tuple[Path, Path, Specification]) 
 
 @pytest.mark.parametrize(("move", "is_elsewhere", "is_same"), [(1e-10, False, False), (1e-10, True, True), (1e-6, True, False)])  # fmt: skip
 def test_other_bits_are_the_same_only_elsewhere_and_only_to_1e_8(
-    kept: tuple[Path, Path, Specification], move: float, is_elsewhere: bool, is_same: bool
+    kept: tuple[Path, Version, Specification], move: float, is_elsewhere: bool, is_same: bool
 ) -> None:
     import pyarrow as pa
 
@@ -65,12 +66,12 @@ def test_other_bits_are_the_same_only_elsewhere_and_only_to_1e_8(
     assert found.largest_difference == pytest.approx(move, rel=1e-3)
 
 
-def test_other_rows_and_other_models_are_refused(kept: tuple[Path, Path, Specification]) -> None:
+def test_other_rows_and_other_models_are_refused(kept: tuple[Path, Version, Specification]) -> None:
     folder, version, small = kept
     with pytest.raises(FitNotReproducible, match="other models"):
         reproduce_fit(folder, version, replace(small, confidence=0.9))
-    cohort = pd.read_parquet(version / "analysis_cohort.parquet")
-    cohort.iloc[2:].to_parquet(version / "analysis_cohort.parquet")
+    cohort = pd.read_parquet(version.folder / "analysis_cohort.parquet")
+    cohort.iloc[2:].to_parquet(version.folder / "analysis_cohort.parquet")
     with pytest.raises(FitNotReproducible, match="give version version"):
         reproduce_fit(folder, version, small)
 

@@ -64,7 +64,35 @@ def worlds(draw: Callable[..., Any], clients: int = CLIENTS) -> World:
     world.add("north_carolina", "recid", record=1, cens=0, durat=1)
     for number in range(clients):
         _client(draw, world, f"p{number}")
+    _at_the_edges(world)
     return world
+
+
+def _at_the_edges(world: World) -> None:
+    """One client of every world who offends on the day of the origin, and twice on the last day of the observation."""
+    name, origin = "edge", START + timedelta(days=reference.days_of(reference.LANDMARK_MONTHS))
+    last = min(origin + timedelta(days=reference.days_of(48)), world.registry_cutoff_on - timedelta(days=183))
+    world.add(
+        "rn", "clients", client_number=name, national_number=name, birth_year=1980, sex="male", birth_country="nl",
+        birth_country_mother="nl", birth_country_father="nl",
+    )  # fmt: skip
+    world.add("registry", "linkage", national_number=name, status="found")
+    world.add(
+        "rn", "supervisions", supervision_number=name, client_number=name, start_on=START, end_on=None, framework="other",
+        index_article=ARTICLES[0],
+    )  # fmt: skip
+    world.add(
+        "rn", "waves", supervision_number=name, wave="T1", rater="client", status="done", measured_on=START,
+        officer_number=None, instrument_version="1",
+    )  # fmt: skip
+    for number, (offence_on, registered_on) in enumerate(
+        [(origin, origin + timedelta(days=100)), (last, last), (last, last)]
+    ):
+        case = f"{name} c{number}"
+        world.add("registry", "cases", case_number=case, national_number=name, registered_on=registered_on)
+        world.add(
+            "registry", "offences", offence_number=case, case_number=case, offence_on=offence_on, article=ARTICLES[0]
+        )
 
 
 def _client(draw: Callable[..., Any], world: World, name: str) -> None:

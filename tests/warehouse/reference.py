@@ -446,6 +446,7 @@ def follow(person: Person, outcome: Row, cutoff: date) -> tuple[Row, list[date],
     while day < (happened[0] if happened else until):
         lived.append(day)
         day += DAY
+    dates |= {"until": until, "events": set(happened)}
     looks = outcome["detention"] != "ignored"
     inside = sum(looks and item in person.detained for item in lived)
     walk = origin
@@ -517,6 +518,30 @@ def intervals_of(person: Person, outcome: Row, row: Row, lived: list[date], date
                 **{name: known.get(name) for name in (*SCALES, *(f"officer_{scale}" for scale in SCALES))},
             }
         )  # fmt: skip
+    return found
+
+
+def stretches_of(person: Person, outcome: Row, row: Row, dates: Row) -> list[Row]:
+    """The whole observation of somebody who is followed, a night at a time: it goes on after an event, until nobody looks any more."""
+    if row["exit_day"] is None:
+        return []
+    looks = outcome["detention"] != "ignored"
+    start, night = person.index["start_on"], dates["entry"]
+    found: list[Row] = []
+    begin, at_risk = night, 0
+    while night < dates["until"]:
+        at_risk += not (looks and night in person.detained)
+        night += DAY
+        has_offended = night in dates["events"]
+        if has_offended or night == dates["until"]:
+            found.append(
+                {
+                    "client_id": person.client_id, "outcome_id": row["outcome_id"], "number": len(found) + 1,
+                    "start_day": (begin - start).days, "stop_day": (night - start).days, "event": has_offended,
+                    "days_at_risk": at_risk,
+                }
+            )  # fmt: skip
+            begin, at_risk = night, 0
     return found
 
 
@@ -599,6 +624,7 @@ def tables(world: World, outcomes: list[Row]) -> dict[str, pd.DataFrame]:
             row, lived, dates = follow(person, outcome, cutoff)
             found["followup"].append(row)
             found["followup_interval"] += intervals_of(person, outcome, row, lived, dates, scores[person.client_id])
+            found["followup_event"] += stretches_of(person, outcome, row, dates)
             found["analysis_cohort"].append(
                 {
                     "client_id": person.client_id, "outcome_id": outcome["outcome_id"], "event": row["event"],
@@ -629,6 +655,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "alliance_score": ("supervision_id", "wave", "rater", "scale"),
     "alliance_change": ("supervision_id", "rater", "scale", "span", "rule"),
     "followup": ("client_id", "outcome_id"),
+    "followup_event": ("client_id", "outcome_id", "number"),
     "followup_interval": ("client_id", "outcome_id", "interval"),
     "analysis_cohort": ("client_id", "outcome_id"),
 }

@@ -22,6 +22,11 @@ MISTAKES = {
     "a rating without its dyad": ("int_wave", "<= coalesce(dyad.end_on", "< coalesce(dyad.end_on"),
     "a score known before it was measured": ("int_score_at_origin", "origin.entry_on >=", "origin.entry_on + 30 >="),
     "reversed items as they are": ("int_item_score", "when instrument_item.is_reversed", "when false"),
+    "an event on the last day of the observation lost": ("int_event", "event_on <= until_on", "event_on < until_on"),
+    "an offence on the day of the origin as an event": ("int_event", "offence_on > followed", "offence_on >= followed"),
+    "two offences on a day as two events": ("int_event", "select distinct", "select"),
+    "stretches numbered from the last": ("followup_event", "order by ended.stop_on asc", "order by ended.stop_on desc"),
+    "the night of the release in detention": ("followup_event", "- greatest(spell.start_on", "+ 1 - greatest(spell.start_on"),
 }  # fmt: skip
 
 
