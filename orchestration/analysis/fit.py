@@ -30,6 +30,7 @@ from orchestration.hashing import code_hash, combined_hash, content_hash, sha256
 ROOM = Path(__file__).parent
 MANIFEST = "manifest.json"
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "statsmodels", "lifelines", "matplotlib", "mixedlm")
+SHOWING = ROOM / "showing"  # reads fits, and changes no number of one
 RECOVERY = ROOM / "recovery.json"  # what `make recovery` found, and for which code
 ZONE_TABLES = ("imputed",)  # hold a row per person; everything else is estimates and counts
 Progress = Callable[[str, int, int], None]
@@ -187,11 +188,9 @@ def made_by(spec: Specification, seed: int | None = None) -> dict[str, Any]:
 
 
 def room_hash() -> str:
-    """SHA-256 over everything in this room that can change a number: code, models, published numbers, the report's template."""
-    files = sorted(
-        path for path in ROOM.rglob("*") if path.suffix in {".py", ".yml", ".j2"} and path.name != "assets.py"
-    )
-    return code_hash(files, ROOM)
+    """SHA-256 over everything in this room that can change a number: code, models, published numbers; not what shows them."""
+    files = (path for path in ROOM.rglob("*") if path.suffix in {".py", ".yml"} and path.name != "assets.py")
+    return code_hash(sorted(path for path in files if SHOWING not in path.parents), ROOM)
 
 
 def recovery_badge(file: Path = RECOVERY) -> dict[str, Any]:
