@@ -40,6 +40,7 @@ Progress = Callable[[str, int, int], None]
 class FitResult:
     """One frame for each table of a fit. `imputed` has a row per person and stays inside the zone."""
 
+    baseline: pd.DataFrame
     estimates: pd.DataFrame
     process_estimates: pd.DataFrame
     proportional_hazards: pd.DataFrame
@@ -69,6 +70,7 @@ class FitResult:
     benchmark: pd.DataFrame
     engine_agreement: pd.DataFrame
     cohort_flow: pd.DataFrame
+    outcome_definition: pd.DataFrame
     imputation_diagnostics: pd.DataFrame
     imputation_trace: pd.DataFrame
     imputed: pd.DataFrame
@@ -162,12 +164,17 @@ def run_fit(
         **{name: outcome.stacked([tables[name] for tables in found], name) for name in outcome.COLUMNS},
         **whole,
         cohort_flow=inputs.cohort_flow.sort_values(["outcome_id", "step"], kind="stable").reset_index(drop=True),
+        outcome_definition=_of_models(inputs.outcome_definition, outcomes),
         seed=root,
         imputations=spec.imputer.m,
         models_hash=models_hash(spec),
         rows_read=marks,
         reused=tuple(lender.taken),
     )
+
+
+def _of_models(definitions: pd.DataFrame, outcomes: list[str]) -> pd.DataFrame:
+    return definitions[definitions["outcome_id"].isin(outcomes)].reset_index(drop=True)
 
 
 def fit_id(fingerprint: str, spec: Specification, seed: int | None = None) -> str:
@@ -197,7 +204,8 @@ def recovery_badge(file: Path = RECOVERY) -> dict[str, Any]:
     """Whether this very code has found known effects again in enough simulated studies, and what is on record.
 
     `is_proven`, `said` (in words), and what `make recovery` wrote: code_hash, studies, asked, seed, made_on, mean_coverage,
-    coverage, bias and se_ratio of each term, and the bars that were missed.
+    coverage, bias and se_ratio of each term, the bars that were missed, and (since they are written) `effects` and `bars`: all rows
+    of the study, mutants and naive methods beside the right one.
     """
     if not file.is_file():
         return {"is_proven": False, "said": "not proven: no recovery study is on record"}

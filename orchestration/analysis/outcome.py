@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from orchestration.analysis import (
+    baseline,
     group_curves,
     multistate,
     prediction,
@@ -30,6 +31,7 @@ from orchestration.analysis.specification import Specification
 
 IMPUTED = "imputed"
 COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "baseline": baseline.COLUMNS,
     "estimates": recidivism.ESTIMATE_COLUMNS,
     "estimates_few": recidivism.ESTIMATE_COLUMNS,
     "process_estimates": processes.COLUMNS,
@@ -93,6 +95,7 @@ def tables_of(cohort: OutcomeCohort, inputs: Inputs, spec: Specification, root: 
     all_tests = stacked([tests, *(one.tests for one in found.estimated)], "proportional_hazards")
     with_numbers = pd.concat([part[["model_id", "term", "estimate"]] for part in (kept, shown)], ignore_index=True)
     return {
+        "baseline": baseline.baseline(cohort, groups, spec),
         "estimates": kept,
         "estimates_few": stacked(few if spec.few_imputations < spec.imputer.m else [], "estimates_few"),
         **filled.records,
