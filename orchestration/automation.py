@@ -79,6 +79,13 @@ def refit_condition() -> dg.AutomationCondition:
     )
 
 
+def report_condition() -> dg.AutomationCondition:
+    """Run with what comes before, and render again when the code of the page has changed: that refits nothing."""
+    code_changed = _C.code_version_changed().since(_C.newly_requested() | _C.initial_evaluation())
+    again = code_changed & ~_C.missing() & ~_C.in_progress() & ~_C.any_deps_in_progress()
+    return (chain_condition() | again).with_label("runs with the fit, or the page has changed")
+
+
 def deliveries_by_partition(
     items: list[Waiting], contracts: Mapping[str, Organisation]
 ) -> dict[tuple[str, str | None], list[Waiting]]:

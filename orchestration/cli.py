@@ -683,7 +683,7 @@ def multiverse(version: str, as_json: bool) -> None:
     from orchestration.analysis.fit import fit_id
     from orchestration.analysis.inputs import MODEL_TABLES, read_inputs
     from orchestration.analysis.multiverse import multiverse as fit_all
-    from orchestration.analysis.multiverse import write_multiverse
+    from orchestration.analysis.showing.multiverse import write_multiverse
     from orchestration.analysis.specification import read_specification
     from orchestration.files import folder_by_rename
     from orchestration.home import home_settings, readings

@@ -28,6 +28,7 @@ from orchestration.automation import (
     instance_of,
     landing_schedule,
     refit_condition,
+    report_condition,
     run_job,
     side_by_side,
     yearly_schedule,
@@ -66,7 +67,7 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
             build_inputs_asset(settings, contracts, build_condition()),
             warehouse_models(settings, manifest, chain_condition()),
             version_asset(settings, manifest, chain_condition()),
-            *analysis_assets(settings, chain_condition(), refit_condition(), progress),
+            *analysis_assets(settings, chain_condition(), refit_condition(), report_condition(), progress),
         ],
         jobs=[*jobs.values(), fetching],
         sensors=[

@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
-from orchestration.automation import instance_of
+from orchestration.automation import instance_of, refit_condition, report_condition
 from orchestration.cli import main
 from orchestration.definitions import Refreshed, build_defs, launch
 from orchestration.home import initialise
@@ -188,6 +188,26 @@ def test_every_asset_says_what_it_is_who_owns_it_and_where_it_belongs(settings: 
     specs = build_defs(settings).resolve_all_asset_specs()
     assert {spec.group_name for spec in specs} == {"deliveries", "warehouse", "versions", "analysis"}
     assert [spec.key for spec in specs if not spec.description or not spec.owners] == []
+
+
+def test_new_code_of_the_page_renders_it_again_and_refits_nothing() -> None:
+    def house(page: str) -> dg.Definitions:
+        @dg.asset(code_version="models", automation_condition=refit_condition())
+        def fit() -> None: ...
+
+        @dg.asset(deps=[fit], code_version=page, automation_condition=report_condition())
+        def report() -> None: ...
+
+        return dg.Definitions([fit, report])
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        before = house("before")
+        assert dg.materialize(list(before.assets or []), instance=instance).success  # type: ignore[arg-type]
+        first = dg.evaluate_automation_conditions(before, instance)
+        same = dg.evaluate_automation_conditions(house("before"), instance, cursor=first.cursor)
+        after = dg.evaluate_automation_conditions(house("after"), instance, cursor=same.cursor)
+    assert (first.total_requested, same.total_requested) == (0, 0)
+    assert after.get_num_requested(dg.AssetKey("report")) == after.total_requested == 1
 
 
 def test_organisations_taken_in_side_by_side_keep_their_order_and_their_verdicts(

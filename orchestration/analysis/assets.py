@@ -1,7 +1,7 @@
 """From a published version to a fit and its report: the fingerprint of what models read, the refit, the page.
 
 The fit hangs on the fingerprint, so that new rows refit and the same rows do not; a refit that fails a check of `gate.py`
-leaves the last good one where it is. The work is in `fit.py`, `reuse.py`, `comparison.py`, `explanation.py` and `report.py`.
+leaves the last good one where it is. The work is in `fit.py`, `reuse.py`, `comparison.py`, `explanation.py` and `showing/`.
 """
 
 import json
@@ -17,6 +17,7 @@ from orchestration.analysis.fit import fit_id, is_whole, made_by, read_fit, room
 from orchestration.analysis.gate import CHECKS, judge_fit, signed_off
 from orchestration.analysis.inputs import MODEL_TABLES, Inputs, read_inputs
 from orchestration.analysis.reuse import Earlier, rows_read
+from orchestration.analysis.showing import showing_hash
 from orchestration.analysis.signoff import is_enough
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.files import folder_by_rename, swap_link, write_json
@@ -244,10 +245,11 @@ def report_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.As
         description="One self-contained page: flow, alliance by wave, recidivism by Trust, estimates, benchmark.",
         owners=["team:researchers"],
         kinds={"html"},
+        code_version=showing_hash()[:16],
         automation_condition=condition,
     )
     def report() -> dg.MaterializeResult:
-        from orchestration.analysis.report import render_report
+        from orchestration.analysis.showing.report import render_report
 
         name = (settings.fits / CURRENT).readlink().name
         _, manifest = read_fit(settings.fits / name)
@@ -263,7 +265,11 @@ def report_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.As
 
 
 def analysis_assets(
-    settings: Settings, chain: dg.AutomationCondition, refit: dg.AutomationCondition, progress: Progress = nobody
+    settings: Settings,
+    chain: dg.AutomationCondition,
+    refit: dg.AutomationCondition,
+    show: dg.AutomationCondition,
+    progress: Progress = nobody,
 ) -> list[dg.AssetsDefinition]:
     """Fingerprint, fit and report. `progress` is told how far the fit is."""
-    return [model_inputs_asset(settings, chain), fit_asset(settings, refit, progress), report_asset(settings, chain)]
+    return [model_inputs_asset(settings, chain), fit_asset(settings, refit, progress), report_asset(settings, show)]

@@ -32,6 +32,7 @@ from orchestration.progress import Progress
 ROOM = Path(__file__).parent
 MANIFEST = "manifest.json"
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "statsmodels", "lifelines", "matplotlib", "mixedlm")
+SHOWING = ROOM / "showing"  # reads fits, and changes no number of one
 RECOVERY = ROOM / "recovery.json"  # what `make recovery` found, and for which code
 ZONE_TABLES = ("imputed",)  # hold a row per person; everything else is estimates and counts
 
@@ -40,6 +41,7 @@ ZONE_TABLES = ("imputed",)  # hold a row per person; everything else is estimate
 class FitResult:
     """One frame for each table of a fit. `imputed` has a row per person and stays inside the zone."""
 
+    baseline: pd.DataFrame
     estimates: pd.DataFrame
     process_estimates: pd.DataFrame
     proportional_hazards: pd.DataFrame
@@ -72,6 +74,7 @@ class FitResult:
     benchmark: pd.DataFrame
     engine_agreement: pd.DataFrame
     cohort_flow: pd.DataFrame
+    outcome_definition: pd.DataFrame
     imputation_diagnostics: pd.DataFrame
     imputation_trace: pd.DataFrame
     imputed: pd.DataFrame
@@ -178,6 +181,7 @@ def run_fit(
         **{name: outcome.stacked([tables[name] for tables in found], name) for name in outcome.COLUMNS},
         **whole,
         cohort_flow=inputs.cohort_flow.sort_values(["outcome_id", "step"], kind="stable").reset_index(drop=True),
+        outcome_definition=_of_models(inputs.outcome_definition, outcomes),
         seed=root,
         imputations=spec.imputer.m,
         models_hash=models_hash(spec),
@@ -185,6 +189,10 @@ def run_fit(
         reused=tuple(lender.taken),
         steps=tell.total,
     )
+
+
+def _of_models(definitions: pd.DataFrame, outcomes: list[str]) -> pd.DataFrame:
+    return definitions[definitions["outcome_id"].isin(outcomes)].reset_index(drop=True)
 
 
 def fit_id(fingerprint: str, spec: Specification, seed: int | None = None) -> str:
@@ -205,18 +213,17 @@ def made_by(spec: Specification, seed: int | None = None) -> dict[str, Any]:
 
 
 def room_hash() -> str:
-    """SHA-256 over everything in this room that can change a number: code, models, published numbers, the report's template."""
-    files = sorted(
-        path for path in ROOM.rglob("*") if path.suffix in {".py", ".yml", ".j2"} and path.name != "assets.py"
-    )
-    return code_hash(files, ROOM)
+    """SHA-256 over everything in this room that can change a number: code, models, published numbers; not what shows them."""
+    files = (path for path in ROOM.rglob("*") if path.suffix in {".py", ".yml"} and path.name != "assets.py")
+    return code_hash(sorted(path for path in files if SHOWING not in path.parents), ROOM)
 
 
 def recovery_badge(file: Path = RECOVERY) -> dict[str, Any]:
     """Whether this very code has found known effects again in enough simulated studies, and what is on record.
 
     `is_proven`, `said` (in words), and what `make recovery` wrote: code_hash, studies, asked, seed, made_on, mean_coverage,
-    coverage, bias and se_ratio of each term, and the bars that were missed.
+    coverage, bias and se_ratio of each term, the bars that were missed, and (since they are written) `effects` and `bars`: all rows
+    of the study, mutants and naive methods beside the right one.
     """
     if not file.is_file():
         return {"is_proven": False, "said": "not proven: no recovery study is on record"}

@@ -1,27 +1,23 @@
-"""The multiverse, on demand: every outcome definition x scale x rater x adjustment in one table and one picture, with how many tests
+"""The multiverse, on demand: every outcome definition x scale x rater x adjustment in one table, with how many tests
 that is and what is left of each after a correction (Steegen, Tuerlinckx, Gelman & Vanpaemel 2016; Simonsohn, Simmons & Nelson 2020).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from orchestration.analysis import figures, recidivism
-from orchestration.analysis.figures import Stamp
+from orchestration.analysis import recidivism
 from orchestration.analysis.imputation import ImputationError
 from orchestration.analysis.imputed_cohort import imputed_cohort
 from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.outcome import judged_estimates, stream
 from orchestration.analysis.recidivism import ESTIMATE_COLUMNS
 from orchestration.analysis.specification import Specification
-from orchestration.files import write_json
 from orchestration.progress import Progress, nobody
 
 COLUMNS = ("role", *ESTIMATE_COLUMNS, "p_holm", "p_benjamini_hochberg")
@@ -108,28 +104,3 @@ def _corrected(p: ArrayLike, adjust: Callable[[NDArray[np.float64], int], NDArra
     order = tested[np.argsort(values[tested], kind="stable")]
     out[order] = np.minimum(adjust(values[order], len(order)), 1.0)
     return out
-
-
-def drawable(table: pd.DataFrame, spec: Specification, threshold: int) -> pd.DataFrame:
-    """The rows that a picture may show: estimated, with `threshold` events more than the model has terms."""
-    terms = 1 + table["adjustment"].map(lambda name: len(spec.recidivism.adjustments[name])).to_numpy()
-    return table[table["estimate"].notna() & (table["events"] - terms >= threshold)]
-
-
-def write_multiverse(
-    found: Multiverse, spec: Specification, folder: Path, manifest: Mapping[str, Any], threshold: int = 10
-) -> dict[str, Any]:
-    """Write `multiverse.parquet`, `multiverse.png` and, last, `manifest.json` into `folder`; returns the manifest.
-
-    `manifest` needs `version_id` and `simulated`. The picture leaves out models of few events.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    found.table.to_parquet(folder / "multiverse.parquet", index=False)
-    drawn = drawable(found.table, spec, threshold)
-    summary = found.summary()
-    said = f"{summary['tests']} tests, {summary['below_5_percent_holm']} below .05 by Holm, {summary['below_5_percent_benjamini_hochberg']} by Benjamini-Hochberg"
-    stamp = Stamp(f"{said} · {len(drawn)} models drawn · version {manifest['version_id']}", bool(manifest["simulated"]))
-    (folder / "multiverse.png").write_bytes(figures.specification_curve(drawn, stamp))
-    whole = {**manifest, **summary, "drawn": len(drawn)}
-    write_json(folder / "manifest.json", whole)
-    return whole

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from orchestration.analysis import (
+    baseline,
     coding,
     group_curves,
     multistate,
@@ -31,6 +32,7 @@ from orchestration.analysis.specification import Specification
 
 IMPUTED = "imputed"
 COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "baseline": baseline.COLUMNS,
     "estimates": recidivism.ESTIMATE_COLUMNS,
     "estimates_few": recidivism.ESTIMATE_COLUMNS,
     "process_estimates": processes.COLUMNS,
@@ -97,6 +99,7 @@ def tables_of(cohort: OutcomeCohort, inputs: Inputs, spec: Specification, root: 
     all_tests = stacked([tests, *(one.tests for one in found.estimated)], "proportional_hazards")
     with_numbers = stacked([part[["model_id", "term", "estimate"]] for part in (kept, shown)], "estimates")
     return {
+        "baseline": baseline.baseline(cohort, groups, spec),
         "estimates": kept,
         "coding": coding.coding_of(cohort, imputed, spec),
         "estimates_few": stacked(few if spec.few_imputations < spec.imputer.m else [], "estimates_few"),

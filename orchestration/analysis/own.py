@@ -23,8 +23,8 @@ from orchestration.analysis.inputs import MODEL_TABLES, InputError, Inputs, read
 from orchestration.analysis.models_file import SpecificationError
 from orchestration.analysis.pooled_cox import PARTIAL_LIKELIHOOD
 from orchestration.analysis.recidivism import OutcomeCohort, modelled_outcomes, outcome_cohort
-from orchestration.analysis.report import render_report
 from orchestration.analysis.reuse import rows_read
+from orchestration.analysis.showing.report import render_report
 from orchestration.analysis.specification import MODELS, Specification, read_specification
 from orchestration.files import folder_by_rename
 from orchestration.hashing import combined_hash, sha256_file

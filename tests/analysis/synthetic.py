@@ -151,7 +151,13 @@ def synthetic_inputs(
         followup_event=pd.concat([_stretches(part) for part in parts], ignore_index=True),
         followup_interval=pd.concat([_intervals(part, wide) for part in parts], ignore_index=True),
         officer=pd.DataFrame({"officer_id": officer_id, "rule_orientation": rule}),
-        outcome_definition=pd.DataFrame({"outcome_id": OUTCOMES, "role": "primary"}),
+        outcome_definition=pd.DataFrame(
+            {
+                "outcome_id": OUTCOMES, "version": 1, "role": "primary", "level": "general", "origin": ["landmark", "supervision_end"],
+                "entry": "origin", "horizon_months": 48, "lag_months": 6, "pending_counts": True, "policy_dismissal_counts": False,
+                "date_basis": "offence", "detention": "subtracted", "early_offenders": "kept",
+            }
+        ),
         scale_reliability=pd.DataFrame(
             [
                 {

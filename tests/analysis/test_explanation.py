@@ -31,7 +31,7 @@ from orchestration.analysis.explanation import (
 )
 from orchestration.analysis.fit import FitResult
 from orchestration.analysis.inputs import MODEL_TABLES, Inputs
-from orchestration.analysis.report import render_report
+from orchestration.analysis.showing.report import render_report
 from orchestration.analysis.specification import Specification
 from tests.analysis.test_fit import quick
 

@@ -19,11 +19,10 @@ from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.multiverse import (
     Multiverse,
     benjamini_hochberg,
-    drawable,
     holm,
     multiverse,
-    write_multiverse,
 )
+from orchestration.analysis.showing.multiverse import drawable, write_multiverse
 from orchestration.analysis.specification import Specification
 from orchestration.cli import main
 from orchestration.home import initialise, opened

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from orchestration.analysis.fit import FitResult, run_fit, write_fit
-from orchestration.analysis.report import Source, flow_tables, render_report
+from orchestration.analysis.showing.report import Source, flow_tables, render_report
 from orchestration.analysis.specification import Specification
 from tests.analysis.synthetic import synthetic_inputs
 

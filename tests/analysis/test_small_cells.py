@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.analysis.small_cells import coarse_curve, rounded, suppress
+from orchestration.analysis.showing.small_cells import coarse_curve, rounded, suppress
 
 
 @pytest.mark.parametrize(

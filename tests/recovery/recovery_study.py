@@ -593,7 +593,13 @@ def badge(effects: list[Effect], bars: list[Bar], studies: int, seed: int) -> di
         "bias": {name: round(right[name].bias, 4) for name in RIGHT},
         "se_ratio": {name: round(right[name].se_ratio, 3) for name in RIGHT},
         "missed": [bar.name for bar in bars if not bar.is_met],
+        "effects": [_compact(effect) for effect in effects],
+        "bars": [asdict(bar) for bar in bars],
     }  # fmt: skip
+
+
+def _compact(effect: Effect) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(effect).items()}
 
 
 def keep_badge(made: dict[str, Any], file: Path) -> bool:

@@ -125,6 +125,12 @@ def test_the_badge_says_for_which_code_it_stands(tmp_path: Path) -> None:
     made = badge(effects, bars, 2000, 1)
     file = tmp_path / "recovery.json"
     assert made["code_hash"] == room_hash() and made["mean_coverage"] == pytest.approx(0.95, abs=0.001)
+    assert {effect["role"] for effect in made["effects"]} >= {
+        "right",
+        "mutant",
+        "naive",
+    }  # beside each other on the page
+    assert {bar["name"] for bar in made["bars"]} >= {"naive fails: one-year recidivism without the lag"}
     assert recovery_badge(file)["said"] == "not proven: no recovery study is on record"
     for change, is_proven, said in (
         ({}, True, "proven for this code: 2000 simulated studies"),

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestration.analysis import figures
 from orchestration.analysis.benchmark import read_published
 from orchestration.analysis.development import ALL_PAIRS, PATTERNS
 from orchestration.analysis.explanation import CODE, KINDS
-from orchestration.analysis.figures import Stamp
 from orchestration.analysis.fit import read_fit
-from orchestration.analysis.small_cells import STEP_EVENTS, coarse_curve, rounded, suppress
+from orchestration.analysis.showing import figures
+from orchestration.analysis.showing.figures import Stamp
+from orchestration.analysis.showing.small_cells import STEP_EVENTS, coarse_curve, rounded, suppress
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.files import write_atomically
 from orchestration.pages import rendered
