@@ -37,9 +37,18 @@ class NotDescribed(Mendable):
 
 
 @dataclass(frozen=True)
+class Missing:
+    """A code that stands for a reason why a number is missing: the reason as the data name it, and its labels."""
+
+    code: int
+    term: str
+    label: Label
+
+
+@dataclass(frozen=True)
 class Variable:
-    """One released column. `values`: code -> label, all that may occur, empty where it is no code list; `missing`: code -> why,
-    written into SPSS files only; `csv_name` where a CSV calls it otherwise."""
+    """One released column. `values`: code -> label, all that may occur, empty where it is no code list; `missing`: reasons that
+    SPSS files hold as user-missing codes, everything else as an empty cell; `csv_name` where a CSV calls it otherwise."""
 
     name: str
     type: VariableType
@@ -50,7 +59,7 @@ class Variable:
     measure: Measure
     unit: str | None = None
     values: Mapping[str | int, Label] = field(default_factory=dict)
-    missing: Mapping[int, Label] = field(default_factory=dict)
+    missing: tuple[Missing, ...] = ()
     is_required: bool = False
     csv_name: str = ""
 
@@ -215,7 +224,10 @@ class _Told:
         return Variable(
             name=name, type=type_, label=said["label"], description=str(node["description"]).strip(),
             personal=said["personal"], purpose=said["purpose"], measure=measure, unit=said.get("unit"), values=values,
-            missing={int(code): label for code, label in said.get("missing", {}).items()},
+            missing=tuple(
+                Missing(int(code), one["is"], {language: one[language] for language in LANGUAGES})
+                for code, one in said.get("missing", {}).items()
+            ),
             is_required=any(one["type"] == "not_null" for one in node.get("constraints", [])),
         ), []  # fmt: skip
 
