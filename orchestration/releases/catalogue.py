@@ -126,7 +126,9 @@ class Catalogue:
     def holds(self, columns: Mapping[str, Sequence[str]]) -> None:
         """Raise NotDescribed for every column, by table, that is not in the catalogue."""
         known = {table.name: {variable.name for variable in table.variables} for table in self.tables}
-        unknown = [f"{table}.{name}" for table, names in columns.items() for name in names if name not in known.get(table, ())]
+        unknown = [
+            f"{table}.{name}" for table, names in columns.items() for name in names if name not in known.get(table, ())
+        ]
         if unknown:
             raise NotDescribed(
                 f"{len(unknown)} column(s) are not described, so nothing is released: {', '.join(unknown)}; "
@@ -160,7 +162,9 @@ def read_catalogue(dbt_manifest: Mapping[str, Any], expectations: Path, seeds: P
             troubles += [f"{table.name}.{name} ({what})" for what in lacking]
             if variable is not None:
                 variables.append(variable)
-        tables.append(TableDescription(table.name, told.table(table.name, table.description), table.key, tuple(variables)))
+        tables.append(
+            TableDescription(table.name, told.table(table.name, table.description), table.key, tuple(variables))
+        )
     if troubles:
         raise NotDescribed(f"{len(troubles)} thing(s) are missing or not known: {', '.join(troubles)}")
     return Catalogue(tuple(tables), policy, _instrument(seeds / "instrument_item.csv"))
@@ -198,7 +202,9 @@ class _Told:
         own = _of_mart_contract(self.marts, parts)
         twice = sorted(set(own) & set(meta))
         if twice:
-            raise NotDescribed(f"{place}: {', '.join(twice)} stands in the mart's yml and in expectations/marts; once is enough")
+            raise NotDescribed(
+                f"{place}: {', '.join(twice)} stands in the mart's yml and in expectations/marts; once is enough"
+            )
         base = self.of(meta.pop("like"), (*seen, place)) if "like" in meta else {}
         return {**base, **own, **meta}
 
@@ -211,7 +217,9 @@ class _Told:
         node = self.columns[table][name]
         type_ = TYPES.get(str(node["data_type"]).lower())
         values = self._values(said.get("values"), type_)
-        measure = said.get("measure") or ("scale" if type_ in ("integer", "decimal", "date") and not values else "nominal")
+        measure: Any = said.get("measure") or (
+            "scale" if type_ in ("integer", "decimal", "date") and not values else "nominal"
+        )
         lacking = [f"label {language}" for language in LANGUAGES if not said.get("label", {}).get(language)]
         lacking += [
             f"value label {language}" for language in LANGUAGES if any(not label.get(language) for label in values.values())
@@ -265,9 +273,14 @@ def _instrument(path: Path) -> tuple[Item, ...]:
     with path.open(newline="", encoding="utf-8") as stream:
         return tuple(
             Item(
-                row["version"], row["rater"], row["scale"], row["item"], row["is_reversed"] == "true",
-                int(row["response_min"]), int(row["response_max"]),
-            )  # fmt: skip
+                row["version"],
+                row["rater"],
+                row["scale"],
+                row["item"],
+                row["is_reversed"] == "true",
+                int(row["response_min"]),
+                int(row["response_max"]),
+            )
             for row in csv.DictReader(stream)
         )
 

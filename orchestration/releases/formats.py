@@ -18,11 +18,10 @@ from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 Language = Literal["nl", "en"]
 NAME_BYTES, LABEL_BYTES, VALUE_LABEL_BYTES, FILE_LABEL_BYTES = 64, 256, 120, 64  # what SPSS takes
-RESERVED = frozenset("ALL AND BY EQ GE GT LE LT NE NOT OR TO WITH".split())
+RESERVED = frozenset(["ALL", "AND", "BY", "EQ", "GE", "GT", "LE", "LT", "NE", "NOT", "OR", "TO", "WITH"])
 EXECUTED = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
 SIMULATED = "SIMULATED"
 
@@ -57,7 +56,9 @@ def write_parquet(table: ReleasedTable, path: Path, *, is_simulated: bool) -> No
     about = {"table": table.name, "description": dict(table.described.description), "simulated": is_simulated}
     schema = pa.schema(fields, metadata={"delictvrij": _json(about)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table.rows.select([one.name for one in table.described.variables]).cast(schema), path, compression="zstd")
+    pq.write_table(
+        table.rows.select([one.name for one in table.described.variables]).cast(schema), path, compression="zstd"
+    )
 
 
 def described(variable: Variable) -> dict[str, Any]:
@@ -94,7 +95,11 @@ def write_csv(table: ReleasedTable, path: Path, dialect: Dialect, *, makes_inert
 def _cells(table: ReleasedTable, variable: Variable, dialect: Dialect, makes_inert: bool) -> tuple[list[str], int]:
     values = table.rows[variable.name].to_pylist()
     if variable.type == "text":
-        risky = [value is not None and value.startswith(EXECUTED) for value in values] if makes_inert else [False] * len(values)
+        risky = (
+            [value is not None and value.startswith(EXECUTED) for value in values]
+            if makes_inert
+            else [False] * len(values)
+        )
         spelled = [
             "" if value is None else '"' + ("'" if is_risky else "") + value.replace('"', '""') + '"'
             for value, is_risky in zip(values, risky, strict=True)
@@ -110,7 +115,9 @@ def _cells(table: ReleasedTable, variable: Variable, dialect: Dialect, makes_ine
 
 def _refuse(table: ReleasedTable, variable: Variable, what: str, count: int) -> None:
     if count:
-        raise CannotBeWritten(f"{table.name}.{variable.name}: {count} cell(s) are {what}, which this format cannot hold")
+        raise CannotBeWritten(
+            f"{table.name}.{variable.name}: {count} cell(s) are {what}, which this format cannot hold"
+        )
 
 
 def write_sav(table: ReleasedTable, path: Path, language: Language, *, is_simulated: bool) -> None:
@@ -207,7 +214,9 @@ def _refuse_names(table: ReleasedTable) -> None:
 def _refuse_labels(table: ReleasedTable, language: Language) -> None:
     for one in table.described.variables:
         values = list(_spss_labels(one, language).values())
-        if len(one.label[language].encode()) > LABEL_BYTES or any(len(text.encode()) > VALUE_LABEL_BYTES for text in values):
+        if len(one.label[language].encode()) > LABEL_BYTES or any(
+            len(text.encode()) > VALUE_LABEL_BYTES for text in values
+        ):
             raise CannotBeWritten(f"{table.name}.{one.name}: a label in {language} is longer than SPSS takes")
 
 

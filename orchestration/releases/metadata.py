@@ -162,7 +162,7 @@ def data_cite(about: About) -> dict[str, Any]:
 
 def ddi(about: About) -> bytes:
     """DDI-Codebook 2.5 as XML: the study, a file for each table and a variable for each column, with labels and codes in English."""
-    from xml.etree import ElementTree as Xml  # noqa: S405 - only written here
+    from xml.etree import ElementTree as Xml
 
     Xml.register_namespace("", f"{DDI}")
 
@@ -222,7 +222,9 @@ def ddi(about: About) -> bytes:
 def ro_crate(about: About, files: Mapping[str, int]) -> dict[str, Any]:
     """RO-Crate 1.1: the release and its `files` (path below it -> bytes)."""
     parts = [{"@id": name} for name in sorted(files)]
-    people = [{"@id": f"#creator-{i}", "@type": "Organization", "name": name} for i, name in enumerate(about.study.creators)]
+    people = [
+        {"@id": f"#creator-{i}", "@type": "Organization", "name": name} for i, name in enumerate(about.study.creators)
+    ]
     return {
         "@context": "https://w3id.org/ro/crate/1.1/context",
         "@graph": [

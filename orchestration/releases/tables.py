@@ -68,10 +68,14 @@ def published(version: Version, catalogue: Catalogue) -> list[ReleasedTable]:
     for name, table in rows.items():
         described = catalogue.table(name)
         kept = {column: described.variable(column) for column in table.column_names}
-        other = [f"{name}.{column}" for column, one in kept.items() if _arrow(one) != str(table.schema.field(column).type)]
+        other = [
+            f"{name}.{column}" for column, one in kept.items() if _arrow(one) != str(table.schema.field(column).type)
+        ]
         if other:
             raise NotDescribed(f"{len(other)} column(s) are of another type than described: {', '.join(other)}")
-        found.append(ReleasedTable(TableDescription(name, described.description, described.key, tuple(kept.values())), table))
+        found.append(
+            ReleasedTable(TableDescription(name, described.description, described.key, tuple(kept.values())), table)
+        )
     return sorted(found, key=lambda table: table.name)
 
 
@@ -93,7 +97,9 @@ def _released(described: TableDescription, columns: Iterable[_Column]) -> Releas
     types = {"date32[day]": pa.date32()}
     rows = pa.table(
         {
-            one.variable.name: pa.array(one.values, types.get(_arrow(one.variable)) or pa.type_for_alias(_arrow(one.variable)))
+            one.variable.name: pa.array(
+                one.values, types.get(_arrow(one.variable)) or pa.type_for_alias(_arrow(one.variable))
+            )
             for one in columns
         }
     )
@@ -165,7 +171,9 @@ def _reasons(variable: Variable) -> Callable[[Mapping[str, Any] | None], int]:
     codes = {one.term: one.code for one in variable.missing}
 
     def reason(wave: Mapping[str, Any] | None) -> int:
-        term = "not_recorded" if wave is None else "too_few_answers" if wave["status"] == "done" else str(wave["status"])
+        term = (
+            "not_recorded" if wave is None else "too_few_answers" if wave["status"] == "done" else str(wave["status"])
+        )
         return codes.get(term, codes["not_recorded"])
 
     return reason
@@ -228,7 +236,7 @@ def _imputed(
     label = {language: text.format(outcome) for language, text in _IMPUTED_LABEL.items()}
     names = [variable.name for variable in variables]
     stacked = stacked.rename(columns={"imputation": IMPUTATION}).assign(**{ROW: list(range(1, known.n + 1)) * (m + 1)})
-    values = {name: stacked[name].astype(object).where(stacked[name].notna(), None).tolist() for name in names}
+    values = {name: [None if pd.isna(value) else value for value in stacked[name].tolist()] for name in names}
     return _released(
         TableDescription(f"{IMPUTED}_{outcome}", label, (IMPUTATION, ROW), tuple(variables)),
         [_Column(variable, values[variable.name]) for variable in variables],
@@ -243,7 +251,7 @@ def _original(known: pd.DataFrame, wanted: list[str], spec: Specification) -> di
 
 
 def _imputed_keys(m: int, catalogue: Catalogue) -> list[Variable]:
-    number = {0: {"nl": "oorspronkelijke gegevens", "en": "original data"}}
+    number: dict[str | int, Label] = {0: {"nl": "oorspronkelijke gegevens", "en": "original data"}}
     number |= {i: {"nl": f"imputatie {i}", "en": f"imputation {i}"} for i in range(1, m + 1)}
     return [
         Variable(
@@ -262,7 +270,9 @@ def _of_person(name: str, catalogue: Catalogue) -> Variable:
     cohort = catalogue.table("analysis_cohort")
     if name == "cluster":
         officer = cohort.variable("officer_id")
-        return labelled(officer, name, officer.label, description="The officer at the origin, or the client where none is known")
+        return labelled(
+            officer, name, officer.label, description="The officer at the origin, or the client where none is known"
+        )
     return labelled(cohort.variable(name), name, cohort.variable(name).label, is_required=True)
 
 

@@ -98,7 +98,9 @@ def write_release_tables(
         changed = sum(_write_table(table, aside, about.is_simulated, makes_inert, language) for table in released)
         texts = {f"scripts/{name}": text for name, text in scripts(by_name["client"], model, heading).items()}
         texts |= _metadata(about, catalogue)
-        texts["README.md"] = text_of("README.md", about=about, language=language, makes_inert=makes_inert, changed=changed)
+        texts["README.md"] = text_of(
+            "README.md", about=about, language=language, makes_inert=makes_inert, changed=changed
+        )
         texts["CHANGELOG.md"] = text_of("CHANGELOG.md", about=about, difference=difference)
         for name, text in texts.items():
             write_atomically(aside / name, text.encode("utf-8"))
