@@ -232,7 +232,7 @@ def _imputed(
         raise FitOfOtherRows(f"{outcome}: the fit was made from other rows or models than this version's; fit again")
     original = pd.DataFrame({**person, **_original(known.covariates, covariates, spec)})
     stacked = pd.concat([original.assign(imputation=0), filled], ignore_index=True)
-    variables = [*_imputed_keys(m, catalogue), *(_of_person(name, catalogue) for name in person), *described]
+    variables = [*_imputed_keys(m), *(_of_person(name, catalogue) for name in person), *described]
     label = {language: text.format(outcome) for language, text in _IMPUTED_LABEL.items()}
     names = [variable.name for variable in variables]
     stacked = stacked.rename(columns={"imputation": IMPUTATION}).assign(**{ROW: list(range(1, known.n + 1)) * (m + 1)})
@@ -250,7 +250,7 @@ def _original(known: pd.DataFrame, wanted: list[str], spec: Specification) -> di
     return {name: known[name] if name in known else changes[name] for name in wanted if name in {*known, *changes}}
 
 
-def _imputed_keys(m: int, catalogue: Catalogue) -> list[Variable]:
+def _imputed_keys(m: int) -> list[Variable]:
     number: dict[str | int, Label] = {0: {"nl": "oorspronkelijke gegevens", "en": "original data"}}
     number |= {i: {"nl": f"imputatie {i}", "en": f"imputation {i}"} for i in range(1, m + 1)}
     return [

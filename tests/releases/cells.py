@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestration.releases.catalogue import TableDescription
 from orchestration.releases.formats import FOR_DUTCH_EXCEL, FOR_PROGRAMS, Dialect
 from orchestration.releases.tables import ReleasedTable, imputed_sets, published, wide
 from tests.releases.making import SmallRelease
@@ -147,11 +146,6 @@ def said(found: Mapping[str, tuple[int, int]]) -> Iterator[str]:
     for reader, (cells, wrong) in found.items():
         yield f"{reader:16} {cells:8} cells {wrong:6} differences"
     yield f"{'all':16} {sum(cells for cells, _ in found.values()):8} cells {sum(wrong for _, wrong in found.values()):6} differences"
-
-
-def described(release: SmallRelease) -> list[TableDescription]:
-    """What the tables of the release are."""
-    return [table.described for table in tables_of(release)]
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ import pytest
 from orchestration.releases.catalogue import LANGUAGES, MEASURES, NotDescribed, read_catalogue
 from orchestration.settings import Settings
 from orchestration.warehouse.dbt import manifest_path
-from tests.releases.making import SmallRelease, catalogue
+from tests.releases.making import catalogue
 
 
 @pytest.fixture
@@ -75,19 +75,3 @@ def test_a_column_that_nobody_described_blocks_the_release() -> None:
     catalogue().holds({"client": ["client_id", "sex"]})
     with pytest.raises(NotDescribed, match=r"2 column\(s\).*client\.shoe_size, hobby\.name"):
         catalogue().holds({"client": ["client_id", "shoe_size"], "hobby": ["name"]})
-
-
-def test_every_value_of_a_code_list_that_occurs_has_a_label(release: SmallRelease) -> None:
-    import pyarrow.parquet as pq
-
-    without = []
-    for path in sorted((release.folder / "parquet").glob("*.parquet")):
-        table = pq.read_table(path)
-        for field in table.schema:
-            values = json.loads(field.metadata[b"delictvrij"]).get("values")
-            if values:
-                there = {
-                    int(value) if isinstance(value, bool) else value for value in table[field.name].unique().to_pylist()
-                }
-                without += [f"{path.stem}.{field.name}"] if there - {None} - {one["value"] for one in values} else []
-    assert without == []

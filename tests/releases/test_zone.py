@@ -12,6 +12,8 @@ from xml.etree import ElementTree as Xml
 
 import jsonschema
 import pandas as pd
+import pyarrow.parquet as pq
+import pyreadstat
 import pytest
 import yaml
 
@@ -206,3 +208,52 @@ def test_the_same_version_gives_the_same_bytes_but_for_spss_and_says_what_change
     differing = {name for name, mark in again.files.items() if release.inventory.files[name] != mark}
     assert {name for name in differing if not name.startswith("sav/")} <= {"CHANGELOG.md", "ro-crate-metadata.json"}
     assert "0 outcome(s) of the past changed" in (tmp_path / "out" / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_value_of_a_code_list_that_occurs_has_a_label(release: SmallRelease) -> None:
+    without = []
+    for path in sorted((release.folder / "parquet").glob("*.parquet")):
+        table = pq.read_table(path)
+        for field in table.schema:
+            values = json.loads(field.metadata[b"delictvrij"]).get("values")
+            if values:
+                there = {
+                    int(value) if isinstance(value, bool) else value for value in table[field.name].unique().to_pylist()
+                }
+                without += [f"{path.stem}.{field.name}"] if there - {None} - {one["value"] for one in values} else []
+    assert without == []
+
+
+def test_a_missing_score_says_in_spss_what_became_of_the_wave(release: SmallRelease) -> None:
+    codes = {one.term: float(one.code) for one in release.catalogue.table("alliance_score").variable("score").missing}
+    frame, _ = pyreadstat.read_sav(release.folder / "sav" / "wide.sav", user_missing=True)
+    status, score = frame["client_t2_status"], frame["client_trust_t2"]
+    not_done = status[(status != "done") & (status != "")]
+    assert len(not_done) > 0
+    assert score[not_done.index].tolist() == [codes[value] for value in not_done]
+    assert score.notna().all()
+    assert (
+        score[status == "done"].isin([codes["too_few_answers"]]).sum() + score.between(1, 5).sum()
+        == (status == "done").sum()
+    )
+
+
+def test_the_wide_table_and_the_original_hold_what_was_published(release: SmallRelease) -> None:
+    read = {
+        name: pd.read_parquet(release.version.folder / f"{name}.parquet")
+        for name in ("alliance_score", "analysis_cohort", "client", "followup")
+    }
+    flat = pd.read_parquet(release.folder / "parquet" / "wide.parquet").set_index("client_id")
+    assert len(flat) == len(read["client"])
+    scores = read["alliance_score"]
+    for (rater, scale, wave), rows in scores.groupby(["rater", "scale", "wave"]):
+        column = flat[f"{rater}_{scale}_{wave.lower()}"].dropna()
+        published = rows.set_index("client_id")["score"].dropna()
+        assert column.to_dict() == published.to_dict()
+    followed = read["followup"].query("outcome_id == @OUTCOME").set_index("client_id")
+    assert flat[f"{OUTCOME}_event"].dropna().to_dict() == followed["event"].dropna().to_dict()
+    stacked = pd.read_parquet(release.folder / "parquet" / f"imputed_{OUTCOME}.parquet").query("Imputation_ == 0")
+    cohort = read["analysis_cohort"].query("outcome_id == @OUTCOME and is_eligible").set_index("client_id")
+    original = stacked.set_index("client_id")
+    for name in ("client_bond_t1", "client_trust_t2", "client_trust_state", "risc_total", "duration_days"):
+        assert original[name].dropna().to_dict() == cohort.loc[original.index, name].dropna().to_dict(), name
