@@ -1,0 +1,224 @@
+"""Writing a released table as Parquet, as CSV for programs, as CSV for a Dutch Excel, and for SPSS. What is in it comes from
+`tables.py`; no format changes a value, unless text is made inert for spreadsheets, which is asked for and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestration.files import write_atomically
+from orchestration.releases.catalogue import Variable
+from orchestration.releases.tables import ReleasedTable
+from orchestration.trouble import Mendable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Language = Literal["nl", "en"]
+NAME_BYTES, LABEL_BYTES, VALUE_LABEL_BYTES, FILE_LABEL_BYTES = 64, 256, 120, 64  # what SPSS takes
+RESERVED = frozenset(["ALL", "AND", "BY", "EQ", "GE", "GT", "LE", "LT", "NE", "NOT", "OR", "TO", "WITH"])
+EXECUTED = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
+SIMULATED = "SIMULATED"
+
+
+class CannotBeWritten(Mendable):
+    """A format cannot hold what a table holds; names table, column and how many cells."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV is spelled: encoding is UTF-8 always, text in double quotes, nothing for what is missing, 1 and 0 for yes and no."""
+
+    delimiter: str
+    decimal: str
+    line_end: str
+    has_byte_order_mark: bool
+
+
+FOR_PROGRAMS = Dialect(",", ".", "\n", False)
+FOR_DUTCH_EXCEL = Dialect(";", ",", "\r\n", True)
+
+
+def write_parquet(table: ReleasedTable, path: Path, *, is_simulated: bool) -> None:
+    """Write a table as Parquet, labels in both languages in the metadata of each field. The same rows give the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fields = [
+        pa.field(one.name, table.rows.schema.field(one.name).type, metadata={"delictvrij": _json(described(one))})
+        for one in table.described.variables
+    ]
+    about = {"table": table.name, "description": dict(table.described.description), "simulated": is_simulated}
+    schema = pa.schema(fields, metadata={"delictvrij": _json(about)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(
+        table.rows.select([one.name for one in table.described.variables]).cast(schema), path, compression="zstd"
+    )
+
+
+def described(variable: Variable) -> dict[str, Any]:
+    """What is said of a column, as plain data without what is not said."""
+    said = {
+        "label": dict(variable.label), "description": variable.description, "type": variable.type,
+        "measure": variable.measure, "unit": variable.unit,
+        "values": [{"value": value, **label} for value, label in variable.values.items()],
+        "missing": [{"value": one.code, **one.label} for one in variable.missing],
+        "personal": variable.personal, "purpose": variable.purpose,
+    }  # fmt: skip
+    return {name: value for name, value in said.items() if value}
+
+
+def write_csv(table: ReleasedTable, path: Path, dialect: Dialect, *, makes_inert: bool) -> int:
+    """Write a table as CSV; the same rows give the same bytes. Gives the number of cells that were changed.
+
+    `makes_inert` puts an apostrophe before text that a spreadsheet would execute; numbers are numbers and stay so. Raises
+    CannotBeWritten for a number that is not finite.
+    """
+    changed = 0
+    columns = []
+    for one in table.described.variables:
+        cells, inert = _cells(table, one, dialect, makes_inert)
+        columns.append(cells)
+        changed += inert
+    header = dialect.delimiter.join(one.header for one in table.described.variables)
+    lines = [header, *(dialect.delimiter.join(row) for row in zip(*columns, strict=True))]
+    text = ("\ufeff" if dialect.has_byte_order_mark else "") + dialect.line_end.join([*lines, ""])
+    write_atomically(path, text.encode("utf-8"))
+    return changed
+
+
+def _cells(table: ReleasedTable, variable: Variable, dialect: Dialect, makes_inert: bool) -> tuple[list[str], int]:
+    values = table.rows[variable.name].to_pylist()
+    if variable.type == "text":
+        risky = (
+            [value is not None and value.startswith(EXECUTED) for value in values]
+            if makes_inert
+            else [False] * len(values)
+        )
+        spelled = [
+            "" if value is None else '"' + ("'" if is_risky else "") + value.replace('"', '""') + '"'
+            for value, is_risky in zip(values, risky, strict=True)
+        ]
+        return spelled, sum(risky)
+    if variable.type == "decimal":
+        _refuse(table, variable, "not finite", sum(value is not None and not math.isfinite(value) for value in values))
+        return ["" if value is None else repr(value).replace(".", dialect.decimal) for value in values], 0
+    if variable.type == "boolean":
+        return ["" if value is None else str(int(value)) for value in values], 0
+    return ["" if value is None else str(value) for value in values], 0
+
+
+def _refuse(table: ReleasedTable, variable: Variable, what: str, count: int) -> None:
+    if count:
+        raise CannotBeWritten(
+            f"{table.name}.{variable.name}: {count} cell(s) are {what}, which this format cannot hold"
+        )
+
+
+def write_sav(table: ReleasedTable, path: Path, language: Language, *, is_simulated: bool) -> None:
+    """Write a table for SPSS: variable and value labels in one language, user-missing codes, measure, dates and a file label.
+
+    The bytes hold the time of writing: the content hash of the rows names what is in it. Missing text is empty text, declared
+    missing. Raises CannotBeWritten for a name, a label or text that SPSS would cut, refuse or not tell from missing.
+    """
+    import pyreadstat
+
+    variables = table.described.variables
+    _refuse_names(table)
+    _refuse_labels(table, language)
+    frame = _spss_frame(table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pyreadstat.write_sav(
+        frame, path,
+        file_label=file_label(table, language, is_simulated=is_simulated),
+        column_labels={one.name: one.label[language] for one in variables},
+        variable_value_labels={
+            one.name: labels for one in variables if (labels := _spss_labels(one, language))
+        },
+        missing_ranges={one.name: ranges for one in variables if (ranges := _spss_missing(one))},
+        variable_measure={one.name: one.measure for one in variables},
+        variable_format={one.name: spss for one in variables if (spss := _spss_format(one))},
+        row_compress=True,
+    )  # fmt: skip
+
+
+def file_label(table: ReleasedTable, language: Language, *, is_simulated: bool) -> str:
+    """What an SPSS file calls itself, in at most 64 bytes: simulated or not, the table, and what a row is as far as there is room."""
+    said = f"{SIMULATED + ': ' if is_simulated else ''}{table.name}. {table.described.description[language]}"
+    return said.encode()[:FILE_LABEL_BYTES].decode(errors="ignore").rstrip()
+
+
+def _spss_frame(table: ReleasedTable) -> pd.DataFrame:
+    import pandas as pd
+
+    columns: dict[str, Any] = {}
+    for one in table.described.variables:
+        values = table.rows[one.name].to_pylist()
+        if one.type == "text":
+            spoiled = sum(value is not None and (not value.strip() or value != value.rstrip(" ")) for value in values)
+            _refuse(table, one, "empty, or end in a space", spoiled)
+            columns[one.name] = pd.Series(["" if value is None else value for value in values], dtype=object)
+        elif one.type == "date":
+            columns[one.name] = pd.Series(values, dtype=object)
+        else:
+            # Whole numbers too: haven loses the missing ranges of what is written as an integer.
+            codes = table.reasons[one.name].to_pylist() if one.name in table.reasons else [None] * len(values)
+            filled = [code if value is None else value for value, code in zip(values, codes, strict=True)]
+            taken = {reason.code for reason in one.missing}
+            _refuse(table, one, "codes of missing values", sum(value in taken for value in values if value is not None))
+            columns[one.name] = pd.Series(filled, dtype="float64")
+    return pd.DataFrame(columns)
+
+
+def _spss_labels(variable: Variable, language: Language) -> dict[Any, str]:
+    """Value labels, and those of the user-missing codes."""
+    is_text = variable.type == "text"
+    labels: dict[Any, str] = {
+        (value if is_text else float(value)): label[language] for value, label in variable.values.items()
+    }
+    return labels | {float(one.code): one.label[language] for one in variable.missing}
+
+
+def _spss_missing(variable: Variable) -> list[Any]:
+    if variable.type == "text":
+        return [] if variable.is_required else [""]
+    if not variable.missing:
+        return []
+    codes = sorted(one.code for one in variable.missing)
+    return [{"lo": codes[0], "hi": codes[-1]}] if len(codes) > 3 else list(codes)
+
+
+def _spss_format(variable: Variable) -> str | None:
+    if variable.type in ("integer", "boolean"):
+        return "F8.0"
+    return "F8.3" if variable.type == "decimal" else None
+
+
+def _refuse_names(table: ReleasedTable) -> None:
+    names = [one.name for one in table.described.variables]
+    bad = [
+        name for name in names
+        if len(name.encode()) > NAME_BYTES or name.upper() in RESERVED or not name[:1].isalpha() or name.endswith(".")
+    ]  # fmt: skip
+    folded = [name.lower() for name in names]
+    bad += [name for name in names if folded.count(name.lower()) > 1]
+    if bad:
+        raise CannotBeWritten(f"{table.name}: SPSS takes no column called {', '.join(sorted(set(bad)))}")
+
+
+def _refuse_labels(table: ReleasedTable, language: Language) -> None:
+    for one in table.described.variables:
+        values = list(_spss_labels(one, language).values())
+        if len(one.label[language].encode()) > LABEL_BYTES or any(
+            len(text.encode()) > VALUE_LABEL_BYTES for text in values
+        ):
+            raise CannotBeWritten(f"{table.name}.{one.name}: a label in {language} is longer than SPSS takes")
+
+
+def _json(content: Mapping[str, Any] | Sequence[Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, sort_keys=True)
