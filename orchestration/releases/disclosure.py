@@ -159,7 +159,10 @@ ROWS: Mapping[str, Policy] = {
 }  # fmt: skip
 CURVES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # of which curve, and its shares
     "survival_curves": (("outcome_id", "rater", "scale", "grouping", "group"), ("survival", "conf_low", "conf_high")),
-    "cumulative_incidence": (("outcome_id", "rater", "scale", "grouping", "group", "cause"), ("risk", "conf_low", "conf_high")),
+    "cumulative_incidence": (
+        ("outcome_id", "rater", "scale", "grouping", "group", "cause"),
+        ("risk", "conf_low", "conf_high"),
+    ),
     "absolute_risk": (("outcome_id", "rater", "scale", "grouping", "group"), ("risk", "conf_low", "conf_high")),
 }
 FREE: Mapping[str, tuple[str, ...]] = {  # say nothing of people of the study
@@ -185,7 +188,9 @@ def judge_fit(
     followers_last = sorted((name for name in tables if name in ROWS), key=lambda name: bool(ROWS[name].model))
     for name in followers_last:
         policy = ROWS[name]
-        why = judged_rows(tables[name], policy, rules, allowed.get(policy.model), saturated.get(name, saturated.get(policy.model)))
+        why = judged_rows(
+            tables[name], policy, rules, allowed.get(policy.model), saturated.get(name, saturated.get(policy.model))
+        )
         if name in ("estimates", "determinants"):
             own = tables[name].loc[~why.isin(["few_people", "few_events", "degrees_of_freedom"]), "model_id"]
             bad = tables[name].loc[why.isin(["few_people", "few_events", "degrees_of_freedom"]), "model_id"]
@@ -200,7 +205,9 @@ def judge_fit(
         frames[name] = frame
         verdicts.append(verdict)
     if "pattern_agreement" in tables:
-        frames["pattern_agreement"], verdict = _pattern_agreement(tables["pattern_agreement"], frames.get("change_patterns"), rules)
+        frames["pattern_agreement"], verdict = _pattern_agreement(
+            tables["pattern_agreement"], frames.get("change_patterns"), rules
+        )
         verdicts.append(verdict)
     for name, columns in FREE.items():
         if name in tables:
@@ -246,7 +253,9 @@ def _whole_families(frame: pd.DataFrame, why: pd.Series, rules: ReleaseRules) ->
     part = next((name for name in ("group", "fifth") if name in frame), None)
     if part is None or not len(frame):
         return why
-    family = [name for name in ("model_id", "outcome_id", "rater", "scale", "grouping", "months", "cause") if name in frame]
+    family = [
+        name for name in ("model_id", "outcome_id", "rater", "scale", "grouping", "months", "cause") if name in frame
+    ]
     why = why.copy()
     for _, rows in frame.groupby(family, dropna=False, sort=False):
         hidden = set(rows.loc[why[rows.index] != "", part])
@@ -280,7 +289,7 @@ def _saturated_terms(
     effects = tables.get("marginal_effects")
     if effects is not None:
         binary = effects[effects["kind"] == "difference 1 - 0"]
-        pairs = set(zip(binary["model_id"], binary["term"], strict=True))
+        pairs = set(zip(binary["model_id"].astype(str), binary["term"].astype(str), strict=True))
         if determinant_classes is not None:
             enough = determinant_classes[determinant_classes["people"] >= rules.threshold]
             pairs -= set(zip(enough["model_id"], enough["term"], strict=True))
@@ -295,15 +304,26 @@ def class_counts(imputed: pd.DataFrame) -> pd.DataFrame:
     for outcome, cohort in imputed.groupby("outcome_id", sort=True):
         for name in cohort.columns.difference(["outcome_id", "imputation", "client_id", "cluster", "event"]):
             values = cohort[name].dropna()
-            if not len(values) or not set(values.unique()) <= {0, 1, 0.0, 1.0}:
+            if not len(values) or not set(values.unique()) <= {0, 1}:
                 continue
             both = cohort.assign(value=cohort[name]).groupby(["imputation", "value"])["event"].agg(["size", "sum"])
-            both = both.reindex(pd.MultiIndex.from_product([cohort["imputation"].unique(), [0, 1]]), fill_value=0)
-            rows.append({"outcome_id": outcome, "term": name, "people": int(both["size"].min()), "events": int(both["sum"].min())})
+            both = both.reindex(
+                pd.MultiIndex.from_product([cohort["imputation"].unique().tolist(), [0, 1]]), fill_value=0
+            )
+            rows.append(
+                {
+                    "outcome_id": outcome,
+                    "term": name,
+                    "people": int(both["size"].min()),
+                    "events": int(both["sum"].min()),
+                }
+            )
     return pd.DataFrame(rows, columns=["outcome_id", "term", "people", "events"])
 
 
-def _kept(frame: pd.DataFrame, policy: Policy, why: pd.Series, rules: ReleaseRules, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _kept(
+    frame: pd.DataFrame, policy: Policy, why: pd.Series, rules: ReleaseRules, name: str
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     leaves = frame[why == ""]
     columns = [column for column in (*policy.keys, *policy.numbers, *policy.people) if column in frame]
     kept = leaves.loc[:, columns].reset_index(drop=True)
@@ -325,7 +345,8 @@ def coarse_points(curve: pd.DataFrame, shares: Sequence[str], rules: ReleaseRule
         points = points.iloc[:0]
     kept = points.loc[:, ["month", *shares]].round(dict.fromkeys(shares, 2))
     return kept.assign(
-        n=[rounded(int(n), rules.base) for n in points["n"]], at_risk=[rounded(int(n), rules.base) for n in points["at_risk"]]
+        n=[rounded(int(n), rules.base) for n in points["n"]],
+        at_risk=[rounded(int(n), rules.base) for n in points["at_risk"]],
     )
 
 
@@ -360,9 +381,16 @@ def _judged_curves(frame: pd.DataFrame, name: str, rules: ReleaseRules) -> tuple
         left = sorted((key for key in members if key in kept), key=lambda key: (sizes[key], str(key)))
         if len(members) - len(left) == 1 and left:
             del kept[left[0]]
-    parts = [points.assign(**dict(zip(keys, key, strict=True))) for key, points in kept.items()]
+    parts = [
+        points.assign(**{name: str(value) for name, value in zip(keys, key, strict=True)})
+        for key, points in kept.items()
+    ]
     columns = [*keys, clock, *shares, "n", "at_risk"]
-    shown = pd.concat(parts, ignore_index=True).rename(columns={"month": clock})[columns] if parts else pd.DataFrame(columns=columns)
+    shown = (
+        pd.concat(parts, ignore_index=True).rename(columns={"month": clock})[columns]
+        if parts
+        else pd.DataFrame(columns=columns)
+    )
     if name == "absolute_risk":
         shown = shown[shown[clock] > 0].reset_index(drop=True)
     hidden = len(frame) - len(shown)
@@ -400,7 +428,10 @@ def _judged_counts(
             left_tables += list(done.release.tables)
             parts += [_as_frame(table) for table in done.release.tables]
         frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-        found[name] = (frame, _verdict(name, "counts", why, int(frame[COUNT].notna().sum()) if len(frame) else 0, hidden + refused))
+        found[name] = (
+            frame,
+            _verdict(name, "counts", why, int(frame[COUNT].notna().sum()) if len(frame) else 0, hidden + refused),
+        )
     return Release(tag, tuple(left_tables), entered, left), found
 
 
@@ -413,8 +444,12 @@ def _as_frame(table: CountTable) -> pd.DataFrame:
 def pattern_tables(change_patterns: pd.DataFrame) -> list[CountTable]:
     """Counts of change patterns: the rules of a scale, rater and span are linked, and so are all pairs and those of one officer."""
     tables = []
-    for (rater, scale, span, rule, pairs), rows in change_patterns.groupby(["rater", "scale", "span", "rule", "pairs"], sort=True):
-        cells = pd.DataFrame({rule: [*rows["pattern"], TOTAL], COUNT: [*rows["count"].astype(int), int(rows["n"].iloc[0])]})
+    for (rater, scale, span, rule, pairs), rows in change_patterns.groupby(
+        ["rater", "scale", "span", "rule", "pairs"], sort=True
+    ):
+        cells = pd.DataFrame(
+            {rule: [*rows["pattern"], TOTAL], COUNT: [*rows["count"].astype(int), int(rows["n"].iloc[0])]}
+        )
         where = {} if pairs == "all" else {"pairs": str(pairs)}
         name = f"patterns.{rater}.{scale}.{span}"
         tables.append(CountTable(f"{name}.{rule}.{pairs}", (str(rule),), cells, population=name, where=where))
@@ -431,7 +466,11 @@ def flow_tables(cohort_flow: pd.DataFrame) -> list[CountTable]:
         shared += 1
     tables = [_exits("entry", steps[0][:shared], {}, "through")] if shared else []
     where = {"entry": "through"} if shared else {}
-    own = [_exits(name, one[shared:], where, "analysed") for name, one in zip(flows, steps, strict=True) if len(one) > shared]
+    own = [
+        _exits(name, one[shared:], where, "analysed")
+        for name, one in zip(flows, steps, strict=True)
+        if len(one) > shared
+    ]
     return [*tables, *own]
 
 
@@ -443,7 +482,9 @@ def _exits(name: str, steps: list[tuple[Any, ...]], where: Mapping[str, str], en
     after = {f"after {step}": tuple(labels[i + 1 :]) for i, step in enumerate(out)}
     remaining = [sum(counts[i + 1 :]) for i in range(len(out))]
     cells = pd.DataFrame({name: [*labels, *after, TOTAL], COUNT: [*counts, *remaining, start]})
-    return CountTable(f"flow.{name}", (name,), cells, population="flow", where=where, subtotals={name: after}, is_sensitive=False)
+    return CountTable(
+        f"flow.{name}", (name,), cells, population="flow", where=where, subtotals={name: after}, is_sensitive=False
+    )
 
 
 def event_tables(event_counts: pd.DataFrame) -> list[CountTable]:
@@ -460,15 +501,26 @@ def event_tables(event_counts: pd.DataFrame) -> list[CountTable]:
     return tables
 
 
-def _pattern_agreement(frame: pd.DataFrame, shown: pd.DataFrame | None, rules: ReleaseRules) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _pattern_agreement(
+    frame: pd.DataFrame, shown: pd.DataFrame | None, rules: ReleaseRules
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Agreement of two rules leaves only where no count of either is hidden: with the margins it would give some away."""
-    names = [f"patterns.{row.rater}.{row.scale}.{row.span}." for row in frame[["rater", "scale", "span"]].itertuples(index=False)]
+    names = [
+        f"patterns.{row.rater}.{row.scale}.{row.span}."
+        for row in frame[["rater", "scale", "span"]].itertuples(index=False)
+    ]
     table = shown["table"] if shown is not None and len(shown) else pd.Series(dtype=object)
     whole = [bool(table.str.startswith(name).any()) and bool(shown.loc[table.str.startswith(name), COUNT].notna().all()) for name in names] if shown is not None else [False] * len(frame)  # fmt: skip
     agree = frame["n"] * frame["observed_agreement"]
     enough = (agree >= rules.threshold) & (frame["n"] - agree >= rules.threshold)
-    why = pd.Series(np.where(~np.array(whole, dtype=bool), "linked", np.where(~enough.to_numpy(), "few_people", "")), index=frame.index, dtype=object)
-    policy = Policy("means", ("rater", "scale", "span", "rule_one", "rule_other", "note"), ("observed_agreement", "kappa"), ("n",))
+    why = pd.Series(
+        np.where(~np.array(whole, dtype=bool), "linked", np.where(~enough.to_numpy(), "few_people", "")),
+        index=frame.index,
+        dtype=object,
+    )
+    policy = Policy(
+        "means", ("rater", "scale", "span", "rule_one", "rule_other", "note"), ("observed_agreement", "kappa"), ("n",)
+    )
     return _kept(frame, policy, why, rules, "pattern_agreement")
 
 
@@ -489,10 +541,18 @@ def judged_summary(frame: pd.DataFrame, rules: ReleaseRules, item: str) -> tuple
             why.append("few_people")
         else:
             why.append("")
-    return _kept(frame, Policy("means", ("statistic",), ("value",), ("n",)), pd.Series(why, index=frame.index, dtype=object), rules, item)
+    return _kept(
+        frame,
+        Policy("means", ("statistic",), ("value",), ("n",)),
+        pd.Series(why, index=frame.index, dtype=object),
+        rules,
+        item,
+    )
 
 
-def _verdict(item: str, kind: str, rules: Iterable[str], rows: int, hidden: int, verdict: str | None = None) -> dict[str, Any]:
+def _verdict(
+    item: str, kind: str, rules: Iterable[str], rows: int, hidden: int, verdict: str | None = None
+) -> dict[str, Any]:
     codes = sorted(set(rules))
     found = verdict or (PASS if not hidden else SUPPRESSED if rows else REFUSED)
     reason = "; ".join(REASONS[code] for code in codes) or (REASONS[""] if found == PASS else REASONS["unknown"])

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 OTHER = "(other)"
-SPAN, CLASS = "span", "class"  # what must stay unknown of a hidden cell: its number; also that its class is nearly everybody's
+SPAN, CLASS = (
+    "span",
+    "class",
+)  # what must stay unknown of a hidden cell: its number; also that its class is nearly everybody's
 MOST_JOINT_COUNTS = 20_000
 MOST_ROUNDS = 60
 _NEARLY = 1e-6
@@ -134,7 +137,9 @@ def _groups(table: CountTable, labels: tuple[str, ...]) -> list[tuple[str, ...]]
     for place, dimension in enumerate(table.dimensions):
         label = labels[place]
         wider = [TOTAL] if label != TOTAL and len(table.leaves(dimension)) > 1 else []
-        wider += [name for name, parts in table.subtotals.get(dimension, {}).items() if label in parts and len(parts) > 1]
+        wider += [
+            name for name, parts in table.subtotals.get(dimension, {}).items() if label in parts and len(parts) > 1
+        ]
         found += [(*labels[:place], name, *labels[place + 1 :]) for name in wider]
     return found
 
@@ -176,7 +181,8 @@ def cliques(sets: Iterable[frozenset[str]]) -> tuple[list[frozenset[str]], list[
         if overlap == sum(map(len, kept)) - len(frozenset().union(*kept)):
             return kept, tree
         first, second = min(
-            ((a, b) for a, b in combinations(kept, 2) if a & b), key=lambda pair: (len(pair[0] | pair[1]), sorted(pair[0]))
+            ((a, b) for a, b in combinations(kept, 2) if a & b),
+            key=lambda pair: (len(pair[0] | pair[1]), sorted(pair[0])),
         )
         merged = first | second
         kept = sorted([one for one in kept if not one <= merged] + [merged], key=sorted)
@@ -205,7 +211,9 @@ class _Population:
         self.domains = self._domains()
         every = [frozenset((*table.dimensions, *table.where)) for tables in self._tables for table in tables]
         self.cliques, self._tree = cliques(every)
-        self._shapes = [(*(len(self.domains[name]) for name in sorted(one)), len(self.presences)) for one in self.cliques]
+        self._shapes = [
+            (*(len(self.domains[name]) for name in sorted(one)), len(self.presences)) for one in self.cliques
+        ]
         sizes = [int(np.prod(shape)) for shape in self._shapes]
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
         self.size = int(self._starts[-1])
@@ -227,7 +235,9 @@ class _Population:
             counted |= set(table.dimensions)
             for dimension in (*table.dimensions, *table.where):
                 leaves.setdefault(dimension, set()).update(table.leaves(dimension))
-        return {name: tuple(sorted(found)) + (() if name in counted else (OTHER,)) for name, found in sorted(leaves.items())}
+        return {
+            name: tuple(sorted(found)) + (() if name in counted else (OTHER,)) for name, found in sorted(leaves.items())
+        }
 
     def _add(self, number: int, table: CountTable) -> None:
         is_now = number == self.last
@@ -255,7 +265,9 @@ class _Population:
     def _sum(self, number: int, held: Mapping[str, frozenset[str]]) -> NDArray[np.int64]:
         """Where the joint counts lie that a cell of a release sums."""
         place = next(i for i, one in enumerate(self.cliques) if set(held) <= one)
-        return self._starts[place] + np.flatnonzero(self._mask(place, held, [a <= number <= b for a, b in self.presences]))
+        return self._starts[place] + np.flatnonzero(
+            self._mask(place, held, [a <= number <= b for a, b in self.presences])
+        )
 
     def _mask(self, place: int, held: Mapping[str, frozenset[str]], presence: Sequence[bool]) -> NDArray[np.bool_]:
         mask = np.ones(self._shapes[place], dtype=bool)
@@ -265,9 +277,11 @@ class _Population:
                 mask &= inside.reshape([-1 if axis == i else 1 for i in range(mask.ndim)])
         return (mask & np.array(presence)).ravel()
 
-    def _equations(self, releases: Sequence[Release]) -> tuple[list[NDArray[np.int64]], NDArray[np.float64], csr_array, NDArray[np.float64]]:
+    def _equations(
+        self, releases: Sequence[Release]
+    ) -> tuple[list[NDArray[np.int64]], NDArray[np.float64], csr_array, NDArray[np.float64]]:
         """What is public whatever is shown now: sums with lower and upper limits; and differences of cliques that are nil."""
-        from scipy.sparse import csr_array
+        from scipy.sparse import csr_array, vstack
 
         sums, limits = [], []
         for cell in self.cells.values():
@@ -280,11 +294,9 @@ class _Population:
                     sums.append(self._starts[0] + np.flatnonzero(self._mask(0, {}, is_in)))
                     limits.append(band[self.name])
         agree = []
-        for one, other in self._tree:
-            shared = sorted(self.cliques[one] & self.cliques[other])
-            agree.append(self._margin(one, shared) - self._margin(other, shared))
-        from scipy.sparse import vstack
-
+        for near, far in self._tree:
+            shared = sorted(self.cliques[near] & self.cliques[far])
+            agree.append(self._margin(near, shared) - self._margin(far, shared))
         equal = csr_array(vstack(agree)) if agree else csr_array((0, self.size))
         return sums, np.array(limits, dtype=float).reshape(-1, 2), equal, np.zeros(equal.shape[0])
 
@@ -304,9 +316,11 @@ class _Population:
         keys = [(self.last, _key(table, row[:-1], self.domains)) for row in _rows(table)]
         is_gone = pd.Series([key in gone for key in keys], index=table.cells.index)
         guard = [self.cells[key].guard for key in keys]
-        cells = table.cells.assign(**{COUNT: table.cells[COUNT].astype("Int64").mask(is_gone), GUARD: guard})
+        cells = table.cells.assign(count=table.cells[COUNT].astype("Int64").mask(is_gone), guard=guard)
         rules = pd.Series([self.cells[key].rule or "secondary" for key in keys], index=table.cells.index)[is_gone]
-        return replace(table, cells=cells), {str(rule): int(cells) for rule, cells in rules.value_counts().sort_index().items()}
+        return replace(table, cells=cells), {
+            str(rule): int(cells) for rule, cells in rules.value_counts().sort_index().items()
+        }
 
 
 def _merged(there: _Cell, cell: _Cell, table: str) -> _Cell:
@@ -332,8 +346,6 @@ class _Attack:
     """Least and most of sums over the joint counts, given which cells of the release are shown; what was found once is kept."""
 
     def __init__(self, people: _Population) -> None:
-        from scipy.sparse import csr_array, vstack
-
         self.people = people
         self.now = [i for i, key in enumerate(people.keys) if key[0] == people.last and not people.cells[key].is_known]
         cells = [people.cells[people.keys[i]] for i in self.now]
@@ -343,8 +355,9 @@ class _Attack:
         self.equal = equal
         self.public = _indicator(sums, people.size)
         self.most = 10.0 * float(max([people.rules.threshold, *self.counts, *self.limits[:, 1]]))
-        self.known: NDArray[np.float64] = np.zeros((0, people.size))  # whole joint counts that agree with all that is public
-        self._stack = lambda parts: csr_array(vstack(parts))
+        self.known: NDArray[np.float64] = np.zeros(
+            (0, people.size)
+        )  # whole joint counts that agree with all that is public
 
     def goals(self, hidden: set[int]) -> list[_Goal]:
         """What is asked of every cell that is hidden now or was hidden earlier."""
@@ -400,9 +413,9 @@ class _Attack:
         banded = self.public[~exact]
         solution = linprog(
             objective,
-            A_eq=self._stack([self.equal, self.rows[shown], self.public[exact]]),
+            A_eq=_stacked([self.equal, self.rows[shown], self.public[exact]]),
             b_eq=np.concatenate([self.nil, self.counts[shown], self.limits[exact, 0]]),
-            A_ub=self._stack([banded, -banded]) if banded.shape[0] else None,
+            A_ub=_stacked([banded, -banded]) if banded.shape[0] else None,
             b_ub=np.concatenate([self.limits[~exact, 1], -self.limits[~exact, 0]]) if banded.shape[0] else None,
             bounds=(0, self.most),
             integrality=np.ones(len(objective)) if whole else None,
@@ -417,6 +430,12 @@ class _Attack:
 
 def _reached(goal: _Goal, least: float, most: float) -> bool:
     return most - least > goal.span - _NEARLY if goal.span is not None else least < -_NEARLY
+
+
+def _stacked(parts: Sequence[csr_array]) -> csr_array:
+    from scipy.sparse import csr_array, vstack
+
+    return csr_array(vstack(parts))
 
 
 def _indicator(places: Sequence[NDArray[np.int64]], size: int) -> csr_array:
@@ -522,7 +541,9 @@ def _hitting(search: _Search) -> set[int]:
     solution = milp(
         [search.loss[cell] for cell in now],
         integrality=np.ones(len(now)),
-        bounds=Bounds([float(cell in search.forced) for cell in now], [float(cell not in search.barred) for cell in now]),
+        bounds=Bounds(
+            [float(cell in search.forced) for cell in now], [float(cell not in search.barred) for cell in now]
+        ),
         constraints=LinearConstraint(matrix, lb=least) if search.cuts else None,
         options={"mip_rel_gap": 0.0},
     )

@@ -52,7 +52,9 @@ class Attacker:
         self.whole = [dict(zip(self.classes, labels, strict=True)) for labels in product(*self.classes.values())]
         self.width = len(self.whole)
         steps = len(releases) - 1
-        self.size = self.width * (1 + 2 * steps)  # those of the first release, then who enters and who leaves at each next one
+        self.size = self.width * (
+            1 + 2 * steps
+        )  # those of the first release, then who enters and who leaves at each next one
         rows, low, high = [], [], []
         for number, release in enumerate(releases):
             for table in release.tables:
@@ -118,7 +120,10 @@ class Attacker:
     def least(self, objective: csr_array) -> float:
         """The least that a sum of the unknowns can be. Raises Impossible."""
         solution = milp(
-            objective.toarray().ravel(), integrality=np.ones(self.size), bounds=Bounds(0, MOST_PEOPLE), constraints=self.knows
+            objective.toarray().ravel(),
+            integrality=np.ones(self.size),
+            bounds=Bounds(0, MOST_PEOPLE),
+            constraints=self.knows,
         )
         if solution.x is None:
             raise Impossible
@@ -134,7 +139,9 @@ class Attacker:
                     mark = row.toarray().tobytes()
                     if pd.isna(count) and mark not in seen:
                         seen.add(mark)
-                        found.append(Found(release.tag, table.name, labels, int(self.least(row)), int(-self.least(-row))))
+                        found.append(
+                            Found(release.tag, table.name, labels, int(self.least(row)), int(-self.least(-row)))
+                        )
         return found
 
     def is_class_certain(self, number: int, table: CountTable, labels: Labels, group: Labels, share: float) -> bool:

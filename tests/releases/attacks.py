@@ -81,12 +81,19 @@ def table_set(number: int, seed: int = 0) -> TableSet:
     releases = [Release("1", tables_of(now, shape, levels))]
     for step in range(2, 2 + int(chance.integers(0, 3))):
         gone, come, other = (int(x) for x in chance.integers(0, 6, 3))
-        after = pd.concat([now.iloc[chance.permutation(len(now))[gone:]], people(come, step * 1_000)], ignore_index=True)
+        after = pd.concat(
+            [now.iloc[chance.permutation(len(now))[gone:]], people(come, step * 1_000)], ignore_index=True
+        )
         changed = chance.choice(len(after), min(other, len(after)), replace=False)
         after.loc[changed, "a"] = chance.choice(levels["a"], len(changed))
         entered, left = movement(now, after, "id", names)
         releases.append(
-            Release(str(step), tables_of(after, shape, levels), {"people": said(entered, threshold)}, {"people": said(left, threshold)})  # fmt: skip
+            Release(
+                str(step),
+                tables_of(after, shape, levels),
+                {"people": said(entered, threshold)},
+                {"people": said(left, threshold)},
+            )
         )
         now = after
     return TableSet(shape, tuple(releases), Rules(threshold, 0.9, difference))
@@ -95,14 +102,18 @@ def table_set(number: int, seed: int = 0) -> TableSet:
 def tables_of(people: pd.DataFrame, shape: str, levels: dict[str, list[str]]) -> tuple[CountTable, ...]:
     subtotals = {"a": {"a0 and a1": ("a0", "a1"), "a2 and a3": ("a2", "a3")}} if shape == "subtotals" else None
     return tuple(
-        tabulate(people, dimensions, " by ".join(dimensions), categories=levels, subtotals=subtotals) for dimensions in SHAPES[shape]
+        tabulate(people, dimensions, " by ".join(dimensions), categories=levels, subtotals=subtotals)
+        for dimensions in SHAPES[shape]
     )
 
 
 def naive(release: Release, rules: Rules) -> Release:
     """Hiding what the primary rules name, and nothing else."""
     tables = [
-        replace(table, cells=table.cells.assign(count=table.cells["count"].astype("Int64").mask(primary(table, rules) != "")))
+        replace(
+            table,
+            cells=table.cells.assign(count=table.cells["count"].astype("Int64").mask(primary(table, rules) != "")),
+        )
         for table in release.tables
     ]
     return replace(release, tables=tuple(tables))
@@ -184,14 +195,22 @@ def main() -> int:
         tried(one, tally)
         tried_naively(one, tally)
     both = [a + b for a, b in zip(tally.suppressing, tally.attacking, strict=False)]
-    print(f"sets of tables                   {tally.sets}, releases {tally.releases}, refused as not to be protected {tally.refused}")
-    print(f"cells                            {tally.cells}, of which hidden {tally.hidden} (in one table or more), to protect others {tally.secondary}")
+    print(
+        f"sets of tables                   {tally.sets}, releases {tally.releases}, refused as not to be protected {tally.refused}"
+    )
+    print(
+        f"cells                            {tally.cells}, of which hidden {tally.hidden} (in one table or more), to protect others {tally.secondary}"
+    )
     print(f"recovered                        {tally.recovered}")
     print(f"narrower than the threshold      {tally.narrow}")
     print(f"classes of a group made certain  {tally.certain}")
     print(f"choices not proven the cheapest  {tally.not_least}")
-    print(f"the same attacker, small cells hidden only: broken {tally.naive_broken} of {tally.naive_tried} sets that hide any")
-    print(f"suppression, seconds             median {statistics.median(tally.suppressing):.2f}, longest {max(tally.suppressing):.2f}")
+    print(
+        f"the same attacker, small cells hidden only: broken {tally.naive_broken} of {tally.naive_tried} sets that hide any"
+    )
+    print(
+        f"suppression, seconds             median {statistics.median(tally.suppressing):.2f}, longest {max(tally.suppressing):.2f}"
+    )
     print(f"with the attack, seconds         median {statistics.median(both):.2f}, longest {max(both):.2f}")
     return int(bool(tally.recovered or tally.narrow or tally.certain))
 
