@@ -76,6 +76,8 @@ def known_of_people(
 
 def _banded(values: pd.Series, bands: tuple[float, ...]) -> pd.Series:
     if not bands:
+        if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
+            values = values.astype("Int64")  # with missing values a whole number became a fraction
         return values.astype("string").fillna(MISSING).astype(object)
     numbers = pd.to_numeric(values, errors="coerce")
     place = pd.Series(np.searchsorted(bands, numbers.fillna(-np.inf), side="right"), index=values.index)

@@ -282,8 +282,9 @@ def _saturated_terms(
         frame = tables.get(name)
         if frame is not None:
             found[name] = {
-                (row.model_id, row.term) for row in frame[["model_id", "outcome_id", "term"]].itertuples(index=False)
-                if (row.outcome_id, row.term) in few
+                (str(model), str(term))
+                for model, outcome, term in frame[["model_id", "outcome_id", "term"]].itertuples(index=False, name=None)
+                if (outcome, term) in few
             }  # fmt: skip
     found["cox"] = found.get("estimates", set())
     effects = tables.get("marginal_effects")

@@ -54,6 +54,8 @@ class Tally:
     narrow: int = 0
     certain: int = 0
     not_least: int = 0
+    tables: int = 0
+    shown_small: int = 0
     naive_broken: int = 0
     naive_tried: int = 0
     suppressing: list[float] = field(default_factory=list)
@@ -161,6 +163,12 @@ def tried(one: TableSet, tally: Tally, each: Callable[[list[Found]], None] | Non
     tally.suppressing.append(time.perf_counter() - began)
     tally.sets += 1
     tally.releases += len(left)
+    tally.tables += sum(len(release.tables) for release in left)
+    tally.shown_small += sum(
+        int(table.cells["count"].between(1, one.rules.threshold - 1).sum())
+        for release in left
+        for table in release.tables
+    )
     tally.cells += sum(len(table.cells) for release in left for table in release.tables)
     if left:
         began = time.perf_counter()
@@ -201,6 +209,7 @@ def main() -> int:
     print(
         f"cells                            {tally.cells}, of which hidden {tally.hidden} (in one table or more), to protect others {tally.secondary}"
     )
+    print(f"tables {tally.tables}, small counts shown   {tally.shown_small}")
     print(f"recovered                        {tally.recovered}")
     print(f"narrower than the threshold      {tally.narrow}")
     print(f"classes of a group made certain  {tally.certain}")
@@ -212,7 +221,7 @@ def main() -> int:
         f"suppression, seconds             median {statistics.median(tally.suppressing):.2f}, longest {max(tally.suppressing):.2f}"
     )
     print(f"with the attack, seconds         median {statistics.median(both):.2f}, longest {max(both):.2f}")
-    return int(bool(tally.recovered or tally.narrow or tally.certain))
+    return int(bool(tally.recovered or tally.narrow or tally.certain or tally.shown_small))
 
 
 if __name__ == "__main__":
