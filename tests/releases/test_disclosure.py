@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from orchestration.analysis.fit import FitResult
 from orchestration.releases.disclosure import (
     PASS,
     REASONS,
@@ -188,10 +187,10 @@ def test_no_count_of_few_people_leaves_a_fit(judged: Judged) -> None:
 
 
 def test_a_small_group_of_a_fit_is_withheld_where_the_same_fit_in_full_has_it(
-    judged: Judged, result: FitResult
+    judged: Judged, fit_tables: Mapping[str, pd.DataFrame]
 ) -> None:
     found = judged.verdicts.set_index("item")
-    assert (result.log_rank["n"] < 10).any() and found.loc["log_rank", "verdict"] == SUPPRESSED
+    assert (fit_tables["log_rank"]["n"] < 10).any() and found.loc["log_rank", "verdict"] == SUPPRESSED
     assert judged.frames["change_patterns"]["count"].isna().any()
 
 
