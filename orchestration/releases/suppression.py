@@ -32,7 +32,7 @@ SPAN, CLASS = (
     "class",
 )  # what must stay unknown of a hidden cell: its number; also that its class is nearly everybody's
 MOST_JOINT_COUNTS = 20_000
-MOST_ROUNDS = 60
+MOST_ROUNDS = 30
 _NEARLY = 1e-6
 
 Key = frozenset[tuple[str, frozenset[str]]]
@@ -411,21 +411,26 @@ class _Attack:
 
         exact = self.limits[:, 0] == self.limits[:, 1]
         banded = self.public[~exact]
-        solution = linprog(
-            objective,
-            A_eq=_stacked([self.equal, self.rows[shown], self.public[exact]]),
-            b_eq=np.concatenate([self.nil, self.counts[shown], self.limits[exact, 0]]),
-            A_ub=_stacked([banded, -banded]) if banded.shape[0] else None,
-            b_ub=np.concatenate([self.limits[~exact, 1], -self.limits[~exact, 0]]) if banded.shape[0] else None,
-            bounds=(0, self.most),
-            integrality=np.ones(len(objective)) if whole else None,
-            method="highs",
-        )
-        if solution.x is None:
-            raise NotACountTable(
-                f"the tables of {self.people.name} contradict each other, earlier ones, or what is said of who entered and left"
+        for presolve in (
+            True,
+            False,
+        ):  # where presolve says that nothing is possible, the plain search has the last word
+            solution = linprog(
+                objective,
+                A_eq=_stacked([self.equal, self.rows[shown], self.public[exact]]),
+                b_eq=np.concatenate([self.nil, self.counts[shown], self.limits[exact, 0]]),
+                A_ub=_stacked([banded, -banded]) if banded.shape[0] else None,
+                b_ub=np.concatenate([self.limits[~exact, 1], -self.limits[~exact, 0]]) if banded.shape[0] else None,
+                bounds=(0, self.most),
+                integrality=np.ones(len(objective)) if whole else None,
+                method="highs",
+                options={"presolve": presolve},
             )
-        return solution
+            if solution.x is not None:
+                return solution
+        raise NotACountTable(
+            f"the tables of {self.people.name} contradict each other, earlier ones, or what is said of who entered and left"
+        )
 
 
 def _reached(goal: _Goal, least: float, most: float) -> bool:

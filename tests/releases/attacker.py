@@ -119,15 +119,20 @@ class Attacker:
 
     def least(self, objective: csr_array) -> float:
         """The least that a sum of the unknowns can be. Raises Impossible."""
-        solution = milp(
-            objective.toarray().ravel(),
-            integrality=np.ones(self.size),
-            bounds=Bounds(0, MOST_PEOPLE),
-            constraints=self.knows,
-        )
-        if solution.x is None:
-            raise Impossible
-        return float(round(solution.fun))
+        for presolve in (
+            True,
+            False,
+        ):  # where presolve says that nothing is possible, the plain search has the last word
+            solution = milp(
+                objective.toarray().ravel(),
+                integrality=np.ones(self.size),
+                bounds=Bounds(0, MOST_PEOPLE),
+                constraints=self.knows,
+                options={"presolve": presolve},
+            )
+            if solution.x is not None:
+                return float(round(solution.fun))
+        raise Impossible
 
     def attack(self) -> list[Found]:
         """Every hidden cell of every release."""

@@ -70,7 +70,9 @@ def table_set(number: int, seed: int = 0) -> TableSet:
     difference = int(chance.choice([1, threshold]))
     names = sorted({name for dimensions in SHAPES[shape] for name in dimensions})
     most = 3 if len(names) > 2 else 4
-    levels = {name: [f"{name}{i}" for i in range(int(chance.integers(2, most + 1)))] for name in names}
+    levels = {
+        name: [f"{name}{i}" for i in range(2 if name == "c" else int(chance.integers(2, most + 1)))] for name in names
+    }
     if shape == "subtotals":
         levels["a"] = ["a0", "a1", "a2", "a3"]
     weights = {name: chance.dirichlet(np.full(len(found), 1.5)) for name, found in levels.items()}
