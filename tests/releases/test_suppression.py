@@ -95,6 +95,21 @@ def test_a_small_count_of_a_two_way_table_takes_a_rectangle_with_it() -> None:
     assert len({row for row, _ in hidden}) == len({column for _, column in hidden}) == 2
 
 
+def test_that_nearly_everybody_is_in_a_class_stays_uncertain_where_its_count_alone_would_not_give_it_away() -> None:
+    """95 of the 100 of r0 are in c0; hidden with r1 alone, they could only be 90 to 100."""
+    table, rules = two_way([[95, 5], [10, 5], [60, 40]]), Rules(threshold=5)
+    attacker = Attacker([Release("1", left(table, rules=rules))])
+    assert not attacker.is_class_certain(0, table, ("r0", "c0"), ("r0", TOTAL), 0.9)
+    alone = (
+        table.cells["count"]
+        .astype("Int64")
+        .mask(table.cells["row"].isin(["r0", "r1"]) & (table.cells["column"] != TOTAL))
+    )
+    weak = Attacker([Release("1", (replace(table, cells=table.cells.assign(count=alone)),))])
+    assert weak.is_class_certain(0, table, ("r0", "c0"), ("r0", TOTAL), 0.9)
+    assert all(cell.width >= 5 for cell in weak.attack())
+
+
 def test_the_choice_is_the_cheapest_of_all_that_the_attacker_cannot_break() -> None:
     """Every choice of cells of a 2 x 2 table with margins is tried, from the cheapest up."""
     table, rules = two_way([[4, 30], [25, 41]]), Rules(threshold=10)
@@ -152,13 +167,12 @@ def test_tables_that_contradict_each_other_are_refused_without_a_number() -> Non
     assert not any(digit in str(refused.value) for digit in "4139")
 
 
-def test_the_order_of_rows_and_tables_decides_nothing() -> None:
-    inner, other = two_way([[3, 40, 22], [60, 30, 7]]), two_way([[43, 22], [77, 20]], "u", "row", "wide")
+def test_the_order_of_rows_decides_nothing() -> None:
+    inner = two_way([[3, 40, 22], [60, 30, 7]])
     mixed = replace(inner, cells=inner.cells.sample(frac=1, random_state=3))
     whole = {table.name: dict(cells_of(table)) for table in left(inner)}
     again = {table.name: dict(cells_of(table)) for table in left(mixed)}
     assert str(sorted(whole["t"].items())) == str(sorted(again["t"].items()))
-    assert other.name == "u"
 
 
 def test_joint_counts_are_not_needed_where_tables_form_a_tree() -> None:
@@ -180,7 +194,7 @@ def test_all_margins_and_named_classes_are_counted() -> None:
     assert (counts["x", TOTAL], counts["y", "unknown"], counts["z", TOTAL], counts[TOTAL, TOTAL]) == (2, 1, 0, 3)
 
 
-@pytest.mark.parametrize("number", [*range(2), 4, *range(6, 12), 13, 14, 15, 18, 20, 21, 22, 24, 25, 27, 28])
+@pytest.mark.parametrize("number", [0, 1, 4, 6, 7, 8, 10, 11, 13, 14, 15, 16, 20, 21, 22, 23, 24, 26, 27, 28])
 def test_nothing_hidden_is_found_again_over_tables_and_releases(number: int) -> None:
     tally = Tally()
     tried(table_set(number), tally)
