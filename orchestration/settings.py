@@ -24,7 +24,9 @@ class Settings(BaseSettings):
     the gate; only the demo switches it on. `sources` names the file that says where deliveries are fetched from, and
     `opening_key_file` the key that opens sealed ones. A delivery that is still incomplete `incomplete_hours` after it was
     first seen is taken as it is, and judged. `drift_tolerance` is the share of clients, or of events, by which a candidate may fall
-    short of the published version before it is held back.
+    short of the published version before it is held back. Of what leaves: `dominance` is the share of a group from which a
+    class gives it away, `release_difference` the number of people by which a count must have moved (1: any) to be shown again, the other limits
+    are in docs/disclosure.md.
     """
 
     model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", frozen=True, extra="ignore")
@@ -51,6 +53,11 @@ class Settings(BaseSettings):
     incomplete_hours: int = Field(24, ge=0, le=720)
     drift_tolerance: float = Field(0.1, ge=0, le=1)
     small_cell: int = Field(10, ge=5, le=20)
+    dominance: float = Field(0.9, gt=0.5, le=1)
+    release_difference: int = Field(10, ge=1, le=20)
+    model_degrees_of_freedom: int = Field(10, ge=5, le=100)
+    curve_step_events: int = Field(10, ge=6, le=50)
+    rounding_base: int = Field(5, ge=3, le=10)
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
 

@@ -1,12 +1,19 @@
-"""One small release for every test that only looks at it."""
+"""One small release, and one small fit that is judged, for every test that only looks at them."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from orchestration.analysis.fit import run_fit
+from orchestration.analysis.specification import Specification, read_specification
+from orchestration.releases.disclosure import Judged, ReleaseRules, judge_fit
+from tests.analysis.synthetic import synthetic_inputs
 from tests.conftest import settings_in
 from tests.releases.making import SmallRelease, small_release
 
@@ -16,3 +23,25 @@ def release(_settled_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Sm
     folder = tmp_path_factory.mktemp("releases")
     shutil.copytree(_settled_once, folder / "home")
     return small_release(settings_in(folder / "home"), folder)
+
+
+def small_specification() -> Specification:
+    spec = read_specification().with_imputations(2)
+    return replace(
+        spec,
+        recidivism=replace(spec.recidivism, bootstraps=2, scales=("trust",), raters=("client",)),
+        determinants=replace(spec.determinants, scales=("trust",), raters=("client",)),
+    )
+
+
+@pytest.fixture(scope="session")
+def fit_tables() -> Mapping[str, pd.DataFrame]:
+    inputs = synthetic_inputs(200, seed=1)
+    one = inputs.outcome_definition["outcome_id"].iloc[0]
+    cohort = inputs.analysis_cohort[inputs.analysis_cohort["outcome_id"] == one]
+    return run_fit(replace(inputs, analysis_cohort=cohort), small_specification()).tables
+
+
+@pytest.fixture(scope="session")
+def judged(fit_tables: Mapping[str, pd.DataFrame]) -> Judged:
+    return judge_fit(fit_tables, ReleaseRules(), "2026.1.0")
