@@ -94,14 +94,15 @@ def _of_covariate(covariate: Covariate, known: pd.Series, imputed: pd.Series) ->
     transform, argument, column = covariate.transform, covariate.argument, covariate.column
     is_declared = transform in _TWO or covariate.method == "logistic"
     has_two = is_declared or set(known.dropna().unique()) == {0.0, 1.0}
+    number = f"{argument:g}" if isinstance(argument, float) else str(argument)
     unit = {
         "equals": f"{column} is {argument}", "positive": f"{column} above 0", "log1p": f"1 of log(1 + {column})",
-        "divide": f"{argument} of {column}", "identity": f"{column} is 1" if has_two else f"1 of {column}",
+        "divide": f"{number} of {column}", "identity": f"{column} is 1" if has_two else f"1 of {column}",
     }[transform]  # fmt: skip
     reference = {"equals": f"{column} is another", "positive": f"{column} is 0"}.get(transform, f"{column} is 0")
     return {
         "column": column,
-        "transform": transform if argument is None else f"{transform} {argument}",
+        "transform": transform if argument is None else f"{transform} {number}",
         "unit": unit,
         "imputed_by": covariate.method or "never",
         **_seen(known, imputed, reference if has_two else None),

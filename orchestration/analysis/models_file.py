@@ -154,7 +154,7 @@ class RecidivismEntry(_Entry):
     risk_months: Annotated[list[Count], Field(min_length=1)]
     restricted_mean_months: Positive
     prediction: Prediction
-    reference: ReferenceEntry
+    reference: ReferenceEntry | None = None
     competing_events: list[Literal["death", "emigration", "detention"]]
     processes: Processes
 
@@ -381,15 +381,20 @@ def _grid(q3: RecidivismEntry, covariates: Mapping[str, CovariateEntry], known: 
 def _reference(q3: RecidivismEntry, covariates: Mapping[str, CovariateEntry], known: Readable) -> Iterator[str]:
     """Of each reference person everything is said that a model reads, and nothing that no model could."""
     entry = q3.reference
+    if entry is None:
+        return
     if entry.adjustment not in q3.adjustments:
         yield f"recidivism.reference.adjustment: names {entry.adjustment}, which is no adjustment"
         return
     terms = [term for term in q3.adjustments[entry.adjustment] if term in covariates]
     needed = {*q3.scales, *(covariates[term].column for term in terms)}
     allowed = {*known.scales, *(covariate.column for covariate in covariates.values())}
+    unsaid = set.intersection(*(needed - {*entry.everybody, *own} for own in entry.people.values()))
+    if unsaid:
+        yield f"recidivism.reference.everybody: lacks {', '.join(sorted(unsaid))}, which the models read; reference may be left out"
     for name, own in entry.people.items():
         where, said = f"recidivism.reference.people.{name}", {*entry.everybody, *own}
-        if lacking := sorted(needed - said):
+        if lacking := sorted(needed - said - unsaid):
             yield f"{where}: lacks {', '.join(lacking)}, which the models read"
         yield from _among(where, sorted(said), allowed, "which no model reads")
 

@@ -58,10 +58,10 @@ class Covariate:
 class Reference:
     """People who are made up, whose risk every fit predicts: by name, scales and columns of `analysis_cohort` before any transform.
 
-    `adjustment`: that of the models that predict; `largest_change`: of an absolute risk, above which a fit must be signed off.
+    `adjustment`: that of the models that predict, None where there are no such people; `largest_change`: of an absolute risk, above which a fit must be signed off.
     """
 
-    adjustment: str
+    adjustment: str | None
     largest_change: float
     people: Mapping[str, Mapping[str, float]]
 
@@ -250,7 +250,9 @@ def _covariate(name: str, column: str, entry: CovariateEntry | PredictorEntry) -
     return Covariate(name, column, entry.label, entry.transform, None, method)
 
 
-def _reference(entry: ReferenceEntry) -> Reference:
+def _reference(entry: ReferenceEntry | None) -> Reference:
+    if entry is None:
+        return Reference(None, 1.0, {})
     people = {name: {**entry.everybody, **own} for name, own in entry.people.items()}
     return Reference(entry.adjustment, entry.largest_change, people)
 

@@ -28,6 +28,8 @@ TYPES: Mapping[str, VariableType] = {
 }  # fmt: skip
 MEASURES = ("nominal", "ordinal", "scale")
 SAID = ("label", "values", "missing", "unit", "measure", "personal", "purpose")
+# What others say of a column in the same place: what a model may read, and what k-anonymity is counted by.
+SAID_ELSEWHERE = ("models_read_as", "quasi_identifier")
 YES_NO: Mapping[str | int, Label] = {1: {"nl": "ja", "en": "yes"}, 0: {"nl": "nee", "en": "no"}}
 POLICY = Path(__file__).with_name("policy.yml")
 
@@ -196,6 +198,8 @@ class _Told:
         if len(parts) != 2 or parts[1] not in self.columns.get(parts[0], {}):
             raise NotDescribed(f"{place}: no such column; {seen[-1] if seen else 'somebody'} says that it is like it")
         meta = dict(self.columns[parts[0]][parts[1]]["config"].get("meta", {}))
+        for others in SAID_ELSEWHERE:
+            meta.pop(others, None)
         unknown = sorted(set(meta) - {*SAID, "like"})
         if unknown:
             raise NotDescribed(f"{place}: {', '.join(unknown)} is not known; known are {', '.join(SAID)}, like")

@@ -42,6 +42,7 @@ def small_models(path: Path, **recidivism: Any) -> Path:
     content["covariates"]["had_serious_cases"] = {
         "column": "prior_custodial_cases", "transform": "positive", "impute": "never", "label": "custody before",
     }  # fmt: skip
+    del content["recidivism"]["reference"]  # made-up people are for the platform's fits
     content["recidivism"] |= {
         "raters": ["client"], "scales": ["trust"], "grouped_scale": "trust", "exposures": {"score": {"score": "t2"}},
         "adjustments": {"unadjusted": [], "mine": ["log_prior_cases", "had_serious_cases"]},

@@ -70,6 +70,7 @@ def covariate(column: str, **entry: Any) -> Change:
     def change(content: dict[str, Any]) -> None:
         content["covariates"]["added"] = {"column": column, "impute": "pmm", "label": "added", **entry}
         content["recidivism"]["adjustments"]["full"].append("added")
+        content["recidivism"].pop("reference", None)
 
     return change
 
