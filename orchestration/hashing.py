@@ -42,6 +42,11 @@ class _Sink:
         return None
 
 
+def is_as_marked(path: Path, sha256: str) -> bool:
+    """Whether a file is there and has the SHA-256 that a manifest says."""
+    return path.is_file() and sha256_file(path) == sha256
+
+
 def content_hash(table: pa.Table) -> str:
     """SHA-256 of a table's canonical content: column names, types and rows sorted by all columns, written as text.
 

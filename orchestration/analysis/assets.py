@@ -96,12 +96,13 @@ def fit_asset(
     def fit(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         version = _published(settings)
         spec, inputs = specification(settings), read_inputs(version)
-        mark = combined_hash(rows_read(inputs, spec))
+        marks = rows_read(inputs, spec)
+        mark = combined_hash(marks)
         name = fit_id(mark, spec, settings.seed)
         folder, last_good = settings.fits / name, _last_good(settings)
         ledger = opened(settings)  # one that an earlier release made may lack the table of signatures
         by = ledger.signatures(name, "" if last_good is None else last_good.name)
-        made: dict[str, int | float] = {"parts_taken_over": len(rows_read(inputs, spec))}
+        made: dict[str, int | float] = {"parts_taken_over": len(marks)}
         if not (is_enough(by) and is_whole(folder)):  # what people signed is what they saw: it is not made anew
             earlier = None if last_good is None else Earlier.of(last_good, made_by(spec, settings.seed))
             began = time.monotonic()

@@ -45,7 +45,7 @@ def baseline(cohort: OutcomeCohort, groups: list[Grouping], spec: Specification)
 def _as_measured(values: NDArray[np.float64], covariate: Covariate | None) -> tuple[NDArray[np.float64], str]:
     if covariate is None:
         return values, NUMBER
-    if covariate.transform in ("equals", "positive") or covariate.method == "logistic":
+    if covariate.is_binary:
         return values, YES_NO
     if covariate.transform == "log1p":
         return np.expm1(values), NUMBER

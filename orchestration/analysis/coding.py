@@ -20,7 +20,6 @@ DETERMINANT_COLUMNS = ("part", "source", "combine", *_OF_A_TERM)
 # What says that a term means what it meant; how many are known and their mean move with every new person.
 MEANING = ("column", "transform", "unit", "reference", "levels", "imputed_by")
 EXPOSURE, ADJUSTMENT, AUXILIARY = "exposure", "adjustment", "auxiliary"
-_TWO = ("equals", "positive")
 
 
 def coding_of(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification) -> pd.DataFrame:
@@ -92,8 +91,7 @@ def changed_meaning(now: pd.DataFrame, before: pd.DataFrame) -> list[str]:
 
 def _of_covariate(covariate: Covariate, known: pd.Series, imputed: pd.Series) -> dict[str, object]:
     transform, argument, column = covariate.transform, covariate.argument, covariate.column
-    is_declared = transform in _TWO or covariate.method == "logistic"
-    has_two = is_declared or set(known.dropna().unique()) == {0.0, 1.0}
+    has_two = covariate.is_binary or set(known.dropna().unique()) == {0.0, 1.0}
     number = f"{argument:g}" if isinstance(argument, float) else str(argument)
     unit = {
         "equals": f"{column} is {argument}", "positive": f"{column} above 0", "log1p": f"1 of log(1 + {column})",

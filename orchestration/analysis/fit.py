@@ -26,7 +26,7 @@ from orchestration.analysis.raters import rated_pairs, rater_agreement, rater_co
 from orchestration.analysis.reuse import Earlier, Lender, models_hash, outcome_part, rows_read
 from orchestration.analysis.specification import Specification
 from orchestration.files import write_json
-from orchestration.hashing import code_hash, combined_hash, content_hash, sha256_file
+from orchestration.hashing import code_hash, combined_hash, content_hash, is_as_marked, sha256_file
 from orchestration.progress import Progress
 
 ROOM = Path(__file__).parent
@@ -282,8 +282,7 @@ def is_whole(folder: Path) -> bool:
     if not (folder / MANIFEST).is_file():
         return False
     entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["tables"]
-    files = {folder / f"{name}.parquet": entry["sha256"] for name, entry in entries.items()}
-    return all(path.is_file() and sha256_file(path) == sha256 for path, sha256 in files.items())
+    return all(is_as_marked(folder / f"{name}.parquet", entry["sha256"]) for name, entry in entries.items())
 
 
 class _Counter:

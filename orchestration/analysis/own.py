@@ -27,7 +27,7 @@ from orchestration.analysis.reuse import rows_read
 from orchestration.analysis.showing.report import render_report
 from orchestration.analysis.specification import MODELS, Specification, read_specification
 from orchestration.files import folder_by_rename
-from orchestration.hashing import combined_hash, sha256_file
+from orchestration.hashing import combined_hash, is_as_marked, sha256_file
 from orchestration.ledger import Ledger
 from orchestration.progress import Progress, named
 from orchestration.settings import Settings
@@ -136,7 +136,7 @@ def with_outcomes(inputs: Inputs, folder: Path) -> Inputs:
     so when the version was built by other code.
     """
     entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["tables"]
-    damaged = [name for name, entry in entries.items() if sha256_file(folder / f"{name}.parquet") != entry["sha256"]]
+    damaged = [name for name, entry in entries.items() if not is_as_marked(folder / f"{name}.parquet", entry["sha256"])]
     if damaged:
         raise CannotFitOwn(
             f"{', '.join(damaged)} in {folder} are not what its manifest says; remove the folder and fit again"
@@ -311,9 +311,7 @@ def _as_it_is(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any]:
     marks = {f"{name}.parquet": entry["sha256"] for name, entry in manifest["tables"].items()} | manifest["own"][
         "files"
     ]
-    damaged = [
-        name for name, mark in marks.items() if not (folder / name).is_file() or sha256_file(folder / name) != mark
-    ]
+    damaged = [name for name, mark in marks.items() if not is_as_marked(folder / name, mark)]
     if damaged:
         raise CannotFitOwn(
             f"{len(damaged)} files in {folder} are not what its manifest says: {', '.join(damaged)}; remove the folder and fit again"

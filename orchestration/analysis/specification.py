@@ -37,6 +37,11 @@ class Covariate:
     argument: Any = None
     method: Method | None = None
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether it is 0 or 1 by what is said of it, whatever the data hold."""
+        return self.transform in ("equals", "positive") or self.method == "logistic"
+
     def of(self, frame: pd.DataFrame) -> pd.Series[Any]:
         """(n,) float values, NaN where not known. Raises `SpecificationError` when the frame lacks the column."""
         if self.column not in frame:

@@ -197,9 +197,8 @@ class _Told:
             return _of_contract(self.contracts, parts, place)
         if len(parts) != 2 or parts[1] not in self.columns.get(parts[0], {}):
             raise NotDescribed(f"{place}: no such column; {seen[-1] if seen else 'somebody'} says that it is like it")
-        meta = dict(self.columns[parts[0]][parts[1]]["config"].get("meta", {}))
-        for others in SAID_ELSEWHERE:
-            meta.pop(others, None)
+        everything = self.columns[parts[0]][parts[1]]["config"].get("meta", {})
+        meta = {key: said for key, said in everything.items() if key not in SAID_ELSEWHERE}
         unknown = sorted(set(meta) - {*SAID, "like"})
         if unknown:
             raise NotDescribed(f"{place}: {', '.join(unknown)} is not known; known are {', '.join(SAID)}, like")

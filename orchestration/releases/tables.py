@@ -69,7 +69,9 @@ def published(version: Version, catalogue: Catalogue) -> list[ReleasedTable]:
         described = catalogue.table(name)
         kept = {column: described.variable(column) for column in table.column_names}
         other = [
-            f"{name}.{column}" for column, one in kept.items() if _arrow(one) != str(table.schema.field(column).type)
+            f"{name}.{column}"
+            for column, one in kept.items()
+            if ARROW[one.type] != str(table.schema.field(column).type)
         ]
         if other:
             raise NotDescribed(f"{len(other)} column(s) are of another type than described: {', '.join(other)}")
@@ -77,10 +79,6 @@ def published(version: Version, catalogue: Catalogue) -> list[ReleasedTable]:
             ReleasedTable(TableDescription(name, described.description, described.key, tuple(kept.values())), table)
         )
     return sorted(found, key=lambda table: table.name)
-
-
-def _arrow(variable: Variable) -> str:
-    return ARROW[variable.type]
 
 
 @dataclass(frozen=True)
@@ -94,14 +92,8 @@ def _released(described: TableDescription, columns: Iterable[_Column]) -> Releas
     import pyarrow as pa
 
     columns = list(columns)
-    types = {"date32[day]": pa.date32()}
     rows = pa.table(
-        {
-            one.variable.name: pa.array(
-                one.values, types.get(_arrow(one.variable)) or pa.type_for_alias(_arrow(one.variable))
-            )
-            for one in columns
-        }
+        {one.variable.name: pa.array(one.values, pa.type_for_alias(ARROW[one.variable.type])) for one in columns}
     )
     reasons = {one.variable.name: pa.array(one.reasons, pa.int32()) for one in columns if one.reasons is not None}
     return ReleasedTable(described, rows, reasons)
@@ -298,9 +290,8 @@ def _covariate(covariate: Covariate, known: Mapping[str, Variable], catalogue: C
         label = {language: text.format(source.label[language], value[language]) for language in LANGUAGES}
     else:
         label = {language: text.format(source.label[language], covariate.argument) for language in LANGUAGES}
-    is_binary = covariate.transform in ("positive", "equals") or covariate.method == "logistic"
     return labelled(
         source, covariate.name, label, type="decimal", description=covariate.label, is_required=False,
-        values=YES_NO if is_binary else {}, measure="nominal" if is_binary else "scale",
+        values=YES_NO if covariate.is_binary else {}, measure="nominal" if covariate.is_binary else "scale",
         unit=source.unit if covariate.transform == "identity" else None,
     )  # fmt: skip

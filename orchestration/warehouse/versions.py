@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestration.files import folder_by_rename, swap_link, write_json
-from orchestration.hashing import combined_hash, content_hash, sha256_file
+from orchestration.hashing import combined_hash, content_hash, is_as_marked, sha256_file
 from orchestration.settings import Settings
 from orchestration.trouble import Mendable
 
@@ -177,8 +177,7 @@ def verify(version: Version) -> None:
     damaged = [
         name
         for name, entry in version.manifest["tables"].items()
-        if not (version.folder / f"{name}.parquet").is_file()
-        or sha256_file(version.folder / f"{name}.parquet") != entry["sha256"]
+        if not is_as_marked(version.folder / f"{name}.parquet", entry["sha256"])
     ]
     if damaged:
         raise VersionDamaged(f"version {version.version_id}: {', '.join(damaged)} differ from the manifest")
