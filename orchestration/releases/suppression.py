@@ -411,10 +411,8 @@ class _Attack:
 
         exact = self.limits[:, 0] == self.limits[:, 1]
         banded = self.public[~exact]
-        for presolve in (
-            True,
-            False,
-        ):  # where presolve says that nothing is possible, the plain search has the last word
+        # Presolving whole numbers can cut possible counts off (HiGHS of SciPy 1.17); a linear one is asked again before it refuses.
+        for presolve in (False,) if whole else (True, False):
             solution = linprog(
                 objective,
                 A_eq=_stacked([self.equal, self.rows[shown], self.public[exact]]),
