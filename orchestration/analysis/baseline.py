@@ -38,7 +38,8 @@ def baseline(cohort: OutcomeCohort, groups: list[Grouping], spec: Specification)
             for term in (*spec.imputed_covariates, *spec.score_columns):
                 values, kind = _as_measured(of_group[term].to_numpy(dtype=float), spec.covariates.get(term))
                 rows.append({"outcome_id": cohort.outcome_id, **grouping.named, "group": group, "term": term, **_described(values, kind)})  # fmt: skip
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"count": "Int64"})
+    # a float where some are missing, as it comes back from Parquet: what is taken over has the same bits
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"count": float})
 
 
 def _as_measured(values: NDArray[np.float64], covariate: Covariate | None) -> tuple[NDArray[np.float64], str]:

@@ -151,7 +151,7 @@ def test_a_fit_says_what_was_imputed_and_how_the_chains_went(result: FitResult, 
     assert row["missing"] == landmark["client_trust_t2"].isna().sum() and row["hinted"] == 0
     traced = result.imputation_trace
     assert (
-        len(traced) == len(seen) * 4 * 10
+        len(traced) == len(seen) * 4 * 20
         and not traced.duplicated(["outcome_id", "column", "imputation", "iteration"]).any()
     )
 
