@@ -147,7 +147,7 @@ def write_docx(tables: list[Table], source: Source, out: Path) -> Path:
 
     document = docx.Document()
     normal = document.styles["Normal"]
-    normal.font.name, normal.font.size = "Times New Roman", Pt(10)  # type: ignore[attr-defined]
+    normal.font.name, normal.font.size = "Times New Roman", Pt(10)
     about = document.core_properties
     about.author, about.title, about.comments = "delictvrij", f"Tables of fit {source.fit_id}", ""
     if source.is_simulated:

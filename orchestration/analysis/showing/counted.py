@@ -82,7 +82,7 @@ def count_table(counts: pd.DataFrame, outcomes: Mapping[str, str], source: Sourc
     for outcome, part in counts.groupby("outcome_id", sort=False):
         for row in records(part.sort_values("number")):
             if int(row["events"]) < source.threshold:
-                rows.append([f"{outcomes.get(str(outcome), str(outcome))}: number {int(row['number'])} and later", source.less(), source.less()])  # fmt: skip
+                rows.append([f"{outcomes.get(str(outcome), str(outcome))}: number {int(row['number'])} and later", "", source.less()])  # fmt: skip
                 break
             rows.append([f"{outcomes.get(str(outcome), str(outcome))}: number {int(row['number'])}", source.about(int(row["people"])), source.about(int(row["events"]))])  # fmt: skip
     first = counts[counts["number"] == 1].rename(columns={"people": "n"})

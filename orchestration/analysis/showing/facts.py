@@ -88,7 +88,7 @@ def licence() -> str:
         found = metadata("delictvrij")
     except PackageNotFoundError:
         return "not known"
-    return str(found.get("License-Expression") or found.get("License") or "not known")
+    return next((found[name] for name in ("License-Expression", "License") if name in found), "not known")
 
 
 def _steps(flow: pd.DataFrame) -> str:

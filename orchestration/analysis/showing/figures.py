@@ -225,7 +225,7 @@ def calibration(rows: pd.DataFrame, titles: Mapping[str, str], stamp: Stamp) -> 
     def draw() -> Figure:
         import matplotlib.pyplot as plt
 
-        figure, axes = plt.subplots(1, max(len(titles), 1), figsize=(9.2, 3.2), sharey=True, squeeze=False)
+        figure, axes = plt.subplots(1, max(len(titles), 1), figsize=(9.2, 3.5), sharey=True, squeeze=False)
         for axis, (model, title) in zip(axes[0], titles.items(), strict=False):
             part = rows[rows["model_id"] == model].sort_values("predicted")
             predicted, observed, low, high = (part[name].to_numpy(dtype=float) for name in ("predicted", "observed", "conf_low", "conf_high"))  # fmt: skip
@@ -233,10 +233,11 @@ def calibration(rows: pd.DataFrame, titles: Mapping[str, str], stamp: Stamp) -> 
             axis.errorbar(predicted, observed, yerr=[observed - low, high - observed], color=BLUE, marker="o", linestyle="none", capsize=2.5)  # fmt: skip
             axis.set_xlim(0, 1)
             axis.set_ylim(0, 1)
-            axis.set_title(title, fontsize=9)
+            axis.set_title(title, fontsize=7.5)
+            axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
             axis.set_xlabel("predicted")
         axes[0][0].set_ylabel("observed")
-        figure.subplots_adjust(left=0.06, right=0.985, top=0.9, bottom=0.2, wspace=0.08)
+        figure.subplots_adjust(left=0.06, right=0.985, top=0.86, bottom=0.23, wspace=0.08)
         return figure
 
     return drawn(draw, stamp)

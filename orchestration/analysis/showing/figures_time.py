@@ -32,7 +32,7 @@ def survival(
         import matplotlib.pyplot as plt
 
         outcomes = list(titles)
-        figure, axes = plt.subplots(1, max(len(outcomes), 1), figsize=(9.2, 4.3), sharey=True, squeeze=False)
+        figure, axes = plt.subplots(1, max(len(outcomes), 1), figsize=(9.2, 4.6), sharey=True, squeeze=False)
         for axis, outcome in zip(axes[0], outcomes, strict=False):
             for number, group in enumerate(groups):
                 part = curves[(curves["outcome_id"] == outcome) & (curves["group"] == group)].sort_values("month")
@@ -51,7 +51,7 @@ def survival(
             _risk_table(axis, at_risk[at_risk["outcome_id"] == outcome], groups)
         axes[0][0].set_ylabel("without recidivism")
         axes[0][0].legend(loc="lower left", fontsize=9, title=what, title_fontsize=9)
-        figure.subplots_adjust(left=0.085, right=0.985, top=0.92, bottom=0.34, wspace=0.06)
+        figure.subplots_adjust(left=0.085, right=0.985, top=0.92, bottom=0.36, wspace=0.06)
         return figure
 
     return drawn(draw, stamp)
@@ -68,7 +68,7 @@ def _risk_table(axis: Axes, rows: pd.DataFrame, groups: Sequence[str]) -> None:
         ha="left",
     )
     for line, group in enumerate(groups):
-        y = -0.34 - 0.075 * line
+        y = -0.33 - 0.07 * line
         part = rows[rows["group"] == group]
         for month, shown in zip(part["month"], part["shown"], strict=True):
             axis.text(
@@ -107,7 +107,7 @@ def incidence(curves: pd.DataFrame, titles: Mapping[str, str], labels: Mapping[s
             axis.set_title(titles[outcome])
         axes[0][0].set_ylabel("cumulative incidence")
         axes[0][0].legend(loc="upper left", fontsize=9)
-        figure.subplots_adjust(left=0.085, right=0.985, top=0.92, bottom=0.18, wspace=0.06)
+        figure.subplots_adjust(left=0.085, right=0.985, top=0.92, bottom=0.2, wspace=0.06)
         return figure
 
     return drawn(draw, stamp)

@@ -15,6 +15,7 @@ from orchestration.analysis.showing.labels import CAUSE_LABELS, RULE_LABELS, STA
 from orchestration.analysis.showing.small_cells import STEP_EVENTS, coarse_curve, rounded, suppress
 from orchestration.analysis.showing.source import (
     HIDDEN,
+    NBSP,
     NOT_SHOWN,
     Picture,
     Record,
@@ -123,33 +124,58 @@ def is_small_risk(row: Record, source: Source) -> bool:
     return bool(min(row["events"], row["at_risk"], row["n"] - row["events"]) < source.threshold)
 
 
-def risk_table(risks: pd.DataFrame, outcomes: Mapping[str, str], spec: Specification, source: Source) -> Table:
-    """Absolute risks of everybody and by tertile; a row that adds too few events to the one before is not shown."""
+def shown_risks(risks: pd.DataFrame, source: Source) -> list[tuple[Record, bool]]:
+    """Every row in its order and whether it may be shown: not when it adds too few events to the row of its group that was shown before."""
+    found = []
+    shown_events: dict[tuple[str, str], int] = {}
+    for row in records(risks):
+        key = (row["outcome_id"], row["group"])
+        added = int(row["events"]) - shown_events.get(key, 0)
+        is_shown = not (is_missing(row["risk"]) or is_small_risk(row, source) or added < source.threshold)
+        if is_shown:
+            shown_events[key] = int(row["events"])
+        found.append((row, is_shown))
+    return found
+
+
+def risk_table(risks: pd.DataFrame, outcomes: Mapping[str, str], source: Source) -> Table:
+    """Absolute risks of everybody."""
     everybody = risks[risks["grouping"] == "all"]
     rows = []
-    shown_events: dict[tuple[str, str], int] = {}
-    for row in records(pd.concat([everybody, of_drawn_groups(risks, spec)])):
-        is_all = row["group"] == "all"
-        what = "" if is_all else f", {scale_name(row['scale'])} {row['group']}"
-        name = f"{outcomes[row['outcome_id']]}{what}, {int(row['months'])} months"
-        key = (row["outcome_id"], row["group"])
-        count = source.count if is_all else source.about
-        if is_missing(row["risk"]) or is_small_risk(row, source) or int(row["events"]) - shown_events.get(key, 0) < source.threshold:  # fmt: skip
-            rows.append([name, count(int(row["n"])), "", "", "not shown: too few further events, or too few followed"])
-            continue
-        shown_events[key] = int(row["events"])
-        digits = 1 if is_all else 0
-        rows.append(
-            [name, count(int(row["n"])), count(int(row["events"])), percent(row["risk"], digits),
-             f"{percent(row['conf_low'], digits)} to {percent(row['conf_high'], digits)}"]
+    for row, is_shown in shown_risks(everybody, source):
+        name = f"{outcomes[row['outcome_id']]}, {int(row['months'])} months"
+        numbers = (
+            [source.count(int(row["events"])), percent(row["risk"], 1), f"{percent(row['conf_low'], 1)} to {percent(row['conf_high'], 1)}"]
+            if is_shown
+            else ["", "", "not shown: too few further events, or too few followed"]
         )  # fmt: skip
+        rows.append([name, source.count(int(row["n"])), *numbers])
     return source.table(
         "Share with recidivism, Kaplan–Meier, by months at risk since the origin",
-        ["Outcome, group, time", "n", "events so far", "risk", "95 % interval"],
-        rows,
-        sizes_of(everybody, outcomes, source),
-        "Follow-up ends at the register's cut-off less the registration lag; time in detention is not time at risk. Groups to the nearest 5 and whole per cent.",
-    )
+        ["Outcome, time", "n", "events so far", "risk", "95 % interval"], rows, sizes_of(everybody, outcomes, source),
+        "Follow-up ends at the register's cut-off less the registration lag; time in detention is not time at risk.",
+    )  # fmt: skip
+
+
+def group_risk_table(risks: pd.DataFrame, outcomes: Mapping[str, str], spec: Specification, source: Source) -> Table:
+    """The same by group of the grouped scale, a column for each time."""
+    own = of_drawn_groups(risks, spec)
+    cells: dict[tuple[str, str], dict[int, str]] = {}
+    sizes: dict[tuple[str, str], int] = {}
+    for row, is_shown in shown_risks(own, source):
+        key = (row["outcome_id"], row["group"])
+        said = f"{percent(row['risk'])} [{percent(row['conf_low'])},{NBSP}{percent(row['conf_high'])}]"
+        cells.setdefault(key, {})[int(row["months"])] = said if is_shown else NOT_SHOWN
+        sizes[key] = int(row["n"])
+    months = list(dict.fromkeys(int(month) for month in own["months"]))
+    return source.table(
+        f"Share with recidivism by {grouping_name(TERTILE, spec)} [95 % interval]",
+        ["Outcome: group", "n, to 5", *[f"{month} months" for month in months]],
+        [[f"{outcomes[outcome]}: {group}", source.about(sizes[outcome, group]), *[by_month.get(month, "") for month in months]]
+         for (outcome, group), by_month in cells.items()],
+        about_sizes(own, outcomes, source),
+        f"“{NOT_SHOWN}”: fewer than {source.threshold} further events, without one, or still followed.",
+    )  # fmt: skip
 
 
 def shown_incidence(rows: pd.DataFrame, spec: Specification, source: Source) -> pd.DataFrame:
@@ -214,16 +240,11 @@ def state_table(rows: pd.DataFrame, outcomes: Mapping[str, str], events: pd.Data
                  for row, visible in zip(records(group), shown, strict=True)]  # fmt: skip
         by_state = dict(zip(group["state"], cells, strict=True))
         label = outcomes.get(str(outcome), named(str(outcome)))
-        lines.append([f"{label}, {int(month)} months", source.about(n), *(by_state.get(state, "") for state in STATE_LABELS)])  # fmt: skip
-    first = part.drop_duplicates("outcome_id")
-    known = events.drop_duplicates("outcome_id").set_index("outcome_id")["events"]
-    sizes = "; ".join(f"n = about {source.about(int(row['n']))}, {_events(known.get(row['outcome_id']), source)}" for row in records(first))  # fmt: skip
+        lines.append([f"{label}, {month} months", source.about(n), *(by_state.get(state, "") for state in STATE_LABELS)])  # fmt: skip
+    own = events[events["process"] == "at_risk_to_event"] if "process" in events else events
+    sizes = about_sizes(own[own["outcome_id"].isin(part["outcome_id"])], outcomes, source)
     return source.table(
         "Where clients are, with detention as a state of its own",
-        ["Outcome, time", "n, to 5", *STATE_LABELS.values()], lines, sizes or "n = 0, 0 events",
+        ["Outcome, time", "n, to 5", *STATE_LABELS.values()], lines, sizes,
         f"Aalen–Johansen. “{HIDDEN}”: fewer than {source.threshold} are in the state, or it could be worked out from the others.",
     )  # fmt: skip
-
-
-def _events(count: object, source: Source) -> str:
-    return "events in the models below" if count is None else f"about {source.about(int(str(count)))} events"

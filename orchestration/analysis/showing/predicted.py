@@ -77,7 +77,7 @@ def calibration_picture(rows: pd.DataFrame, performance: pd.DataFrame, spec: Spe
     shown = shown_calibration(rows, source)
     if not len(shown):
         return None
-    titles = {row["model_id"]: f"{model_name(row, outcomes)}\n{int(row['months'])} months" for row in records(shown.drop_duplicates("model_id"))}  # fmt: skip
+    titles = {row["model_id"]: f"{model_name(row, outcomes)}".replace(", ", "\n", 1) + f"\n{int(row['months'])} months" for row in records(shown.drop_duplicates("model_id"))}  # fmt: skip
     sizes = sizes_of(performance, outcomes, source)
     return source.picture(
         figures.calibration(shown, titles, source.stamp(sizes)),

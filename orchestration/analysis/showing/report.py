@@ -14,6 +14,7 @@ import pandas as pd
 
 from orchestration.analysis.benchmark import read_published
 from orchestration.analysis.fit import read_fit, recovery_badge
+from orchestration.analysis.grouping import TERTILE
 from orchestration.analysis.showing import (  # fmt: skip
     alliance,
     answers,
@@ -204,11 +205,11 @@ def risk_section(tables: Tables, spec: Specification, outcomes: Outcomes, source
     return Section(
         "risk", "How many reoffend, and when", "",
         [
-            _block(f"{in_time.grouping_name(in_time.TERTILE, spec)}", [
-                in_time.survival_picture(curves, tests, outcomes, spec, source), in_time.risk_table(tables["absolute_risk"], outcomes, spec, source),
+            _block(f"{in_time.grouping_name(TERTILE, spec)}", [
+                in_time.survival_picture(curves, tests, outcomes, spec, source), in_time.risk_table(tables["absolute_risk"], outcomes, source),
             ], is_open=True),
             _block("By pattern of change", by_pattern),
-            _block("Tests and restricted means", [in_time.log_rank_table(tests, outcomes, spec, source), in_time.restricted_mean_table(tables["restricted_mean"], outcomes, spec, source)]),
+            _block("Risks by group, tests, restricted means", [in_time.group_risk_table(tables["absolute_risk"], outcomes, spec, source), in_time.log_rank_table(tests, outcomes, spec, source), in_time.restricted_mean_table(tables["restricted_mean"], outcomes, spec, source)]),
             _block("Events that compete", [in_time.incidence_picture(incidence, outcomes, spec, source), in_time.incidence_table(incidence, outcomes, spec, source)]),
             _block("Where clients are: states", [in_time.state_table(tables["state_occupation"], outcomes, tables["process_estimates"], source)]),
         ],

@@ -164,7 +164,8 @@ def named(code: str) -> str:
 
 def records(frame: pd.DataFrame) -> list[Record]:
     """The rows of a frame, each as a dictionary by column."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    names, columns = [str(name) for name in frame], [frame[name].tolist() for name in frame]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def is_missing(value: Any) -> bool:
