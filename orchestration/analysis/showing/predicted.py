@@ -48,11 +48,10 @@ def performance_table(
             "" if is_missing(row["months"]) else f", {int(row['months'])} months"
         )
         lines.append([model_name(row, outcomes), measure, f"{row['apparent']:.2f}{spread}", f"{row['optimism']:+.2f}", f"{row['corrected']:.2f}"])  # fmt: skip
-    resampled = int(rows["bootstraps"].max()) if len(rows) else 0
     return source.table(
         f"How well the {scale_name(spec.recidivism.grouped_scale)} models predict: apparent [95 % interval], and corrected for optimism",
         ["Outcome, model", "measure", "apparent", "optimism", "corrected"], lines, sizes_of(rows, outcomes, source),
-        f"{resampled} samples of officers (Harrell, Lee & Mark 1996). {NO_DECISIONS}",
+        f"{spec.recidivism.bootstraps} samples of officers (Harrell, Lee & Mark 1996). {NO_DECISIONS}",
     )  # fmt: skip
 
 
