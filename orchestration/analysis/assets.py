@@ -243,23 +243,28 @@ def report_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.As
         key=REPORT,
         group_name=ANALYSIS,
         deps=[FIT],
-        description="One self-contained page: flow, alliance by wave, recidivism by Trust, estimates, benchmark.",
+        description="One self-contained page, the answers first; beside it model cards, checklists, tables for a manuscript.",
         owners=["team:researchers"],
         kinds={"html"},
         code_version=showing_hash()[:16],
         automation_condition=condition,
     )
     def report() -> dg.MaterializeResult:
-        from orchestration.analysis.showing.report import render_report
+        from orchestration.analysis.showing.pages import write_pages
 
         name = (settings.fits / CURRENT).readlink().name
         _, manifest = read_fit(settings.fits / name)
         version = _published(settings)
         out = settings.home_path / "report.html"
-        render_report(settings.fits / name, dict(version.manifest), out)
+        written = write_pages(settings.fits / name, dict(version.manifest), out, settings.small_cell)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(f"{name} {version.version_id}"),
-            metadata={"fit": name, "version": manifest["version_id"], "path": dg.MetadataValue.path(str(out))},
+            metadata={
+                "fit": name,
+                "version": manifest["version_id"],
+                "path": dg.MetadataValue.path(str(out)),
+                "files": len(written),
+            },
         )
 
     return report

@@ -28,8 +28,8 @@ def baseline(cohort: OutcomeCohort, groups: list[Grouping], spec: Specification)
     cases are cases and age is years. `yes_no` has count and share of those observed; `number` mean, SD and quartiles.
     """
     rules = spec.recidivism
-    drawn = (rules.raters[0], rules.grouped_scale, f"pattern_{rules.pattern_rules[0]}")
-    by_pattern = [one for one in groups if (one.rater, one.scale, one.name) == drawn]
+    of_scale = [one for one in groups if (one.rater, one.scale) == (rules.rater, rules.grouped_scale)]
+    by_pattern = [one for one in of_scale if one.name in [f"pattern_{rule}" for rule in rules.pattern_rules[:1]]]
     rows = []
     for grouping in (everybody(cohort), *by_pattern):
         names = grouping.groups if grouping.name == ALL else (*grouping.groups, NOT_RATED)

@@ -31,7 +31,9 @@ from orchestration.analysis.explanation import (
 )
 from orchestration.analysis.fit import FitResult
 from orchestration.analysis.inputs import MODEL_TABLES, Inputs
-from orchestration.analysis.showing.report import render_report
+from orchestration.analysis.showing.changed import changes
+from orchestration.analysis.showing.report import outcome_labels, render_report
+from orchestration.analysis.showing.source import Source
 from orchestration.analysis.specification import Specification
 from tests.analysis.test_fit import quick
 
@@ -276,20 +278,28 @@ def test_the_page_shows_who_changed_and_why_and_hides_what_few_clients_did(resul
         "explanation": {"people": people, "parts": parts, "caveats": ["a caveat"], "order": KINDS},
     }
     path = fit_folder.with_name(f"{fit_folder.name}.changes.json")
-    manifest = {"version_id": "cafe", "simulated": True}
+    source, outcomes = Source("cafe", "f00d", True, 10), outcome_labels(result.absolute_risk)
+
+    def shown() -> str:
+        found = changes(fit_folder, result.estimates, outcomes, source)
+        cells = [cell for table in found.tables for row in table.rows for cell in row]
+        return " | ".join([f"Compared with fit {found.old_fit}", *found.caveats, *cells])
+
     try:
         path.write_text(json.dumps(said))
-        few = render_report(fit_folder, manifest, fit_folder.parent / "few.html").read_text()
+        few = shown()
         people[2]["clients"] = 12
         path.write_text(json.dumps(said))
-        one = render_report(fit_folder, manifest, fit_folder.parent / "one.html").read_text()
+        one = shown()
         people[1]["clients"] = 11
         path.write_text(json.dumps(said))
-        more = render_report(fit_folder, manifest, fit_folder.parent / "more.html").read_text()
+        more = render_report(
+            fit_folder, {"version_id": "cafe", "simulated": True}, fit_folder.parent / "more.html"
+        ).read_text()
     finally:
         path.unlink()
     assert "Compared with fit 0ld" in few and "a caveat" in few and "+0.500" in few
     assert not any(number in few for number in ("+0.111", "+0.222", "+0.167", "+0.389"))
     assert "+0.500" in one and not any(number in one for number in ("+0.111", "+0.222", "+0.167"))
-    assert all(number in more for number in ("+0.111", "+0.222", "+0.167"))
-    assert "first fit" in render_report(fit_folder, manifest, fit_folder.parent / "first.html").read_text()
+    assert all(number in more for number in ("Compared with fit 0ld", "a caveat", "+0.111", "+0.222", "+0.167"))
+    assert changes(fit_folder, result.estimates, outcomes, source).old_fit is None

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestration.analysis.showing.people import groups_shown
 from orchestration.analysis.showing.small_cells import coarse_curve, rounded, suppress
+from orchestration.analysis.showing.source import without_small_counts
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,22 @@ def test_a_curve_moves_only_after_enough_further_events_with_ten_at_risk() -> No
 
 def test_rounding_is_to_fives() -> None:
     assert [rounded(count) for count in (11, 12, 13, 199)] == [10, 10, 15, 200]
+
+
+def group(count: int, observed: int, kind: str = "yes_no") -> dict[str, object]:
+    return {"kind": kind, "count": count, "observed": observed}
+
+
+def test_a_group_of_table_one_takes_another_with_it_until_subtraction_tells_of_nobody() -> None:
+    """Yes and no are counted apart: what is hidden must be many on either side."""
+    many = [group(20, 50), group(25, 60), group(30, 70)]
+    assert groups_shown(many, 10) == [True, True, True]
+    assert groups_shown([group(4, 50), *many[1:]], 10) == [False, False, True]
+    assert groups_shown([group(47, 50), *many[1:]], 10) == [False, False, True]  # three are without
+    assert groups_shown([group(1, 12), group(2, 14), group(30, 70)], 10) == [False, False, False]
+    assert groups_shown([group(-1, 4, "number"), group(-1, 30, "number"), group(-1, 40, "number")], 10) == [False, False, True]  # fmt: skip
+
+
+def test_a_reason_that_counts_few_people_says_few() -> None:
+    said = without_small_counts("not estimable: 7 events, fewer than 10; 12 clients; p = 0.004, level 0.01", 10)
+    assert said == "not estimable: few events, fewer than 10; 12 clients; p = 0.004, level 0.01"

@@ -1,59 +1,19 @@
-"""The pictures of a report, as PNG bytes: no data inside, the same bytes for the same frames. What may be shown is decided before."""
+"""The pictures of ratings and models, as PNG bytes: no data inside, the same bytes for the same frames. What may be shown is decided
+before; curves over time are in `figures_time.py`.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from orchestration.analysis.showing.drawing import BLUE, GREEN, GREY, INK, ORANGE, Stamp, drawn
+
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-BLUE, ORANGE, GREEN, PURPLE, GREY, INK = "#0b5fa5", "#c8500a", "#1b7f5c", "#8a4a9e", "#8a8f98", "#22262b"
-GROUP_COLOURS = (ORANGE, PURPLE, BLUE, INK, GREY)  # by the place of a group
-MARKERS = ("o", "s", "D", "^", "v")
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What every figure says of itself: where its numbers come from, and whether they are simulated."""
-
-    source: str
-    is_simulated: bool
-
-
-def _style() -> dict[str, object]:
-    return {
-        "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
-        "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#9aa0a6", "axes.labelcolor": INK, "text.color": INK,
-        "axes.grid": True, "grid.color": "#e7e9ec", "grid.linewidth": 0.8, "axes.axisbelow": True, "xtick.color": "#4b5158",
-        "ytick.color": "#4b5158", "legend.frameon": False, "figure.facecolor": "white", "savefig.facecolor": "white",
-    }  # fmt: skip
-
-
-def _drawn(draw: Callable[[], Figure], stamp: Stamp) -> bytes:
-    import matplotlib
-
-    matplotlib.use("Agg", force=False)
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context(_style()):  # type: ignore[arg-type]
-        figure = draw()
-        figure.text(0.995, 0.004, stamp.source, ha="right", va="bottom", fontsize=7.5, color="#6a7077")
-        if stamp.is_simulated:
-            figure.text(
-                0.005, 0.004, "SIMULATED DATA", ha="left", va="bottom", fontsize=9, fontweight="bold", color="white",
-                bbox={"facecolor": "#b3261e", "edgecolor": "none", "pad": 2.5},
-            )  # fmt: skip
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
-        plt.close(figure)
-    return buffer.getvalue()
 
 
 def alliance_by_wave(means: pd.DataFrame, labels: Mapping[str, str], stamp: Stamp) -> bytes:
@@ -89,74 +49,7 @@ def alliance_by_wave(means: pd.DataFrame, labels: Mapping[str, str], stamp: Stam
         figure.subplots_adjust(left=0.065, right=0.99, top=0.91, bottom=0.16, wspace=0.08)
         return figure
 
-    return _drawn(draw, stamp)
-
-
-def survival(
-    curves: pd.DataFrame,
-    at_risk: pd.DataFrame,
-    titles: Mapping[str, str],
-    groups: Sequence[str],
-    what: str,
-    stamp: Stamp,
-) -> bytes:
-    """One panel per outcome: survival of each group at the points given, with 95 % intervals, and rounded numbers at risk.
-
-    `what`: the score that the groups (five at most) are of. `curves`: outcome_id, group, month, survival, conf_*; `at_risk`: outcome_id, group, month, shown (text).
-    """
-
-    def draw() -> Figure:
-        import matplotlib.pyplot as plt
-
-        outcomes = list(titles)
-        figure, axes = plt.subplots(1, max(len(outcomes), 1), figsize=(9.2, 4.3), sharey=True, squeeze=False)
-        for axis, outcome in zip(axes[0], outcomes, strict=False):
-            for number, group in enumerate(groups):
-                part = curves[(curves["outcome_id"] == outcome) & (curves["group"] == group)].sort_values("month")
-                if len(part):
-                    month, alive, low, high = (
-                        part[name].to_numpy(dtype=float) for name in ("month", "survival", "conf_low", "conf_high")
-                    )
-                    x = month + (number - (len(groups) - 1) / 2) * 0.35 * (month > 0)
-                    axis.errorbar(x, alive, yerr=[alive - low, high - alive], color=GROUP_COLOURS[number], marker=MARKERS[number], markersize=5,
-                                  linewidth=1.8, capsize=2.5, elinewidth=1, label=group if len(part) > 1 else f"{group} (too few events)")  # fmt: skip
-            axis.set_ylim(0, 1.02)
-            axis.set_xlim(-1, 49)
-            axis.set_xticks(range(0, 49, 12))
-            axis.set_xlabel("months at risk since the origin")
-            axis.set_title(titles[outcome])
-            _risk_table(axis, at_risk[at_risk["outcome_id"] == outcome], groups)
-        axes[0][0].set_ylabel("without recidivism")
-        axes[0][0].legend(loc="lower left", fontsize=9, title=what, title_fontsize=9)
-        figure.subplots_adjust(left=0.085, right=0.985, top=0.92, bottom=0.34, wspace=0.06)
-        return figure
-
-    return _drawn(draw, stamp)
-
-
-def _risk_table(axis: Axes, rows: pd.DataFrame, groups: Sequence[str]) -> None:
-    axis.text(
-        -1,
-        -0.26,
-        "at risk (rounded to 5)",
-        transform=axis.get_xaxis_transform(),
-        fontsize=8,
-        color="#4b5158",
-        ha="left",
-    )
-    for line, group in enumerate(groups):
-        y = -0.34 - 0.075 * line
-        part = rows[rows["group"] == group]
-        for month, shown in zip(part["month"], part["shown"], strict=True):
-            axis.text(
-                month,
-                y,
-                shown,
-                transform=axis.get_xaxis_transform(),
-                ha="center",
-                fontsize=8.5,
-                color=GROUP_COLOURS[line],
-            )
+    return drawn(draw, stamp)
 
 
 def forest(
@@ -205,12 +98,12 @@ def forest(
         axes[0][0].set_ylim(len(scales) - 0.5, -0.5)
         handles, names = axes[0][0].get_legend_handles_labels()
         figure.legend(
-            handles, names, loc="lower center", bbox_to_anchor=(0.5, 0.035), ncols=len(adjustments), fontsize=9
+            handles, names, loc="lower center", bbox_to_anchor=(0.5, 0.05), ncols=len(adjustments), fontsize=9
         )
         figure.subplots_adjust(left=0.175, right=0.985, top=0.92, bottom=0.23, wspace=0.05)
         return figure
 
-    return _drawn(draw, stamp)
+    return drawn(draw, stamp)
 
 
 def specification_curve(rows: pd.DataFrame, stamp: Stamp) -> bytes:
@@ -260,7 +153,7 @@ def specification_curve(rows: pd.DataFrame, stamp: Stamp) -> bytes:
         figure.subplots_adjust(left=0.235, right=0.985, top=0.98, bottom=0.07, hspace=0.03)
         return figure
 
-    return _drawn(draw, stamp)
+    return drawn(draw, stamp)
 
 
 def benchmark(rows: pd.DataFrame, stamp: Stamp) -> bytes:
@@ -289,4 +182,62 @@ def benchmark(rows: pd.DataFrame, stamp: Stamp) -> bytes:
         figure.subplots_adjust(left=0.1, right=0.985, top=0.97, bottom=0.24)
         return figure
 
-    return _drawn(draw, stamp)
+    return drawn(draw, stamp)
+
+
+def flow(columns: Mapping[str, list[tuple[str, str, str]]], stamp: Stamp) -> bytes:
+    """The way from all clients to those analysed (STROBE, item 13): one column per outcome, a box for who is left and one beside it
+    for who is left out.
+
+    `columns`: title -> (step, left out, remaining), as the tables say them; the first step is the beginning.
+    """
+
+    def draw() -> Figure:
+        import textwrap
+
+        import matplotlib.pyplot as plt
+
+        most = max(map(len, columns.values()), default=1)
+        figure, axes = plt.subplots(1, max(len(columns), 1), figsize=(9.2, 0.62 * most + 0.9), squeeze=False)
+        frame = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "#9aa0a6"}
+        for axis, (title, steps) in zip(axes[0], columns.items(), strict=False):
+            axis.set_axis_off()
+            axis.set_xlim(0, 1)
+            axis.set_ylim(most - 0.5, -0.5)
+            axis.set_title(title)
+            for y, (step, left_out, remaining) in enumerate(steps):
+                if y:
+                    axis.annotate("", (0.3, y - 0.3), (0.3, y - 0.7), arrowprops={"arrowstyle": "-|>", "color": INK})
+                if y and left_out != "0":
+                    axis.annotate("", (0.72, y - 0.5), (0.3, y - 0.5), arrowprops={"arrowstyle": "-|>", "color": GREY})
+                    axis.text(0.73, y - 0.5, f"left out: {left_out}", ha="left", va="center", fontsize=7.5, bbox=frame)
+                said = textwrap.fill(step, 42) + (f"\nn = {remaining}" if remaining else "")
+                axis.text(0.3, y, said, ha="center", va="center", fontsize=7, bbox=frame, linespacing=1.1)
+        figure.subplots_adjust(left=0.02, right=0.99, top=0.94, bottom=0.05, wspace=0.02)
+        return figure
+
+    return drawn(draw, stamp)
+
+
+def calibration(rows: pd.DataFrame, titles: Mapping[str, str], stamp: Stamp) -> bytes:
+    """Predicted against observed risk with 95 % intervals, one panel per model. Rows: model_id, predicted, observed, conf_*."""
+
+    def draw() -> Figure:
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots(1, max(len(titles), 1), figsize=(9.2, 3.5), sharey=True, squeeze=False)
+        for axis, (model, title) in zip(axes[0], titles.items(), strict=False):
+            part = rows[rows["model_id"] == model].sort_values("predicted")
+            predicted, observed, low, high = (part[name].to_numpy(dtype=float) for name in ("predicted", "observed", "conf_low", "conf_high"))  # fmt: skip
+            axis.plot([0, 1], [0, 1], color="#5b6168", linewidth=1)
+            axis.errorbar(predicted, observed, yerr=[observed - low, high - observed], color=BLUE, marker="o", linestyle="none", capsize=2.5)  # fmt: skip
+            axis.set_xlim(0, 1)
+            axis.set_ylim(0, 1)
+            axis.set_title(title, fontsize=7.5)
+            axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+            axis.set_xlabel("predicted")
+        axes[0][0].set_ylabel("observed")
+        figure.subplots_adjust(left=0.06, right=0.985, top=0.86, bottom=0.23, wspace=0.08)
+        return figure
+
+    return drawn(draw, stamp)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from orchestration.analysis.multiverse import Multiverse
 from orchestration.analysis.showing import figures
-from orchestration.analysis.showing.figures import Stamp
+from orchestration.analysis.showing.drawing import Stamp
 from orchestration.analysis.specification import Specification
 from orchestration.files import write_json
 
