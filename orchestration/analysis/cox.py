@@ -76,8 +76,9 @@ __all__ = [
 
 _MAX_ITERATIONS = 50
 _MAX_HALVINGS = 30
-# Largest step, in standard deviations of the covariates; Newton is quadratic, so that what is left then is ~1e-12.
-_STEP_TOLERANCE = 1e-6
+# Steps in standard deviations of the covariates, the largest of them. Newton is quadratic: after steps of a and b the next is of
+# about b^3 / a^2, which is what is left undone. Where b is small at all, nothing is left.
+_STEP_TOLERANCE, _SMALL_STEP, _LEFT_TOLERANCE = 1e-6, 1e-4, 1e-11
 # Log hazard ratio between the extremes of a covariate: nobody estimates a ratio of three million.
 _SEPARATION_LIMIT = 15.0
 # Smallest eigenvalue of the information scaled to a unit diagonal.
@@ -545,6 +546,7 @@ def _maximise(
         if data.rows.constant.any():
             constant = np.broadcast_to(data.rows.constant, beta.shape)
             bad |= {int(i): CoxSingularError(_named(names, constant[i])) for i in np.flatnonzero(constant.any(axis=1))}
+        before = np.zeros(len(which))
         for iteration in range(1, _MAX_ITERATIONS + 1):
             step = np.matmul(inverse, state.score[:, :, None])[:, :, 0]
             if iteration == 1:
@@ -568,7 +570,9 @@ def _maximise(
             inverse = inverse_of(state.information)
             out.iterations[which] = iteration
             spread, length = np.abs(beta * data.rows.reach), np.abs(step).max(axis=1)
-            arrived = length <= _STEP_TOLERANCE
+            left = length**3 / before**2
+            arrived = (length <= _STEP_TOLERANCE) | ((length <= _SMALL_STEP) & (left <= _LEFT_TOLERANCE))
+            before = length
             for i in map(int, np.flatnonzero(spread.max(axis=1) > _SEPARATION_LIMIT)):
                 bad = {i: CoxSeparationError(_named(names, spread[i] > _SEPARATION_LIMIT))} | bad
             if bad or arrived.any() or not length.max() < 100:
@@ -589,13 +593,8 @@ def _maximise(
                 yield which[good], data.take(good), beta[good], state.take(good), inverse[good]
             if not live.any():
                 return
-            which, data, beta, state, inverse = (
-                which[live],
-                data.take(live),
-                beta[live],
-                state.take(live),
-                inverse[live],
-            )
+            which, data, beta, before = which[live], data.take(live), beta[live], before[live]
+            state, inverse = state.take(live), inverse[live]
             bad = {}
 
 
