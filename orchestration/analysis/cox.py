@@ -69,9 +69,9 @@ from orchestration.analysis.cox_risk_sets import (
 
 # What a fit is asked with stands in `cox_risk_sets`, and is had from here too.
 __all__ = [
-    "Array", "CoxConvergenceError", "CoxError", "CoxFit", "CoxFits", "CoxInputError", "CoxIntervalError", "CoxSeparationError",
-    "CoxSingularError", "IntArray", "Moments", "RiskSets", "Ties", "check_intervals", "fit_cox", "fit_many", "fit_on", "inverse_of",
-    "moments", "over_exposure", "resampled", "risk_sets", "singular_fits", "summed_within",
+    "Array", "Baselines", "CoxConvergenceError", "CoxError", "CoxFit", "CoxFits", "CoxInputError", "CoxIntervalError", "CoxSeparationError",
+    "CoxSingularError", "IntArray", "Moments", "RiskSets", "Ties", "baselines", "check_intervals", "fit_cox", "fit_many",
+    "fit_on", "inverse_of", "moments", "over_exposure", "resampled", "risk_sets", "singular_fits", "summed_within", "terms_of",
 ]  # fmt: skip
 
 _MAX_ITERATIONS = 50
@@ -239,15 +239,12 @@ def fit_many(
     )  # fmt: skip
     together = min(m, max(1, _NUMBERS_AT_ONCE // max(1, len(sets.order) * p)))
     shared = _rows_of(sets, raw) if len(raw) == 1 else None
-    own = _terms_of(sets, None) if counted is None else None
+    own = terms_of(sets, None) if counted is None else None
     scratch = None
     for begin in range(0, m, together):
         part = slice(begin, min(m, begin + together))
-        rows, terms_of = (
-            shared or _rows_of(sets, raw[part]),
-            own or _terms_of(sets, None if counted is None else counted[part]),
-        )
-        data = _Data.of(sets, rows, terms_of, scratch)
+        likelihood = own or terms_of(sets, None if counted is None else counted[part])
+        data = _Data.of(sets, shared or _rows_of(sets, raw[part]), likelihood, scratch)
         scratch = data.scratch
         for which, found, beta, state, inverse in _maximise(sets, data, out, np.arange(part.start, part.stop)):
             scale, inverse = found.rows.scale, (inverse + inverse.swapaxes(1, 2)) / 2
@@ -296,7 +293,7 @@ class _Tied:
 
 
 @dataclass(frozen=True)
-class _Terms:
+class Terms:
     """Weights of rows and the terms of the likelihood; b is 1 where all fits share them."""
 
     weight: Array  # (b, n') of the rows at risk
@@ -314,13 +311,13 @@ class _Data:
     """What m fits are made of."""
 
     rows: _Rows
-    terms: _Terms
+    terms: Terms
     died_x: Array  # (m, p) the first part of the score
     mass: Array  # (m,) weight of all events
     scratch: Array  # flat, for what is as large as the x of the fits computed at once
 
     @classmethod
-    def of(cls, sets: RiskSets, rows: _Rows, terms: _Terms, scratch: Array | None = None) -> _Data:
+    def of(cls, sets: RiskSets, rows: _Rows, terms: Terms, scratch: Array | None = None) -> _Data:
         """With room for all of the fits."""
         m = max(len(rows.x), len(terms.died))
         died_x = np.matmul(rows.x[:, 1:, sets.deaths_place], terms.died[:, :, None])[:, :, 0]
@@ -387,10 +384,11 @@ def _within(begins: IntArray, counts: IntArray, chosen: IntArray) -> tuple[IntAr
     return np.repeat(begins[chosen] - (np.cumsum(many) - many), many) + np.arange(many.sum()), many
 
 
-def _terms_of(sets: RiskSets, frequencies: IntArray | None) -> _Terms:
+def terms_of(sets: RiskSets, frequencies: IntArray | None) -> Terms:
+    """The terms of the likelihood of `sets`, or of as many fits as there are rows of `frequencies` (m, n)."""
     if frequencies is None:
         tied = _tied(sets, sets.terms_of_time)
-        return _Terms(
+        return Terms(
             sets.weights[sets.order][None], sets.weights[sets.deaths][None],
             np.zeros((1, 0)) if tied is None else sets.term_fraction[None, tied.terms], sets.term_weight[None],
             sets.term_time, sets.term_blocks, tied, is_padded=False,
@@ -400,7 +398,7 @@ def _terms_of(sets: RiskSets, frequencies: IntArray | None) -> _Terms:
     mass = np.add.reduceat(died, sets.death_blocks, axis=1)
     if sets.ties == "breslow":
         time = np.arange(sets.times)
-        return _Terms(weight, died, np.zeros((1, 0)), mass, time, time, None, is_padded=True)
+        return Terms(weight, died, np.zeros((1, 0)), mass, time, time, None, is_padded=True)
     deaths = np.add.reduceat(frequencies[:, sets.deaths], sets.death_blocks, axis=1)  # (m, K)
     most = np.maximum(deaths.max(axis=0), 1)
     time = np.repeat(np.arange(sets.times), most)
@@ -410,7 +408,7 @@ def _terms_of(sets: RiskSets, frequencies: IntArray | None) -> _Terms:
     share = np.where(place < deaths[:, time], (mass / count)[:, time], 0.0)
     tied = _tied(sets, most)
     fraction = np.zeros((1, 0)) if tied is None else place[tied.terms] / count[:, time[tied.terms]]
-    return _Terms(weight, died, fraction, share, time, blocks, tied, is_padded=True)
+    return Terms(weight, died, fraction, share, time, blocks, tied, is_padded=True)
 
 
 @dataclass(frozen=True)
@@ -718,7 +716,7 @@ def moments(sets: RiskSets, covariates: ArrayLike, coefficients: Array) -> Momen
         raise CoxInputError(f"covariates have shape {raw.shape}, expected ({sets.n}, {len(coefficients)})")
     centre = sets.weights @ raw / sets.weights.sum()
     x = raw - centre
-    data = _Data.of(sets, _rows_of(sets, x[None], is_scaled=False), _terms_of(sets, None))
+    data = _Data.of(sets, _rows_of(sets, x[None], is_scaled=False), terms_of(sets, None))
     state = _evaluate(sets, data, coefficients[None])
     spared, spared_drift = np.zeros(sets.times), np.zeros((sets.times, len(coefficients)))
     if state.tied is not None:
@@ -727,6 +725,32 @@ def moments(sets: RiskSets, covariates: ArrayLike, coefficients: Array) -> Momen
         centre, x, np.exp(x @ coefficients), state.sums[0, 0], spared, state.sums[0, 1],
         (state.weighted_mean[0] / sets.mass_of_time).T, state.drift[0].T, spared_drift, state,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Baseline hazards of m fits, of rows that are at `centre` (m, p): its jumps and those of its variance, (m, K), coefficients being
+    given, and `drift` (m, K, p), the sum of jumps times the mean of who is at risk, less the centre."""
+
+    centre: Array
+    hazard: Array
+    hazard_variance: Array
+    drift: Array
+
+
+def baselines(
+    sets: RiskSets, covariates: ArrayLike, coefficients: Array, frequencies: ArrayLike | None = None
+) -> Baselines:
+    """At `coefficients` (m, p) of `covariates` (m, n, p), both in the caller's unit; `frequencies` (m, n) as in `fit_many`."""
+    raw = np.asarray(covariates, dtype=np.float64)
+    if raw.shape != (len(coefficients), sets.n, coefficients.shape[1]):
+        raise CoxInputError(f"covariates have shape {raw.shape}, coefficients {coefficients.shape}, rows are {sets.n}")
+    counted = None if frequencies is None else _as_frequencies(frequencies, sets.n)
+    weight = sets.weights if counted is None else sets.weights * counted
+    centre = (weight[..., None, :] @ raw / weight.sum(axis=-1)[..., None, None])[:, 0]
+    data = _Data.of(sets, _rows_of(sets, raw - centre[:, None], is_scaled=False), terms_of(sets, counted))
+    state = _evaluate(sets, data, coefficients)
+    return Baselines(centre, state.sums[:, 0], state.sums[:, 1], state.drift.swapaxes(1, 2))
 
 
 def over_exposure(sets: RiskSets, by_time: Array) -> Array:

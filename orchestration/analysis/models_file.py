@@ -121,6 +121,7 @@ class Prediction(_Entry):
 class ReferenceEntry(_Entry):
     """People who are made up, whose risk every fit predicts: what all have, and what each has instead."""
 
+    raters: list[str]
     adjustment: str
     largest_change: Share
     everybody: dict[str, float]
@@ -383,6 +384,7 @@ def _reference(q3: RecidivismEntry, covariates: Mapping[str, CovariateEntry], kn
     entry = q3.reference
     if entry is None:
         return
+    yield from _among("recidivism.reference.raters", entry.raters, q3.raters, "which is none of recidivism.raters")
     if entry.adjustment not in q3.adjustments:
         yield f"recidivism.reference.adjustment: names {entry.adjustment}, which is no adjustment"
         return

@@ -13,6 +13,7 @@ import pandas as pd
 from orchestration.analysis import (
     baseline,
     coding,
+    discrimination,
     group_curves,
     multistate,
     prediction,
@@ -49,7 +50,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "risk_by_level": prediction.RISK_COLUMNS,
     "reference_risk": prediction.REFERENCE_COLUMNS,
     "calibration": prediction.CALIBRATION_COLUMNS,
-    "performance": prediction.PERFORMANCE_COLUMNS,
+    "performance": discrimination.PERFORMANCE_COLUMNS,
     "e_values": unmeasured.COLUMNS,
     **RECORD_COLUMNS,
     IMPUTED: ("outcome_id", "imputation", "client_id"),
@@ -91,7 +92,7 @@ def tables_of(cohort: OutcomeCohort, inputs: Inputs, spec: Specification, root: 
         "risk_by_level": prediction.risk_by_level(cohort, imputed, spec),
         "reference_risk": prediction.reference_risk(cohort, imputed, spec),
         "calibration": prediction.calibration(cohort, imputed, spec),
-        "performance": prediction.performance(cohort, imputed, spec, stream(root, f"{name} performance")),
+        "performance": discrimination.performance(cohort, imputed, spec, stream(root, f"{name} performance")),
         "e_values": unmeasured.e_values(kept[~kept["model_id"].str.endswith(".split")]),
     }
     tell(f"predictions {name}")

@@ -1,10 +1,10 @@
-"""What a model of the grid predicts, and how well: risk by level of a score, calibration, discrimination, and how much of both is
-optimism. Prediction is no aim of the study; it shows whether the models fit, and how little they may be used for a person.
+"""What a model of the grid predicts: risk by level of a score, of the reference people, and against what was seen (calibration). How
+well it tells people apart is in `discrimination.py`. Prediction is no aim of the study; it shows whether the models fit, and how little they
+may be used for a person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orchestration.analysis import cox, curves
-from orchestration.analysis.cox_survival import concordance
+from orchestration.analysis.cox import IntArray
 from orchestration.analysis.inputs import DAYS_PER_MONTH
 from orchestration.analysis.pooled_cox import DataSets, fit_each, is_penalised
 from orchestration.analysis.pooling import PoolingError, pool
@@ -28,122 +28,116 @@ RISK_COLUMNS = (
 CALIBRATION_COLUMNS = (
     "model_id", "outcome_id", "months", "fifth", "n", "events", "predicted", "observed", "conf_low", "conf_high",
 )  # fmt: skip
-PERFORMANCE_COLUMNS = (
-    "model_id", "outcome_id", "measure", "months", "n", "events", "apparent", "std_error", "optimism", "corrected",
-    "bootstraps", "note",
-)  # fmt: skip
 REFERENCE_COLUMNS = (
     "model_id", "outcome_id", "rater", "scale", "adjustment", "person", "described", "months", "n", "events", "risk",
     "conf_low", "conf_high", "note",
 )  # fmt: skip
 FIFTHS = 5
-_MANY_PAIRS = 1_000_000
 
 
 def drawn_models(spec: Specification) -> list[Model]:
-    """The models that are looked at: the score that curves are drawn of, by the raters named, with the adjustments of processes."""
+    """The models that are looked at: each single score of the raters named, with the adjustments of processes."""
     rules = spec.recidivism
     return [
         model
         for model in models(spec)
-        if model.scale == rules.grouped_scale
-        and model.rater in rules.predicted_raters
+        if model.rater in rules.predicted_raters
         and set(model.exposed) == {model.scale}
         and model.adjustment in rules.process_adjustments
     ]
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What a model is fitted on or judged with: n rows of times, event, covariates (n, p) and clusters."""
-
-    duration: Array
-    event: NDArray[np.bool_]
-    x: Array
-    cluster: NDArray[np.int64]
-
-    def at(self, rows: NDArray[np.int64], cluster: NDArray[np.int64]) -> Sample:
-        return Sample(self.duration[rows], self.event[rows], self.x[rows], cluster)
-
-
-@dataclass(frozen=True)
 class Predictor:
-    """A fitted model as it predicts: linear predictor, and the baseline hazard at the days that are looked at."""
+    """m fits of one model as they predict: linear predictors, and the baseline hazard at the T days that are looked at."""
 
-    fit: cox.CoxFit
-    centre: Array
-    base: Array  # (T,) cumulative hazard of the centre
-    own: Array  # (T,) its variance, coefficients being known
-    drift: Array  # (T, p) sum of hazard times mean covariate (centred)
+    coefficients: Array  # (m, p)
+    variance: Array  # (m, p, p)
+    centre: Array  # (m, p)
+    base: Array  # (m, T) cumulative hazard of the centre
+    own: Array  # (m, T) its variance, coefficients being known
+    drift: Array  # (m, T, p) sum of hazard times mean covariate (centred)
 
     def linear(self, x: Array) -> Array:
-        return np.asarray((x - self.centre) @ self.fit.coefficients)
+        """(m, n) of rows `x` (m, n, p), or (n, p) where all fits look at the same."""
+        return np.matmul(x - self.centre[:, None], self.coefficients[:, :, None])[:, :, 0]
 
     def risk(self, x: Array) -> Array:
-        """(n, T) risk of each row by each day."""
-        return np.asarray(1 - np.exp(-np.exp(self.linear(x))[:, None] * self.base))
+        """(m, n, T) risk of each row by each day."""
+        return np.asarray(1 - np.exp(-np.exp(self.linear(x))[:, :, None] * self.base[:, None]))
 
 
-def fitted(
-    samples: Sequence[Sample], terms: tuple[str, ...], days: Array, spec: Specification, clustered: bool = True
-) -> list[Predictor]:
-    """Fit each of `samples`, which differ in covariates only, as the grid does. Raises `CoxError`."""
-    first = samples[0]
-    sets = cox.risk_sets(first.duration, first.event, ties=spec.recidivism.ties)
-    penalised = is_penalised(sets.events, len(terms), rules_of(spec))
-    x = np.stack([sample.x for sample in samples])
-    fits = fit_each(sets, first.cluster if clustered else None, x, terms, penalised)
+def predictor_of(
+    sets: cox.RiskSets,
+    covariates: Array,
+    fits: cox.CoxFits,
+    which: IntArray,
+    days: Array,
+    frequencies: IntArray | None = None,
+) -> Predictor:
+    """The fits `which` (m,) of `fits` on `sets`, made of `covariates` (m, n, p) and `frequencies` (m, n)."""
+    coefficients = fits.coefficients[which]
+    at = cox.baselines(sets, covariates, coefficients, frequencies)
     place = np.searchsorted(sets.time, days, side="right")
 
     def until(by_time: Array) -> Array:
-        return np.concatenate([np.zeros((1, *by_time.shape[1:])), np.cumsum(by_time, axis=0)])[place]
+        return np.concatenate([np.zeros_like(by_time[:, :1]), np.cumsum(by_time, axis=1)], axis=1)[:, place]
 
-    found = []
-    for number, sample in enumerate(samples):
-        at = cox.moments(sets, sample.x, fits[number].coefficients)
-        found.append(Predictor(fits[number], at.centre, until(at.hazard), until(at.hazard_variance), until(at.drift)))
-    return found
+    variance = fits.covariance if fits.robust_covariance is None else fits.robust_covariance
+    return Predictor(
+        coefficients, variance[which], at.centre, until(at.hazard), until(at.hazard_variance), until(at.drift)
+    )
+
+
+def fitted(
+    sets: cox.RiskSets, clusters: IntArray, covariates: Array, terms: tuple[str, ...], days: Array, spec: Specification
+) -> Predictor:
+    """Fit each of m data sets, `covariates` (m, n, p), as the grid does. Raises `CoxError`."""
+    penalised = is_penalised(sets.events, len(terms), rules_of(spec))
+    fits = fit_each(sets, clusters, covariates, terms, penalised)
+    return predictor_of(sets, covariates, fits, np.arange(len(fits)), days)
 
 
 def standardised_risk(predictor: Predictor, x: Array) -> tuple[Array, Array]:
-    """Mean risk of the rows of `x` (n, p) by each day (T,), and its standard error by the delta method.
+    """Mean risk of the rows of `x`, (m, n, p) or (n, p), by each day, and its standard error by the delta method: both (m, T).
 
     With R = mean of 1 - exp(-r_i H), its derivatives are g = mean of S_i r_i for the baseline and mean of S_i r_i (z_i H - d)
     for the coefficients, d being the drift: as the variance of one predicted curve (Tsiatis 1981), averaged over people.
     """
-    z = x - predictor.centre
-    ratio = np.exp(z @ predictor.fit.coefficients)
-    weight = ratio[:, None] * np.exp(-ratio[:, None] * predictor.base)  # (n, T)
-    g = weight.mean(axis=0)
-    slope = (weight.T @ z) / len(z) * predictor.base[:, None] - g[:, None] * predictor.drift
-    variance = g**2 * predictor.own + np.einsum("tp,pr,tr->t", slope, predictor.fit.variance, slope)
-    return predictor.risk(x).mean(axis=0), np.sqrt(variance)
+    z = x - predictor.centre[:, None]
+    ratio = np.exp(predictor.linear(x))[:, :, None]
+    survival = np.exp(-ratio * predictor.base[:, None])
+    weight = ratio * survival  # (m, n, T)
+    g = weight.mean(axis=1)
+    slope = (
+        np.matmul(weight.swapaxes(1, 2), z) / z.shape[1] * predictor.base[:, :, None] - g[:, :, None] * predictor.drift
+    )
+    variance = g**2 * predictor.own + (np.matmul(slope, predictor.variance) * slope).sum(axis=2)
+    return 1 - survival.mean(axis=1), np.sqrt(variance)
 
 
 def risk_by_level(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification) -> pd.DataFrame:
     """Risk by the months of the models if everybody had a given score and kept all else (standardised over the cohort), pooled
     on the scale of log(-log(1 - risk)). Months that nobody is followed for are left out."""
-    months, days = _followed_months(cohort, spec)
+    months, days = followed_months(cohort, spec)
     data_sets = DataSets.of(imputed)
     rows: list[dict[str, object]] = []
     for model in drawn_models(spec):
-        terms, columns = _varying(model, data_sets)
+        terms, columns = varying(model, data_sets)
         named = {
             "model_id": model.named(cohort.outcome_id), "outcome_id": cohort.outcome_id, "rater": model.rater, "scale": model.scale,
             "adjustment": model.adjustment, "n": cohort.n, "events": cohort.events,
         }  # fmt: skip
         try:
-            _refuse(cohort, spec)
+            refuse_few(cohort, spec)
+            x = data_sets.covariates(columns)
+            predictor = fitted(*people_of(cohort), x, terms, days, spec)
+            moved = x.copy()
             found = []
-            samples = _samples(cohort, data_sets, columns)
-            for sample, predictor in zip(samples, fitted(samples, terms, days, spec), strict=True):
-                for level in spec.recidivism.risk_levels:
-                    moved = sample.x.copy()
-                    moved[:, 0] = level
-                    found.append(standardised_risk(predictor, moved))
-            shape = (data_sets.m, len(spec.recidivism.risk_levels), len(days))
-            risk = np.array([one for one, _ in found]).reshape(shape)
-            error = np.array([one for _, one in found]).reshape(shape)
+            for level in spec.recidivism.risk_levels:
+                moved[:, :, 0] = level
+                found.append(standardised_risk(predictor, moved))
+            risk, error = (np.stack([one[part] for one in found], axis=1) for part in (0, 1))  # (m, levels, days)
             back = pooled_risk(risk, error, cohort.events - len(terms))
         except (cox.CoxError, PoolingError) as reason:
             rows.append({**named, "note": f"not estimable: {reason}"})
@@ -187,7 +181,7 @@ def reference_models(spec: Specification) -> list[Model]:
     return [
         model
         for model in models(spec)
-        if model.rater in rules.predicted_raters
+        if model.rater in rules.reference.raters
         and set(model.exposed) == {model.scale}
         and model.adjustment == rules.reference.adjustment
     ]
@@ -211,7 +205,7 @@ def reference_risk(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specifica
     A term that is the same for everybody in the cohort is not in the model and counts for nothing, as in the estimates. What
     cannot be predicted (a model that is not estimable, months that nobody is followed for) keeps its row with the reason.
     """
-    months, days = _followed_months(cohort, spec)
+    months, days = followed_months(cohort, spec)
     data_sets = DataSets.of(imputed)
     rows: list[dict[str, object]] = []
     for model in reference_models(spec):
@@ -222,7 +216,7 @@ def reference_risk(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specifica
         }  # fmt: skip
         note, numbers = None, np.full((3, len(people), len(months)), np.nan)
         try:
-            _refuse(cohort, spec)
+            refuse_few(cohort, spec)
             if months:
                 numbers = np.array(_risks_of(people, cohort, data_sets, model, days, spec))
         except (cox.CoxError, PoolingError) as reason:
@@ -246,15 +240,12 @@ def _risks_of(
     people: pd.DataFrame, cohort: OutcomeCohort, data_sets: DataSets, model: Model, days: Array, spec: Specification
 ) -> tuple[Array, Array, Array]:
     """Pooled risk and its limits, each (people, days). Raises `CoxError` and `PoolingError`."""
-    terms, columns = _varying(model, data_sets)
+    terms, columns = varying(model, data_sets)
     if not set(model.exposed) <= set(terms):
         raise cox.CoxInputError(f"{model.scale} is the same for everybody")
-    x = people[list(terms)].to_numpy()
-    found = [
-        [standardised_risk(predictor, x[[i]]) for i in range(len(x))]
-        for predictor in fitted(_samples(cohort, data_sets, columns), terms, days, spec)
-    ]
-    risk, error = (np.array([[one[part] for one in row] for row in found]) for part in (0, 1))
+    predictor = fitted(*people_of(cohort), data_sets.covariates(columns), terms, days, spec)
+    found = [standardised_risk(predictor, person[None]) for person in people[list(terms)].to_numpy()]
+    risk, error = (np.stack([one[part] for one in found], axis=1) for part in (0, 1))
     return pooled_risk(risk, error, cohort.events - len(terms))
 
 
@@ -269,16 +260,15 @@ def _described(model: Model, spec: Specification) -> dict[str, str]:
 
 def calibration(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification) -> pd.DataFrame:
     """Mean predicted risk (over imputations) against Kaplan-Meier, by fifths of the predicted risk, at the months followed."""
-    months, days = _followed_months(cohort, spec)
+    months, days = followed_months(cohort, spec)
     data_sets = DataSets.of(imputed)
     rows = []
     for model in drawn_models(spec):
-        terms, columns = _varying(model, data_sets)
+        terms, columns = varying(model, data_sets)
         try:
-            _refuse(cohort, spec)
-            samples = _samples(cohort, data_sets, columns)
-            predictors = fitted(samples, terms, days, spec)
-            risk = np.mean([p.risk(sample.x) for p, sample in zip(predictors, samples, strict=True)], axis=0)
+            refuse_few(cohort, spec)
+            x = data_sets.covariates(columns)
+            risk = fitted(*people_of(cohort), x, terms, days, spec).risk(x).mean(axis=0)
         except cox.CoxError:
             continue  # said in risk_by_level and performance, which have the same models
         for j, month in enumerate(months):
@@ -300,165 +290,19 @@ def calibration(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specificatio
     return pd.DataFrame(rows, columns=list(CALIBRATION_COLUMNS))
 
 
-def performance(
-    cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specification, seed: np.random.SeedSequence
-) -> pd.DataFrame:
-    """Concordance, calibration slope, and at each month followed the area under the curve and the Brier score: apparent (mean
-    over imputations), optimism and what is left (Harrell, Lee & Mark 1996).
-
-    Optimism is the mean, over samples of officers with replacement (each with all of their clients), of how much better a
-    model fitted on the sample does there than on the cohort. Each sample takes the next imputed data set in turn.
-    """
-    months, days = _followed_months(cohort, spec)
-    data_sets = DataSets.of(imputed)
-    rows: list[dict[str, object]] = []
-    # every model meets the same samples
-    samples_of_officers = list(_samples_of_clusters(cohort.cluster, spec.recidivism.bootstraps, seed))
-    for model in drawn_models(spec):
-        terms, columns = _varying(model, data_sets)
-        named = {
-            "model_id": model.named(cohort.outcome_id), "outcome_id": cohort.outcome_id, "n": cohort.n, "events": cohort.events,
-        }  # fmt: skip
-        try:
-            _refuse(cohort, spec)
-            wholes = _samples(cohort, data_sets, columns)
-            predictors = fitted(wholes, terms, days, spec)
-        except cox.CoxError as error:
-            rows.append({**named, "note": f"not estimable: {error}"})
-            continue
-        apparent = np.mean([measures(p, whole, days) for p, whole in zip(predictors, wholes, strict=True)], axis=0)
-        std_error = np.mean(
-            [concordance(_sets(whole), p.linear(whole.x), clusters=whole.cluster).std_error for p, whole in zip(predictors, wholes, strict=True)]
-        )  # fmt: skip
-        optimism = []
-        for number, (drawn, cluster) in enumerate(samples_of_officers):
-            whole = wholes[number % len(wholes)]
-            sample = whole.at(drawn, cluster)
-            try:
-                (predictor,) = fitted([sample], terms, days, spec, clustered=False)
-                optimism.append(measures(predictor, sample, days) - measures(predictor, whole, days))
-            except cox.CoxError:
-                continue
-        lost = np.nanmean(optimism, axis=0) if optimism else np.full_like(apparent, np.nan)
-        for (measure, month), at_first, too_much in zip(_names(months), apparent, lost, strict=True):
-            rows.append(
-                {
-                    **named, "measure": measure, "months": month, "apparent": at_first,
-                    "std_error": std_error if measure == "concordance" else np.nan, "optimism": too_much,
-                    "corrected": at_first - too_much, "bootstraps": len(optimism),
-                }
-            )  # fmt: skip
-    return pd.DataFrame(rows).reindex(columns=list(PERFORMANCE_COLUMNS)).astype({"note": object, "months": float})
+def people_of(cohort: OutcomeCohort) -> tuple[cox.RiskSets, IntArray]:
+    """The risk sets of a cohort without late entry, and the number of each person's cluster (n,)."""
+    code = np.unique(cohort.cluster, return_inverse=True)[1].astype(np.int64)
+    return cox.risk_sets(cohort.duration, cohort.event), code
 
 
-def measures(predictor: Predictor, on: Sample, days: Array) -> Array:
-    """Concordance, calibration slope, then the area under the curve and the Brier score of each day, of a model on a sample."""
-    sets, linear = _sets(on), predictor.linear(on.x)
-    risk, censoring = predictor.risk(on.x), Censoring.of(on)
-    slope = cox.fit_on(sets, linear[:, None]).coefficients[0]
-    by_day = [
-        number
-        for j, day in enumerate(days)
-        for number in (area_under_curve(linear, on, day, censoring), brier_score(risk[:, j], on, day, censoring))
-    ]
-    return np.array([harrell(linear, on), slope, *by_day])
-
-
-def harrell(score: Array, on: Sample) -> float:
-    """Harrell's C, as `cox_survival.concordance`; by pairs of an event and another where these are few, which is quicker."""
-    if len(score) * on.event.sum() > _MANY_PAIRS:
-        return concordance(_sets(on), score).value
-    first, died = on.duration[on.event, None], score[on.event, None]
-    is_comparable = (on.duration > first) | ((on.duration == first) & ~on.event)
-    won = (died > score) + 0.5 * (died == score)
-    pairs = float(is_comparable.sum())
-    return float((won * is_comparable).sum() / pairs) if pairs else float("nan")
-
-
-def _names(months: list[int]) -> list[tuple[str, float]]:
-    by_month = [(measure, float(month)) for month in months for measure in ("auc", "brier")]
-    return [("concordance", np.nan), ("calibration_slope", np.nan), *by_month]
-
-
-@dataclass(frozen=True)
-class Censoring:
-    """Product-limit estimate of still being observed: `before` each row's own end, and `by` any day."""
-
-    before: Array
-    times: Array
-    survival: Array
-
-    @staticmethod
-    def of(sample: Sample) -> Censoring:
-        """Whoever has the event on a day is not at risk of being censored on it any more."""
-        times = np.unique(sample.duration)
-        ends = np.searchsorted(times, sample.duration)
-        events = np.bincount(ends[sample.event], minlength=len(times))
-        censored = np.bincount(ends[~sample.event], minlength=len(times))
-        at_risk = np.cumsum((events + censored)[::-1])[::-1] - events
-        survival = np.cumprod(1 - censored / np.maximum(at_risk, 1)).astype(np.float64)
-        return Censoring(np.concatenate([[1.0], survival])[ends], times, survival)
-
-    def by(self, day: float) -> float:
-        place = np.searchsorted(self.times, day, side="right")
-        return float(self.survival[place - 1]) if place else 1.0
-
-
-def area_under_curve(score: Array, on: Sample, day: float, censoring: Censoring) -> float:
-    """Chance that one who has the event by `day` scores higher than one who has not, weighted against censoring (Uno et al.
-    2007; Hung & Chiang 2010). NaN where there is no such pair."""
-    case, control = on.event & (on.duration <= day), on.duration > day
-    if not case.any() or not control.any():
-        return float("nan")
-    weight = 1 / censoring.before[case]
-    others = np.sort(score[control])
-    below = np.searchsorted(others, score[case], side="left")
-    ties = np.searchsorted(others, score[case], side="right") - below
-    return float(weight @ (below + ties / 2) / (weight.sum() * len(others)))
-
-
-def brier_score(risk: Array, on: Sample, day: float, censoring: Censoring) -> float:
-    """Mean squared distance of the predicted risk by `day` from what happened, weighted against censoring (Graf et al. 1999)."""
-    case, control = on.event & (on.duration <= day), on.duration > day
-    squared = np.where(case, (1 - risk) ** 2 / censoring.before, 0.0)
-    observed = censoring.by(day)
-    if control.any() and observed > 0:
-        squared = squared + np.where(control, risk**2 / observed, 0.0)
-    return float(squared.mean())
-
-
-def _samples_of_clusters(
-    cluster: NDArray[np.object_], times: int, seed: np.random.SeedSequence
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Rows, and a new cluster number for each draw, of `times` samples of clusters with replacement."""
-    code = np.unique(cluster.astype(str), return_inverse=True)[1]
-    order = np.argsort(code, kind="stable")
-    size = np.bincount(code)
-    begins = np.concatenate([[0], np.cumsum(size)[:-1]])
-    out = []
-    for child in seed.spawn(times):
-        drawn = np.random.default_rng(child).integers(0, len(size), len(size))
-        rows = np.concatenate([order[begins[c] : begins[c] + size[c]] for c in drawn])
-        out.append((rows.astype(np.int64), np.repeat(np.arange(len(drawn)), size[drawn]).astype(np.int64)))
-    return out
-
-
-def _sets(sample: Sample) -> cox.RiskSets:
-    return cox.risk_sets(sample.duration, sample.event)
-
-
-def _samples(cohort: OutcomeCohort, data_sets: DataSets, columns: list[str]) -> list[Sample]:
-    cluster = np.unique(cohort.cluster, return_inverse=True)[1].astype(np.int64)
-    return [Sample(cohort.duration, cohort.event, x, cluster) for x in data_sets.covariates(columns)]
-
-
-def _varying(model: Model, data_sets: DataSets) -> tuple[tuple[str, ...], list[str]]:
+def varying(model: Model, data_sets: DataSets) -> tuple[tuple[str, ...], list[str]]:
     """Terms and columns of a model without what is the same for everybody."""
     kept = {term: column for term, column in model.columns.items() if not data_sets.is_constant(column)}
     return tuple(kept), list(kept.values())
 
 
-def _refuse(cohort: OutcomeCohort, spec: Specification) -> None:
+def refuse_few(cohort: OutcomeCohort, spec: Specification) -> None:
     """Weights against censoring know nothing of late entry, and nothing is predicted from a handful of events."""
     if cohort.events < spec.recidivism.min_events:
         raise cox.CoxInputError(f"{cohort.events} events, fewer than {spec.recidivism.min_events}")
@@ -466,6 +310,7 @@ def _refuse(cohort: OutcomeCohort, spec: Specification) -> None:
         raise cox.CoxInputError(f"{int((cohort.entry > 0).sum())} of {cohort.n} people enter late")
 
 
-def _followed_months(cohort: OutcomeCohort, spec: Specification) -> tuple[list[int], Array]:
+def followed_months(cohort: OutcomeCohort, spec: Specification) -> tuple[list[int], Array]:
+    """The months of the models by which somebody is still followed, and as days (T,)."""
     months = [month for month in spec.recidivism.risk_months if month * DAYS_PER_MONTH < cohort.duration.max()]
     return months, np.array(months, dtype=np.float64) * DAYS_PER_MONTH

@@ -63,9 +63,10 @@ class Covariate:
 class Reference:
     """People who are made up, whose risk every fit predicts: by name, scales and columns of `analysis_cohort` before any transform.
 
-    `adjustment`: that of the models that predict, None where there are no such people; `largest_change`: of an absolute risk, above which a fit must be signed off.
+    `raters` and `adjustment`: those of the models that predict, None where there are no such people; `largest_change`: of an absolute risk, above which a fit must be signed off.
     """
 
+    raters: tuple[str, ...]
     adjustment: str | None
     largest_change: float
     people: Mapping[str, Mapping[str, float]]
@@ -257,9 +258,9 @@ def _covariate(name: str, column: str, entry: CovariateEntry | PredictorEntry) -
 
 def _reference(entry: ReferenceEntry | None) -> Reference:
     if entry is None:
-        return Reference(None, 1.0, {})
+        return Reference((), None, 1.0, {})
     people = {name: {**entry.everybody, **own} for name, own in entry.people.items()}
-    return Reference(entry.adjustment, entry.largest_change, people)
+    return Reference(tuple(entry.raters), entry.adjustment, entry.largest_change, people)
 
 
 def _recidivism(entry: RecidivismEntry) -> Recidivism:

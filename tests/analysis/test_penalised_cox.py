@@ -9,7 +9,7 @@ from scipy import optimize
 from orchestration.analysis import cox
 from orchestration.analysis.cox_firth import fit_firth
 from orchestration.analysis.cox_residuals import score_residuals
-from orchestration.analysis.penalised_cox import _shares, _State, fit_many_penalised
+from orchestration.analysis.penalised_cox import _State, _Sums, fit_many_penalised
 
 TERMS = ("a", "b", "c")
 
@@ -63,10 +63,35 @@ def test_each_data_set_has_the_estimate_of_the_fit_that_profiles() -> None:
         np.testing.assert_allclose(fits.covariance[i], alone.covariance, rtol=1e-6)
 
 
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_a_row_that_counts_twice_is_two_rows(ties: cox.Ties) -> None:
+    """Frequencies against the rows themselves, some of them not there at all, fits that take more steps than others beside them."""
+    rng = np.random.default_rng(9)
+    stop, event = np.ceil(rng.exponential(12, 50)), rng.uniform(size=50) < 0.5
+    x, counts = rng.normal(size=(4, 50, 3)), rng.integers(0, 4, (4, 50))
+    x[1, :, 0] = event * 3 + rng.normal(size=50)
+    fits = fit_many_penalised(cox.risk_sets(stop, event, ties=ties), x, TERMS, frequencies=counts)
+    for i in range(4):
+        rows = np.repeat(np.arange(50), counts[i])
+        alone = fit_many_penalised(cox.risk_sets(stop[rows], event[rows], ties=ties), x[i][rows][None], TERMS)
+        np.testing.assert_allclose(fits.coefficients[i], alone.coefficients[0], rtol=1e-7)
+        np.testing.assert_allclose(fits.covariance[i], alone.covariance[0], rtol=1e-6)
+        assert (fits.events[i], fits.rows[i]) == (event[rows].sum(), len(rows))
+
+
+def test_what_is_wrong_with_one_sample_stops_no_other() -> None:
+    rng = np.random.default_rng(9)
+    stop, event, x = np.arange(1.0, 31), np.arange(30) % 3 == 0, rng.normal(size=(2, 30, 3))
+    counts = np.ones((2, 30), dtype=int)
+    counts[0, event] = 0
+    fits = fit_many_penalised(cox.risk_sets(stop, event), x, TERMS, frequencies=counts)
+    assert isinstance(fits.problems[0], cox.CoxInputError) and np.isfinite(fits.coefficients[1]).all()
+
+
 def test_likelihood_information_and_residuals_are_those_of_the_core() -> None:
     sets, data, clusters = people()
     ordinary = cox.fit_many(sets, data, terms=TERMS, clusters=clusters)
-    state = _State(sets, _shares(sets), data, ordinary.coefficients)
+    state = _State(_Sums.of(sets, None), data, ordinary.coefficients)
     np.testing.assert_allclose(state.log_likelihood, ordinary.log_likelihood, rtol=1e-10)
     np.testing.assert_allclose(np.linalg.inv(state.information), ordinary.covariance, rtol=1e-8)
     for i in range(2):
