@@ -30,7 +30,7 @@ from orchestration.analysis.specification import Specification
 Array = NDArray[np.float64]
 
 PERFORMANCE_COLUMNS = (
-    "model_id", "outcome_id", "measure", "months", "n", "events", "apparent", "std_error", "optimism", "corrected",
+    "model_id", "outcome_id", "rater", "scale", "adjustment", "measure", "months", "n", "events", "apparent", "std_error", "optimism", "corrected",
     "bootstraps", "note",
 )  # fmt: skip
 _MANY_PAIRS = 1_000_000
@@ -63,7 +63,8 @@ def performance(
     for model in drawn_models(spec):
         terms, columns = varying(model, data_sets)
         named = {
-            "model_id": model.named(cohort.outcome_id), "outcome_id": cohort.outcome_id, "n": cohort.n, "events": cohort.events,
+            "model_id": model.named(cohort.outcome_id), "outcome_id": cohort.outcome_id, "rater": model.rater, "scale": model.scale,
+            "adjustment": model.adjustment, "n": cohort.n, "events": cohort.events,
         }  # fmt: skip
         x = data_sets.covariates(columns)
         try:

@@ -26,7 +26,7 @@ RISK_COLUMNS = (
     "conf_high", "note",
 )  # fmt: skip
 CALIBRATION_COLUMNS = (
-    "model_id", "outcome_id", "months", "fifth", "n", "events", "predicted", "observed", "conf_low", "conf_high",
+    "model_id", "outcome_id", "rater", "scale", "adjustment", "months", "fifth", "n", "events", "predicted", "observed", "conf_low", "conf_high",
 )  # fmt: skip
 REFERENCE_COLUMNS = (
     "model_id", "outcome_id", "rater", "scale", "adjustment", "person", "described", "months", "n", "events", "risk",
@@ -280,7 +280,8 @@ def calibration(cohort: OutcomeCohort, imputed: pd.DataFrame, spec: Specificatio
                 low, high = curves.log_log_interval(found.probability[:, 0], found.std_error[:, 0])
                 rows.append(
                     {
-                        "model_id": model.named(cohort.outcome_id), "outcome_id": cohort.outcome_id, "months": month,
+                        "model_id": model.named(cohort.outcome_id), "outcome_id": cohort.outcome_id, "rater": model.rater,
+                        "scale": model.scale, "adjustment": model.adjustment, "months": month,
                         "fifth": int(number) + 1, "n": int(mask.sum()),
                         "events": int((cohort.event & (cohort.duration <= days[j]))[mask].sum()),
                         "predicted": risk[mask, j].mean(), "observed": 1 - found.probability[0, 0],

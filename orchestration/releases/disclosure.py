@@ -129,7 +129,7 @@ ROWS: Mapping[str, Policy] = {
         "estimates", ("model_id", "outcome_id", "term", "is_common"), ("hazard_ratio", "risk_ratio", "e_value", "e_value_limit"), model="cox"
     ),
     "performance": Policy(
-        "estimates", ("model_id", "outcome_id", "measure", "months", "bootstraps", "note"), ("apparent", "std_error", "optimism", "corrected"),
+        "estimates", ("model_id", "outcome_id", "rater", "scale", "adjustment", "measure", "months", "bootstraps", "note"), ("apparent", "std_error", "optimism", "corrected"),
         ("n", "events"), model="cox",
     ),
     "risk_by_level": Policy(
@@ -137,7 +137,7 @@ ROWS: Mapping[str, Policy] = {
         ("n", "events"), model="cox",
     ),
     "calibration": Policy(
-        "means", ("model_id", "outcome_id", "months", "fifth"), ("predicted", "observed", "conf_low", "conf_high"), ("n", "events"), model="cox"
+        "means", ("model_id", "outcome_id", "rater", "scale", "adjustment", "months", "fifth"), ("predicted", "observed", "conf_low", "conf_high"), ("n", "events"), model="cox"
     ),
     "wave_means": Policy("means", ("rater", "scale", "wave"), ("mean", "sd", "std_error", "conf_low", "conf_high"), ("n",)),
     "rater_agreement": Policy(

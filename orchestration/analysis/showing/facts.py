@@ -11,6 +11,7 @@ import pandas as pd
 from orchestration.analysis.showing.answers import recidivism_said
 from orchestration.analysis.showing.hazards import own_rows
 from orchestration.analysis.showing.labels import MEASURE_LABELS, STEP_LABELS, adjustment_name, scale_name
+from orchestration.analysis.showing.predicted import of_grouped
 from orchestration.analysis.showing.source import Source, is_missing, named, percent, records, sizes_of
 from orchestration.analysis.specification import Specification
 
@@ -47,7 +48,7 @@ def facts(
         "methods": f"Cox models ({rules.ties.capitalize()}'s ties), {len(rules.adjustments)} adjustments ({', '.join(map(adjustment_name, rules.adjustments))}), errors clustered by {rules.cluster.removesuffix('_id')}, Firth's penalty below {rules.min_events_per_parameter:g} events for each parameter, proportional hazards tested at {rules.proportional_level:g} and split at month {rules.split_months:g}.",
         "bias": "A landmark against immortal time; the register's lag cut off; clustering by officer; imputation instead of complete cases; ratings by another officer flagged; E-values for what is not measured.",
         "performance_measures": f"{', '.join(MEASURE_LABELS.values())}, apparent and corrected for optimism by {rules.bootstraps} samples of officers.",
-        "performance": _performance(tables["performance"], outcomes, source),
+        "performance": _performance(of_grouped(tables["performance"], spec), outcomes, source),
         "heterogeneity": f"By outcome definition ({', '.join(outcomes.values())}), rater and scale; not by organisation." if outcomes else "",
         "evaluation": "One cohort: optimism is measured by resampling officers, nothing is held out; no other cohort has the ratings.",
         "output": "A hazard ratio with its interval, and a risk at a level of the score with its interval; no classes, no thresholds.",

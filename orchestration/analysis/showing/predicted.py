@@ -1,4 +1,4 @@
-"""How well the models of the grouped scale predict: calibration, discrimination, risks by level. Nothing here is to be used for a person."""
+"""How well the models predict: calibration, discrimination, risks by level; of every scale in short, of the grouped one in full. Nothing here is to be used for a person."""
 
 from __future__ import annotations
 
@@ -33,6 +33,51 @@ def model_name(row: Record, outcomes: Mapping[str, str]) -> str:
 def has_enough(rows: pd.DataFrame, source: Source) -> pd.Series:
     """Whether enough had the event, and enough had not."""
     return (rows["events"] >= source.threshold) & (rows["n"] - rows["events"] >= source.threshold)
+
+
+def of_grouped(rows: pd.DataFrame, spec: Specification) -> pd.DataFrame:
+    """Rows of the models of the scale and rater that stand first."""
+    return rows[(rows["rater"] == spec.recidivism.rater) & (rows["scale"] == spec.recidivism.grouped_scale)]
+
+
+def score_of(row: Record) -> str:
+    """Rater and scale of a model: `Client, Trust`."""
+    return f"{str(row['rater']).capitalize()}, {scale_name(row['scale'])}"
+
+
+def short_performance_table(
+    rows: pd.DataFrame, spec: Specification, outcomes: Mapping[str, str], source: Source
+) -> Table:
+    """What is left of each model's performance after optimism: a line for each, at the middle of the months where there is one."""
+    month = spec.recidivism.restricted_mean_months
+    wanted = [("concordance", None), ("calibration_slope", None), ("auc", month), ("brier", month)]
+    heads = [MEASURE_LABELS[measure] + (f", {months} months" if months else "") for measure, months in wanted]
+    lines = []
+    for _, part in rows.groupby("model_id", sort=False):
+        first = records(part)[0]
+        cells = {(row["measure"], None if is_missing(row["months"]) else int(row["months"])): row for row in records(part[has_enough(part, source)])}  # fmt: skip
+        found = [cells.get(one) for one in wanted]
+        numbers = [NOT_SHOWN if row is None or is_missing(row["corrected"]) else f"{row['corrected']:.2f} ({row['apparent']:.2f})" for row in found]  # fmt: skip
+        lines.append([outcomes.get(first["outcome_id"], first["outcome_id"]), score_of(first), adjustment_name(first["adjustment"]), *numbers])  # fmt: skip
+    return source.table(
+        "How well the models predict, corrected for optimism (apparent)", ["Outcome", "score", "model", *heads], lines,
+        sizes_of(rows, outcomes, source), f"{spec.recidivism.bootstraps} samples of officers (Harrell, Lee & Mark 1996). {NO_DECISIONS}",
+    )  # fmt: skip
+
+
+def short_level_table(rows: pd.DataFrame, spec: Specification, outcomes: Mapping[str, str], source: Source) -> Table:
+    """Risk at one time if everybody had a level of the score: a line for each model."""
+    month, levels = spec.recidivism.restricted_mean_months, spec.recidivism.risk_levels
+    part = rows[(rows["months"] == month) | rows["months"].isna()]
+    lines = []
+    for _, model in part.groupby("model_id", sort=False):
+        first, enough = records(model)[0], has_enough(model, source).all()
+        cells = {float(row["level"]): f"{percent(row['risk'])} [{percent(row['conf_low'])}, {percent(row['conf_high'])}]" for row in records(model) if enough and not is_missing(row["risk"])}  # fmt: skip
+        lines.append([outcomes.get(first["outcome_id"], first["outcome_id"]), score_of(first), adjustment_name(first["adjustment"]), *[cells.get(level, NOT_SHOWN) for level in levels]])  # fmt: skip
+    return source.table(
+        f"Risk at {month} months, if everybody had a level of the score", ["Outcome", "score", "model", *[f"{level:g}" for level in levels]],
+        lines, sizes_of(rows, outcomes, source), f"Standardised over the cohort, pooled over imputations. {NO_DECISIONS}",
+    )  # fmt: skip
 
 
 def performance_table(

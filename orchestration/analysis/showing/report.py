@@ -218,15 +218,17 @@ def risk_section(tables: Tables, spec: Specification, outcomes: Outcomes, source
 
 def prediction_section(tables: Tables, spec: Specification, outcomes: Outcomes, source: Source) -> Section:
     """Calibration and discrimination."""
-    performance = tables["performance"]
+    performance, levels = tables["performance"], tables["risk_by_level"]
+    own, first = predicted.of_grouped(performance, spec), scale_name(spec.recidivism.grouped_scale)
     return Section(
         "prediction", "How well the models predict", predicted.NO_DECISIONS,
         [
-            _block("Calibration and discrimination", [
-                predicted.calibration_picture(tables["calibration"], performance, spec, outcomes, source),
-                predicted.performance_table(performance, spec, outcomes, source),
+            _block("Every scale and rater", [predicted.short_performance_table(performance, spec, outcomes, source), predicted.short_level_table(levels, spec, outcomes, source)]),
+            _block(f"Calibration and discrimination of {first}", [
+                predicted.calibration_picture(predicted.of_grouped(tables["calibration"], spec), own, spec, outcomes, source),
+                predicted.performance_table(own, spec, outcomes, source),
             ]),
-            _block(f"Risk by level of {scale_name(spec.recidivism.grouped_scale)}", [predicted.level_table(tables["risk_by_level"], spec, outcomes, source)]),
+            _block(f"Risk by level of {first}", [predicted.level_table(predicted.of_grouped(levels, spec), spec, outcomes, source)]),
         ],
     )  # fmt: skip
 
