@@ -150,6 +150,63 @@ _fit_signature = sa.Table(
     sa.Column("signed_at", sa.DateTime, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
 )
+_permission = sa.Table(
+    "permission",
+    _metadata,
+    sa.Column("permission_id", sa.String(12), primary_key=True),
+    sa.Column("person", sa.String(63), nullable=False, index=True),
+    sa.Column("bases", sa.Text, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("reference", sa.String(127), nullable=False),
+    sa.Column("tables", sa.Text, nullable=False),
+    sa.Column("classes", sa.Text, nullable=False),
+    sa.Column("starts_on", sa.Date, nullable=False),
+    sa.Column("ends_on", sa.Date, nullable=False),
+)
+_permission_signature = sa.Table(
+    "permission_signature",
+    _metadata,
+    sa.Column("permission_id", sa.ForeignKey("permission.permission_id"), primary_key=True),
+    sa.Column("signed_by", sa.String(127), primary_key=True),
+    sa.Column("signed_at", sa.DateTime, nullable=False),
+)
+_permission_end = sa.Table(
+    "permission_end",
+    _metadata,
+    sa.Column("permission_id", sa.ForeignKey("permission.permission_id"), primary_key=True),
+    sa.Column("revoked_by", sa.String(127), nullable=False),
+    sa.Column("revoked_at", sa.DateTime, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+# What the register of consents was at each moment: its hash and counts. The register itself, which names people by their
+# pseudonyms, lies apart.
+_consent_register = sa.Table(
+    "consent_register",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("taken_at", sa.DateTime, nullable=False),
+    sa.Column("taken_by", sa.String(127), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("clients", sa.Integer, nullable=False),
+    sa.Column("entries", sa.Integer, nullable=False),
+    sa.Column("withdrawn", sa.Integer, nullable=False),
+    sa.Column("left_out", sa.Integer, nullable=False),
+)
+_hand_over = sa.Table(
+    "hand_over",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("tag", sa.String(63), nullable=False, index=True),
+    sa.Column("version_id", sa.String(16), nullable=False),
+    sa.Column("permission_id", sa.ForeignKey("permission.permission_id"), nullable=False),
+    sa.Column("person", sa.String(63), nullable=False),
+    sa.Column("handed_by", sa.String(127), nullable=False),
+    sa.Column("handed_at", sa.DateTime, nullable=False),
+    sa.Column("tables", sa.Text, nullable=False),
+    sa.Column("columns", sa.Integer, nullable=False),
+    sa.Column("files", sa.Integer, nullable=False),
+    sa.Column("checksum", sa.String(64), nullable=False),
+)
 
 
 def now() -> datetime:
@@ -359,6 +416,42 @@ class Ledger(Readings):
                         fit_id=fit_id, compared_with=compared_with, signed_by=by, signed_at=now(), reason=reason
                     )
                 )
+
+    # registers ------------------------------------------------------------------------------------------------------
+    def record_permission(self, terms: dict[str, Any], by: str) -> None:
+        """That a person signs a permission with these terms; the first signature of each stands."""
+        same = _permission.c.permission_id == terms["permission_id"]
+        signed = sa.and_(
+            _permission_signature.c.permission_id == terms["permission_id"], _permission_signature.c.signed_by == by
+        )
+        with self._begin() as connection:
+            if connection.execute(sa.select(_permission).where(same)).first() is None:
+                connection.execute(_permission.insert().values(**terms))
+            if connection.execute(sa.select(_permission_signature).where(signed)).first() is None:
+                connection.execute(
+                    _permission_signature.insert().values(
+                        permission_id=terms["permission_id"], signed_by=by, signed_at=now()
+                    )
+                )
+
+    def record_revocation(self, permission_id: str, by: str, reason: str) -> None:
+        """That a permission is over, from now on."""
+        with self._begin() as connection:
+            connection.execute(
+                _permission_end.insert().values(
+                    permission_id=permission_id, revoked_by=by, revoked_at=now(), reason=reason
+                )
+            )
+
+    def record_consents(self, by: str, sha256: str, counts: dict[str, int]) -> None:
+        """What the register of consents is from now on: its hash, and how many clients and entries it has."""
+        with self._begin() as connection:
+            connection.execute(_consent_register.insert().values(taken_at=now(), taken_by=by, sha256=sha256, **counts))
+
+    def record_hand_over(self, handed: dict[str, Any]) -> None:
+        """What of a release was handed to whom, by whom and under which permission."""
+        with self._begin() as connection:
+            connection.execute(_hand_over.insert().values(handed_at=now(), **handed))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

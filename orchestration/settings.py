@@ -26,7 +26,8 @@ class Settings(BaseSettings):
     first seen is taken as it is, and judged. `drift_tolerance` is the share of clients, or of events, by which a candidate may fall
     short of the published version before it is held back. Of what leaves: `dominance` is the share of a group from which a
     class gives it away, `release_difference` the number of people by which a count must have moved (1: any) to be shown again, the other limits
-    are in docs/disclosure.md.
+    are in docs/disclosure.md. `permission_years` is how long a permission may last at most; `consents` is where the register of
+    consents lies, by default beside the home, apart from the data of the study.
     """
 
     model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", frozen=True, extra="ignore")
@@ -58,6 +59,8 @@ class Settings(BaseSettings):
     model_degrees_of_freedom: int = Field(10, ge=5, le=100)
     curve_step_events: int = Field(10, ge=6, le=50)
     rounding_base: int = Field(5, ge=3, le=10)
+    permission_years: int = Field(2, ge=1, le=10)
+    consents: Path | None = None
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
 
@@ -95,6 +98,11 @@ class Settings(BaseSettings):
         return (self.corrections or self.expectations / "corrections.yml").expanduser()
 
     @property
+    def consents_file(self) -> Path:
+        """Where the register of consents lies: `consents`, or a file beside the home, since it is kept apart from the data."""
+        return (self.consents or self.home_path.with_name(self.home_path.name + ".consents.csv")).expanduser()
+
+    @property
     def landing(self) -> Path:
         return self.home_path / "landing"
 
@@ -126,6 +134,11 @@ class Settings(BaseSettings):
     @property
     def fits(self) -> Path:
         return self.home_path / "fits"
+
+    @property
+    def releases(self) -> Path:
+        """Where releases lie: `<tag>/zone/` and `<tag>/public/`."""
+        return self.home_path / "releases"
 
     @property
     def own(self) -> Path:

@@ -112,7 +112,7 @@ def _resource(table: TableDescription) -> dict[str, Any]:
         "mediatype": "text/csv", "encoding": "utf-8", "description": table.description["en"],
         "schema": {
             "fields": [_field(one) for one in table.variables],
-            "primaryKey": [table.variable(name).header for name in table.key],
+            **({"primaryKey": [table.variable(name).header for name in table.key]} if table.key else {}),
             "missingValues": [""],
         },
     }  # fmt: skip
