@@ -814,6 +814,225 @@ def known_on(day: datetime) -> None:
     click.echo(f"{version.version_id}  what was known on {day.date()} ({'new' if is_new else 'was there'}){label}")
 
 
+@main.group()
+def permission() -> None:
+    """The register of permissions: who may use what of a release, for what, on which basis, and until when."""
+
+
+@permission.command("grant")
+@click.option("--to", "person", required=True, help="The account name of who may use it.")
+@click.option(
+    "--basis", "bases", required=True, multiple=True, help="The legal basis; more than once where there are more."
+)
+@click.option("--purpose", required=True, help="What it is used for, in one line.")
+@click.option("--reference", required=True, help="The number of the decision on paper.")
+@click.option("--tables", required=True, help="Names with commas between; `imputed` for every imputed set, or `all`.")
+@click.option("--classes", required=True, help="The classes of personal data, with commas between.")
+@click.option("--from", "starts_on", type=click.DateTime(["%Y-%m-%d"]), help="The first day; today by default.")
+@click.option("--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="The last day on which it holds.")
+@_plainly
+def permission_grant(
+    person: str, bases: tuple[str, ...], purpose: str, reference: str, tables: str, classes: str,
+    starts_on: datetime | None, until: datetime,
+) -> None:  # fmt: skip
+    """Sign a permission, in the name of who is signed on; two people sign by typing the same, neither of them who gets it.
+
+    Which bases, classes and consents there are stands in orchestration/releases/policy.yml.
+    """
+    from orchestration.deliveries.retraction import signed_on
+    from orchestration.deliveries.waivers import PEOPLE
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.catalogue import catalogue_in
+    from orchestration.releases.registers import Terms, grant
+
+    settings = home_settings()
+    ledger, catalogue, today = opened(settings), catalogue_in(settings), now().date()
+    terms = Terms(
+        person, tuple(sorted(bases)), purpose, reference, tuple(sorted(tables.split(","))), tuple(sorted(classes.split(","))),
+        starts_on.date() if starts_on else today, until.date(),
+    )  # fmt: skip
+    known = [table.name for table in catalogue.tables]
+    made = grant(ledger, terms, catalogue.policy, known, by=signed_on(), today=today, years=settings.permission_years)
+    if made.state(today) == "waiting":
+        click.echo(
+            f"signed by {len(made.by)} of {PEOPLE}: permission {made.permission_id}; somebody else types the same"
+        )
+        if starts_on is None:
+            click.echo(f"on another day also --from {terms.starts_on}")
+        return
+    click.echo(f"permission {made.permission_id} of {person} is signed by {', '.join(made.by)}; it holds from {terms.starts_on} to {terms.ends_on}")  # fmt: skip
+
+
+@permission.command("revoke")
+@click.argument("permission_id")
+@click.option("--reason", required=True, help="Why it ends; kept on record.")
+@_plainly
+def permission_revoke(permission_id: str, reason: str) -> None:
+    """End a permission at once, named by its id or the beginning of it. What was handed over under it is in `release downloads`."""
+    from orchestration.deliveries.retraction import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.releases.registers import revoke
+
+    made = revoke(opened(home_settings()), permission_id, reason, by=signed_on())
+    click.echo(f"permission {made.permission_id} of {made.terms.person} is revoked")
+
+
+@permission.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def permission_list(as_json: bool) -> None:
+    """List every permission there was, with its state today."""
+    from dataclasses import asdict
+
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.registers import permissions
+
+    today, found = now().date(), permissions(opened(home_settings()))
+    if as_json:
+        _json(
+            [
+                {**asdict(one.terms), "permission_id": one.permission_id, "state": one.state(today), "by": list(one.by),
+                 "revoked_by": one.revoked_by, "reason": one.reason}
+                for one in found
+            ]
+        )  # fmt: skip
+        return
+    for one in found:
+        terms = one.terms
+        click.echo(
+            f"{one.permission_id}  {terms.person:16}{one.state(today):10}{terms.starts_on} to {terms.ends_on}  "
+            f"{', '.join(terms.bases)}; {terms.reference}; {', '.join(terms.tables)}; {', '.join(terms.classes)}"
+        )
+    if not found:
+        click.echo("no permission has been given")
+
+
+@main.group()
+def consent() -> None:
+    """The register of consents: which clients consented to what, by pseudonym, apart from the data of the study."""
+
+
+@consent.command("take")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--left-out", default=0, show_default=True, type=click.IntRange(0), help="Clients of the register before that are missing on purpose, as after an erasure.")  # fmt: skip
+@_plainly
+def consent_take(file: Path, left_out: int) -> None:
+    """Make FILE the register: CSV with ; and national_number, consent, given_on, withdrawn_on, earlier_data (kept or ended).
+
+    It replaces the register before. FILE has national numbers and is not kept: remove it.
+    """
+    from orchestration.deliveries.ingest import known_key
+    from orchestration.deliveries.retraction import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.catalogue import read_policy
+    from orchestration.releases.consents import take
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        ledger = opened(settings)
+        counts = take(
+            settings.consents_file, file, ledger, known_key(settings, ledger), read_policy().consents, by=signed_on(),
+            today=now().date(), admits_test_numbers=settings.admit_test_numbers, left_out=left_out,
+        )  # fmt: skip
+    click.echo(f"{counts.clients} clients, {counts.entries} consents, {counts.withdrawn} withdrawn; {counts.left_out} clients left out")  # fmt: skip
+    click.echo(f"{file} holds national numbers and is not needed any more: remove it")
+
+
+@consent.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def consent_list(as_json: bool) -> None:
+    """Say, for each consent, how many clients gave it and took it back. No client is named."""
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.consents import read_register, stand
+
+    settings = home_settings()
+    ledger = opened(settings)
+    found = stand(read_register(settings.consents_file, ledger), now().date())
+    if as_json:
+        _json({"consents": found, "taken": [dict(row) for row in ledger.consent_registers()]})
+        return
+    for name, counts in found.items():
+        click.echo(f"{name:16}{counts['valid']:>8} valid{counts['withdrawn']:>8} withdrawn, of which {counts['kept']} leave what was collected in use")  # fmt: skip
+
+
+@main.group()
+def release() -> None:
+    """What researchers receive: drafted, approved by somebody else, handed over to who has a permission."""
+
+
+@release.command("hand-over")
+@click.argument("tag")
+@click.option("--to", "person", required=True, help="The account name of who receives it.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="An empty folder, or one that is not there yet."
+)
+@click.option("--tables", default="", help="Names with commas between; by default all that the permission covers.")
+@_plainly
+def release_hand_over(tag: str, person: str, out: Path, tables: str) -> None:
+    """Copy what PERSON has a permission for of an approved release to a folder, with a receipt beside it, on record.
+
+    Only columns of the classes that the permission names, and only while everybody in them has a valid consent.
+    """
+    from orchestration.deliveries.retraction import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.catalogue import catalogue_in
+    from orchestration.releases.handover import hand_over, receipt_of
+    from orchestration.releases.kept import named_release
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        ledger = opened(settings)
+        receipt = hand_over(
+            settings, ledger, named_release(settings, ledger, tag), person, out, catalogue_in(settings), by=signed_on(),
+            today=now().date(), tables=tuple(tables.split(",")) if tables else (),
+        )  # fmt: skip
+    label = "  SIMULATED" if receipt.simulated else ""
+    click.echo(f"{tag} to {person} under permission {receipt.permission_id}, until {receipt.until}{label}")
+    for name, columns in receipt.columns.items():
+        click.echo(f"  {name:28}{receipt.rows[name]:>8} rows{len(columns):>5} columns")
+    click.echo(f"{receipt.columns_left_out} column(s) of these tables are not covered; receipt: {receipt_of(out)}")
+
+
+@release.command("downloads")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def release_downloads(as_json: bool) -> None:
+    """List who had what when; marked where the release has been superseded or withdrawn since, so that they can be told."""
+    from dataclasses import asdict
+
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.handover import downloads
+    from orchestration.releases.kept import release_states
+
+    settings = home_settings()
+    ledger = opened(settings)
+    states = release_states(settings, ledger)
+    found = downloads(ledger, lambda tag: states.get(tag, "gone"), now().date())
+    if as_json:
+        _json([{**asdict(one), "is_stale": one.is_stale} for one in found])
+        return
+    for one in found:
+        mark = "!" if one.is_stale or one.permission_state != "in_force" else " "
+        click.echo(
+            f"{mark} {one.handed_at:%Y-%m-%d %H:%M}  {one.tag:12}{one.person:16}{len(one.tables):>3} tables{one.columns:>5} columns  "
+            f"release {one.release_state}, permission {one.permission_id} {one.permission_state}"
+        )
+    stale = sorted({one.person for one in found if one.is_stale})
+    if stale:
+        click.echo(f"to be told that there is a newer release, or none: {', '.join(stale)}")
+    if not found:
+        click.echo("nothing has been handed over")
+
+
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--version", default="current", show_default=True, help="The version whose deliveries are followed.")

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from orchestration.deliveries.contracts import Column, Organisation, read_contracts, read_table
+from orchestration.settings import Settings
 from orchestration.trouble import Mendable
 
 Label = Mapping[str, str]
@@ -320,3 +321,10 @@ def catalogue_of(dbt_manifest: Path, expectations: Path, seeds: Path) -> Catalog
     import json
 
     return read_catalogue(json.loads(dbt_manifest.read_text(encoding="utf-8")), expectations, seeds)
+
+
+def catalogue_in(settings: Settings) -> Catalogue:
+    """The catalogue of the project as it is now."""
+    from orchestration.warehouse.dbt import manifest_path
+
+    return catalogue_of(manifest_path(settings), settings.expectations, settings.dbt_project / "seeds")

@@ -276,3 +276,15 @@ def withdrawals_missed(register: Iterable[Consent], withdrew: Collection[str]) -
     """How many clients of whom a partner delivered that they withdrew their consent have, in the register, withdrawn nothing."""
     known = {one.client_id for one in register if one.withdrawn_on is not None}
     return len(set(withdrew) - known)
+
+
+def stand(register: Iterable[Consent], day: date) -> dict[str, dict[str, int]]:
+    """For each consent: of how many clients data may be in use on a day, how many took it back, and with how many of these what
+    was collected until then stays in use."""
+    found: dict[str, dict[str, int]] = {}
+    for one in sorted(register, key=lambda one: one.consent):
+        counts = found.setdefault(one.consent, {"valid": 0, "withdrawn": 0, "kept": 0})
+        counts["valid"] += one.is_valid(day)
+        counts["withdrawn"] += one.withdrawn_on is not None
+        counts["kept"] += one.earlier_data == KEPT
+    return found
