@@ -194,7 +194,7 @@ def _changes(delivery: Path, settings: Settings) -> dict[str, int]:
     from orchestration.ledger import Ledger
     from orchestration.warehouse.preview import preview
 
-    return preview(delivery, settings, Ledger(settings.ledger_location), MODEL_TABLES).as_counts()
+    return preview(delivery, settings, Ledger.of(settings), MODEL_TABLES).as_counts()
 
 
 @main.command()
@@ -239,7 +239,7 @@ def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:
     from orchestration.terminal import progress_on_terminal
     from orchestration.warehouse.versions import current_id
 
-    ledger = Ledger(settings.ledger_location)
+    ledger = Ledger.of(settings)
     before, began = current_id(settings), now()
     with progress_on_terminal(is_quiet=as_json) as progress:
         done = launch(settings, progress, workers=workers)
@@ -323,6 +323,7 @@ def correct(
     DELIVERY, as ORGANISATION/PERIOD/ID, still lies in landing. What was delivered is kept as it is; the correction is applied
     to this and later deliveries until the source is mended.
     """
+    from orchestration.audit import record
     from orchestration.deliveries.corrections import CannotCorrect
     from orchestration.deliveries.corrections import correct as write
     from orchestration.deliveries.ingest import known_key
@@ -335,10 +336,9 @@ def correct(
     with one_writer(settings):
         ledger = opened(settings)
         named = [
-            record
-            for record in ledger.deliveries()
-            if f"{record.organisation}/{record.period}/{record.delivery_id}" == delivery
-            and record.status != "retracted"
+            known
+            for known in ledger.deliveries()
+            if f"{known.organisation}/{known.period}/{known.delivery_id}" == delivery and known.status != "retracted"
         ]
         if not named or until.date() < now().date():
             raise CannotCorrect(
@@ -348,6 +348,8 @@ def correct(
             settings, ledger, _organisation(settings, named[-1].organisation), named[-1], known_key(settings, ledger),
             (table, row, column), becomes, why, reported_to, signed_on(), until.date(),
         )  # fmt: skip
+    about = f"{table}.{made.column} of {delivery}: entry {made.number} until {made.until}"
+    record(opened(settings), "delivery.corrected", about, who=signed_on())
     click.echo(f"entry {made.number} of {settings.corrections_file}: {made.table}.{made.column} until {made.until}")
 
 
@@ -422,6 +424,7 @@ def waive(delivery: str, rule: str, reason: str, until: datetime) -> None:
     name of an organisation in the place of a delivery, lets builds be made without one that never delivered. The rule
     marts.drift, with the published version in that place, lets the next one have far fewer clients or events.
     """
+    from orchestration.audit import record
     from orchestration.deliveries.retraction import signed_on
     from orchestration.deliveries.waivers import DRIFT, MISSING, PEOPLE, waive_drift, waive_missing
     from orchestration.deliveries.waivers import waive as sign
@@ -441,8 +444,9 @@ def waive(delivery: str, rule: str, reason: str, until: datetime) -> None:
             place = named_version(settings, delivery).version_id
             waiver = waive_drift(settings.waivers_file, place, *terms)
         else:
-            waiver, record = sign(settings.waivers_file, opened(settings), delivery, rule, *terms)
-            place = f"{record.organisation} {record.period} {record.delivery_id}"
+            waiver, named = sign(settings.waivers_file, opened(settings), delivery, rule, *terms)
+            place = f"{named.organisation} {named.period} {named.delivery_id}"
+    record(opened(settings), "rule.waived", f"{rule} for {place} until {waiver.until}", reason.strip(), signed_on())
     if waiver.holds(now().date()):
         then = {MISSING: "builds without it", DRIFT: "publishes what falls short of it"}.get(rule, "judges it again")
         click.echo(f"{rule} is waived for {place} until {waiver.until}; `delictvrij refresh` {then}")
@@ -1015,7 +1019,7 @@ def release_downloads(as_json: bool) -> None:
 
     settings = home_settings()
     ledger = opened(settings)
-    states = release_states(settings, ledger)
+    states = release_states(ledger)
     found = downloads(ledger, lambda tag: states.get(tag, "gone"), now().date())
     if as_json:
         _json([{**asdict(one), "is_stale": one.is_stale} for one in found])
@@ -1083,6 +1087,36 @@ def demo(clients: int, seed: int) -> None:
         click.echo(f"report: {settings.home_path / 'report.html'}")
         click.echo("next: `delictvrij status`, `delictvrij versions`, `delictvrij ui`")
     _leave(code)
+
+
+@main.command()
+@click.option("--verify", "is_verified", is_flag=True, help="Leave with 1 when an entry is not as it was written.")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def audit(is_verified: bool, as_json: bool) -> None:
+    """Show the audit trail: who did what, when, about what and why. With --verify, say which entries are not as they were written."""
+    from dataclasses import asdict
+
+    from orchestration.audit import Sealing, entry_of, findings
+    from orchestration.files import locked
+    from orchestration.home import home_settings, readings
+
+    settings = home_settings()
+    ledger, sealing = readings(settings), Sealing.of(settings)
+    with locked(sealing.lock_file):  # nobody is between an entry and its seal
+        entries = [entry_of(row) for row in ledger.audit()]
+        found = findings(entries, sealing) if is_verified else []
+    if as_json:
+        _json({"entries": [asdict(entry) for entry in entries], **({"findings": [asdict(one) for one in found]} if is_verified else {})})  # fmt: skip
+    elif is_verified:
+        for one in found:
+            click.echo(f"entry {one.number} {one.said}" if one.number else one.said)
+        if not found:
+            click.echo(f"{len(entries)} entries, each as it was written")
+    else:
+        for entry in entries:
+            click.echo(f"{entry.number:>5}  {entry.at[:19]}  {entry.who:12}  {entry.what:20}  {entry.about}  {entry.why}".rstrip())  # fmt: skip
+    _leave(1 if found else 0)
 
 
 @main.command()

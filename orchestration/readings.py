@@ -173,6 +173,7 @@ class Readings(ABC):
         )
         return tuple(row["signed_by"] for row in rows)
 
+    # registers ------------------------------------------------------------------------------------------------------
     def permissions(self) -> list[dict[str, Any]]:
         """Permissions by person and first day, with who signed, and when, by whom and why one was revoked."""
         signed: dict[str, list[str]] = {}
@@ -203,6 +204,22 @@ class Readings(ABC):
             {**row, "tables": tuple(json.loads(row["tables"])), "handed_at": _moment(row["handed_at"])} for row in rows
         ]
 
+    # releases and the audit trail -----------------------------------------------------------------------------------
+    def releases(self) -> list[dict[str, Any]]:
+        """Releases in every state, oldest first."""
+        if not self._has_table("release"):
+            return []
+        rows = self._rows("select * from release order by drafted_at, tag")
+        return [{**row, **{name: _moment(row[name]) for name in ("drafted_at", "decided_at")}} for row in rows]
+
+    def audit(self) -> list[Row]:
+        """The audit trail by number, as it stands there; `audit.entry_of` makes entries of it."""
+        return self._rows("select * from audit order by number") if self._has_table("audit") else []
+
+    @abstractmethod
+    def _has_table(self, name: str) -> bool:
+        """Whether the ledger has a table: one that an earlier release of the platform made may lack it."""
+
 
 class SqliteReadings(Readings):
     """A ledger in an SQLite file, read without SQLAlchemy."""
@@ -214,6 +231,9 @@ class SqliteReadings(Readings):
         with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=rw", uri=True, timeout=30)) as connection:
             connection.row_factory = sqlite3.Row
             return [{name: row[name] for name in row.keys()} for row in connection.execute(sql, values)]  # noqa: SIM118
+
+    def _has_table(self, name: str) -> bool:
+        return bool(self._rows("select 1 from sqlite_master where type = 'table' and name = :name", name=name))
 
 
 def _record(row: Row) -> DeliveryRecord:
