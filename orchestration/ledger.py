@@ -531,17 +531,6 @@ class Ledger(Readings):
                 )
                 note("fit.signed", f"fit {fit_id} against {compared_with or 'none'}", reason, by)
 
-
-def _named(connection: sa.Connection, sha256: str) -> str:
-    """Which delivery, as the audit trail names it."""
-    row = connection.execute(sa.select(_delivery).where(_delivery.c.manifest_sha256 == sha256)).mappings().first()
-    place = f"{row['organisation']}/{row['period']}/{row['delivery_id']} " if row else ""
-    return f"delivery {place}({sha256[:8]})"
-
-
-def _rules_that_failed(judgements: Iterable[dict[str, Any]]) -> str:
-    return ", ".join(sorted({str(one["rule"]) for one in judgements if one["status"] in ("failed", "error")}))
-
     # registers ------------------------------------------------------------------------------------------------------
     def record_permission(self, terms: dict[str, Any], by: str) -> None:
         """That a person signs a permission with these terms; the first signature of each stands."""
@@ -580,6 +569,17 @@ def _rules_that_failed(judgements: Iterable[dict[str, Any]]) -> str:
             connection.execute(_hand_over.insert().values(handed_at=now(), **handed))
             about = f"release {handed['tag']} to {handed['person']}"
             note("release.handed_over", about, f"permission {handed['permission_id']}", handed["handed_by"])
+
+
+def _named(connection: sa.Connection, sha256: str) -> str:
+    """Which delivery, as the audit trail names it."""
+    row = connection.execute(sa.select(_delivery).where(_delivery.c.manifest_sha256 == sha256)).mappings().first()
+    place = f"{row['organisation']}/{row['period']}/{row['delivery_id']} " if row else ""
+    return f"delivery {place}({sha256[:8]})"
+
+
+def _rules_that_failed(judgements: Iterable[dict[str, Any]]) -> str:
+    return ", ".join(sorted({str(one["rule"]) for one in judgements if one["status"] in ("failed", "error")}))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
