@@ -98,7 +98,7 @@ def init() -> None:
 @click.option("--mutate", metavar="NAME", help="Spoil one of the last deliveries in a named way.")
 @_plainly
 def simulate(out: Path, clients: int, seed: int, form: str | None, periods: str, mutate: str | None) -> None:
-    """Write the deliveries of a simulated cohort and what is true of it (truth.json) to OUT."""
+    """Write the deliveries of a simulated cohort, its consents (consents.csv) and what is true of it (truth.json) to OUT."""
     from orchestration.simulation import simulate as run
     from orchestration.simulation.mutations import MUTATIONS
 
@@ -843,7 +843,7 @@ def permission_grant(
 
     Which bases, classes and consents there are stands in orchestration/releases/policy.yml.
     """
-    from orchestration.deliveries.retraction import signed_on
+    from orchestration.audit import signed_on
     from orchestration.deliveries.waivers import PEOPLE
     from orchestration.home import home_settings, opened
     from orchestration.ledger import now
@@ -874,7 +874,7 @@ def permission_grant(
 @_plainly
 def permission_revoke(permission_id: str, reason: str) -> None:
     """End a permission at once, named by its id or the beginning of it. What was handed over under it is in `release downloads`."""
-    from orchestration.deliveries.retraction import signed_on
+    from orchestration.audit import signed_on
     from orchestration.home import home_settings, opened
     from orchestration.releases.registers import revoke
 
@@ -927,8 +927,8 @@ def consent_take(file: Path, left_out: int) -> None:
 
     It replaces the register before. FILE has national numbers and is not kept: remove it.
     """
+    from orchestration.audit import signed_on
     from orchestration.deliveries.ingest import known_key
-    from orchestration.deliveries.retraction import signed_on
     from orchestration.home import home_settings, opened
     from orchestration.ledger import now
     from orchestration.releases.catalogue import read_policy
@@ -983,7 +983,7 @@ def release_hand_over(tag: str, person: str, out: Path, tables: str) -> None:
 
     Only columns of the classes that the permission names, and only while everybody in them has a valid consent.
     """
-    from orchestration.deliveries.retraction import signed_on
+    from orchestration.audit import signed_on
     from orchestration.home import home_settings, opened
     from orchestration.ledger import now
     from orchestration.releases.catalogue import catalogue_in
@@ -1082,6 +1082,7 @@ def demo(clients: int, seed: int) -> None:
     click.echo(
         f"{truth['deliveries']} deliveries written: {clients} simulated clients, and the real North Carolina cohort"
     )
+    _take_simulated_consents(settings)
     code = apart(_refresh, settings, as_json=False, workers=os.cpu_count() or 1)
     if code == 0:
         click.echo(f"report: {settings.home_path / 'report.html'}")
@@ -1117,6 +1118,25 @@ def audit(is_verified: bool, as_json: bool) -> None:
         for entry in entries:
             click.echo(f"{entry.number:>5}  {entry.at[:19]}  {entry.who:12}  {entry.what:20}  {entry.about}  {entry.why}".rstrip())  # fmt: skip
     _leave(1 if found else 0)
+
+
+def _take_simulated_consents(settings: Settings) -> None:
+    """Make the consents that came with the simulated deliveries the register, and remove the file, which has numbers of people."""
+    from orchestration.audit import signed_on
+    from orchestration.deliveries.ingest import known_key
+    from orchestration.home import opened
+    from orchestration.ledger import now
+    from orchestration.releases.catalogue import read_policy
+    from orchestration.releases.consents import take
+    from orchestration.simulation.consents import CONSENTS
+
+    ledger, file = opened(settings), settings.inbox_path / CONSENTS
+    take(
+        settings.consents_file, file, ledger, known_key(settings, ledger), read_policy().consents, by=signed_on(),
+        today=now().date(), admits_test_numbers=True,
+    )  # fmt: skip
+    ledger.close()  # before the fork
+    file.unlink()
 
 
 @main.command()

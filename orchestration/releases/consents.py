@@ -144,7 +144,7 @@ def _troubles(
 
     from orchestration.deliveries.pseudonyms import is_eleven_proof, is_test_number
 
-    numbers = pd.Series([row["national_number"] for row in rows], dtype="string")
+    numbers = pd.Series([row["national_number"] for row in rows], dtype=object)
     wrong: dict[str, list[int]] = {}
 
     def note(rule: str, number: int, is_wrong: bool) -> None:

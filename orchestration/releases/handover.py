@@ -328,7 +328,7 @@ def _model(said: Mapping[str, Any] | None, handed: Mapping[str, ReleasedTable]) 
     """The model that the scripts of the release fit again, where all that it reads is handed over."""
     if said is None or said["table"] not in handed:
         return None
-    model = ReproducedModel(**said)
+    model = ReproducedModel(**{**said, "columns": dict(said["columns"])})
     there = set(handed[model.table].rows.column_names)
     return model if {*model.columns.values(), *_OF_A_MODEL} <= there else None
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestration.files import folder_by_rename, write_atomically, write_json
 from orchestration.hashing import content_hash, is_as_marked, sha256_file
@@ -157,7 +157,7 @@ def write_about(
             "tag": about.tag, "version_id": about.version_id, "fit_id": about.fit_id, "simulated": about.is_simulated,
             "released_on": about.released_on.isoformat(), "registry_cutoff_on": about.registry_cutoff_on,
             "tables": [asdict(one) for one in written], "made_inert": changed,
-            "model_id": model.model_id if model else None, "model": asdict(model) if model else None,
+            "model_id": model.model_id if model else None, "model": _said(model),
             "spelling": asdict(spelling),
         },
     )  # fmt: skip
@@ -166,6 +166,11 @@ def write_about(
     files = {name: sha256_file(folder / name) for name in _files(folder)}
     write_atomically(folder / SUMS, "".join(f"{mark}  {name}\n" for name, mark in files.items()).encode())
     return Inventory(tuple(written), files, changed, model.model_id if model else None)
+
+
+def _said(model: ReproducedModel | None) -> dict[str, Any] | None:
+    # Pairs, since the keys of JSON are put in order.
+    return {**asdict(model), "columns": list(model.columns.items())} if model else None
 
 
 def read_sums(folder: Path) -> dict[str, str]:
