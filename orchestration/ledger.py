@@ -309,7 +309,7 @@ class Ledger(Readings):
             if connection.execute(_audit_turn.update().values(turns=_audit_turn.c.turns + 1)).rowcount == 0:
                 connection.execute(_audit_turn.insert().values(id=1, turns=1))
             row = connection.execute(sa.select(_audit).order_by(_audit.c.number.desc()).limit(1)).mappings().first()
-            last = entry_of(row) if row else None
+            last = entry_of(dict(row)) if row else None
             came_after.append(last.number if last else 0)
             entry = next_entry(last, now().isoformat(timespec="microseconds"), who or signed_on(), what, about, why)
             connection.execute(_audit.insert().values(**asdict(entry)))
