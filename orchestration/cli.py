@@ -987,15 +987,14 @@ def release_hand_over(tag: str, person: str, out: Path, tables: str) -> None:
     from orchestration.home import home_settings, opened
     from orchestration.ledger import now
     from orchestration.releases.catalogue import catalogue_in
-    from orchestration.releases.handover import hand_over, receipt_of
-    from orchestration.releases.kept import named_release
+    from orchestration.releases.handover import hand_over, kept_release, receipt_of
     from orchestration.warehouse.build import one_writer
 
     settings = home_settings()
     with one_writer(settings):
         ledger = opened(settings)
         receipt = hand_over(
-            settings, ledger, named_release(settings, ledger, tag), person, out, catalogue_in(settings), by=signed_on(),
+            settings, ledger, kept_release(settings, ledger, tag), person, out, catalogue_in(settings), by=signed_on(),
             today=now().date(), tables=tuple(tables.split(",")) if tables else (),
         )  # fmt: skip
     label = "  SIMULATED" if receipt.simulated else ""
@@ -1015,12 +1014,8 @@ def release_downloads(as_json: bool) -> None:
     from orchestration.home import home_settings, opened
     from orchestration.ledger import now
     from orchestration.releases.handover import downloads
-    from orchestration.releases.kept import release_states
 
-    settings = home_settings()
-    ledger = opened(settings)
-    states = release_states(ledger)
-    found = downloads(ledger, lambda tag: states.get(tag, "gone"), now().date())
+    found = downloads(opened(home_settings()), now().date())
     if as_json:
         _json([{**asdict(one), "is_stale": one.is_stale} for one in found])
         return

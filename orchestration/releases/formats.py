@@ -93,18 +93,20 @@ def _label(said: Mapping[str, Any]) -> Label:
     return {language: said[language] for language in LANGUAGES}
 
 
+def described_in(name: str, schema: pa.Schema) -> TableDescription:
+    """What the Parquet file of a table, by its schema, says of it."""
+    about = json.loads(schema.metadata[b"delictvrij"])
+    variables = tuple(variable_said(field.name, json.loads(field.metadata[b"delictvrij"])) for field in schema)
+    return TableDescription(name, about["description"], tuple(about["key"]), variables)
+
+
 def read_written(folder: Path, name: str) -> ReleasedTable:
     """A table of a folder that was written, from its Parquet file; why a score is missing is from its SPSS file."""
     import pyarrow.parquet as pq
 
     rows = pq.read_table(folder / "parquet" / f"{name}.parquet")
-    about = json.loads(rows.schema.metadata[b"delictvrij"])
-    variables = tuple(
-        variable_said(field.name, json.loads(field.metadata[b"delictvrij"])) for field in rows.schema
-    )  # fmt: skip
-    described = TableDescription(name, about["description"], tuple(about["key"]), variables)
-    bare = rows.cast(_bare(rows.schema))
-    return ReleasedTable(described, bare, _reasons(folder / "sav" / f"{name}.sav", described))
+    described = described_in(name, rows.schema)
+    return ReleasedTable(described, rows.cast(_bare(rows.schema)), _reasons(folder / "sav" / f"{name}.sav", described))
 
 
 def _bare(schema: pa.Schema) -> pa.Schema:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -16,6 +16,15 @@ from orchestration.files import folder_by_rename, write_json
 from orchestration.hashing import content_hash, is_as_marked, sha256_file
 from orchestration.readings import Readings
 from orchestration.releases import consents
+from orchestration.releases.approval import (
+    APPROVED,
+    SUPERSEDED,
+    ZONE,
+    Released,
+    named_release,
+    releases,
+    verify_release,
+)
 from orchestration.releases.catalogue import Catalogue, Policy
 from orchestration.releases.formats import read_written
 from orchestration.releases.metadata import About, read_study
@@ -26,7 +35,7 @@ from orchestration.releases.zone import (
     CHANGES,
     INVENTORY,
     SUMS,
-    ReleaseDamaged,
+    FolderDamaged,
     Spelling,
     TableInventory,
     table_files,
@@ -40,7 +49,6 @@ from orchestration.trouble import Mendable
 if TYPE_CHECKING:
     from orchestration.ledger import Ledger
 
-APPROVED, SUPERSEDED, WITHDRAWN = "approved", "superseded", "withdrawn"
 CLIENT = "client_id"
 RECEIPT = ".receipt.json"
 _OF_A_MODEL = (IMPUTATION, "cluster", "entry_days", "duration_days", "event")
@@ -70,6 +78,34 @@ class Release(Protocol):
 
 
 @dataclass(frozen=True)
+class KeptRelease:
+    """A release of a home."""
+
+    settings: Settings
+    released: Released
+
+    @property
+    def tag(self) -> str:
+        return self.released.tag
+
+    @property
+    def state(self) -> str:
+        return self.released.state
+
+    @property
+    def folder(self) -> Path:
+        return self.released.folder(self.settings) / ZONE
+
+    def verify(self) -> None:
+        verify_release(self.settings, self.released)
+
+
+def kept_release(settings: Settings, ledger: Readings, tag: str) -> KeptRelease:
+    """The release of that tag. Raises NoSuchRelease."""
+    return KeptRelease(settings, named_release(ledger, tag))
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What was handed over: the columns and rows of each table, under which permission, by whom; `columns_left_out` are those of
     these tables that the permission does not cover; `checksum` is that of the file with the checksums."""
@@ -92,8 +128,8 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Download:
-    """One hand-over on record. `release_state` and `permission_state` are those of today; `is_stale` where the release has been
-    superseded or withdrawn since, so that the person is to be told."""
+    """One hand-over on record. `release_state` (`gone` where no ledger knows it any more) and `permission_state` are those of today;
+    `is_stale` where the release is no longer the approved one, so that the person is to be told."""
 
     tag: str
     version_id: str
@@ -139,7 +175,7 @@ def hand_over(
     """Put what `person` may have of a release, or `tables` of it, into the folder `out`, whole or not at all.
 
     A table whose columns may all be had is copied byte for byte; of another, the columns that may be had are written anew. The
-    checksums of the release are verified before and after. Raises CannotHandOver, ReleaseDamaged and NoConsents.
+    checksums of the release are verified before and after. Raises CannotHandOver, FolderDamaged and NoConsents.
     """
     _require_approved(release)
     _require_room(settings, out)
@@ -158,7 +194,7 @@ def hand_over(
         _write(aside, release, parts, said, catalogue)
         _require_the_same(aside, parts, sums)
         if verify_written(release.folder) != sums:
-            raise ReleaseDamaged(f"{release.tag} was changed while it was handed over; nothing was")
+            raise FolderDamaged(f"{release.tag} was changed while it was handed over; nothing was")
         receipt = _receipt(aside, said, permission, parts, by, today)
         # On record before it is there: killed in between, the record says too much rather than too little.
         _put_on_record(ledger, receipt)
@@ -174,11 +210,10 @@ def receipt_of(out: Path) -> Path:
 def _require_approved(release: Release) -> None:
     if release.state == APPROVED:
         return
-    why = {
-        SUPERSEDED: "it has been superseded: hand over the release that took its place",
-        WITHDRAWN: "it has been withdrawn",
-    }
-    raise CannotHandOver(f"{release.tag}: {why.get(release.state, 'it is not approved')}; `delictvrij release list`")
+    why = {SUPERSEDED: "superseded: hand over the one that took its place"}
+    raise CannotHandOver(
+        f"{release.tag} is {why.get(release.state, f'{release.state}: only an approved one is handed over')}"
+    )
 
 
 def _require_room(settings: Settings, out: Path) -> None:
@@ -343,7 +378,7 @@ def _require_the_same(folder: Path, parts: Sequence[_Part], sums: Mapping[str, s
         else:
             is_same = content_hash(read_written(folder, name).rows) == content_hash(part.handed.rows)
         if not is_same:
-            raise ReleaseDamaged(f"{name} did not arrive as it is in the release; nothing was handed over")
+            raise FolderDamaged(f"{name} did not arrive as it is in the release; nothing was handed over")
 
 
 def _receipt(
@@ -372,14 +407,15 @@ def _put_on_record(ledger: Ledger, receipt: Receipt) -> None:
     )  # fmt: skip
 
 
-def downloads(ledger: Readings, state_of: Callable[[str], str], today: date) -> tuple[Download, ...]:
-    """Who had what when, oldest first; `state_of` says what has become of a release by its tag."""
+def downloads(ledger: Readings, today: date) -> tuple[Download, ...]:
+    """Who had what when, oldest first, with what has become of the release and of the permission."""
     known = {one.permission_id: one.state(today) for one in permissions(ledger)}
+    states = {one.tag: one.state for one in releases(ledger)}
     return tuple(
         Download(
             tag=row["tag"], version_id=row["version_id"], person=row["person"], permission_id=row["permission_id"],
             tables=row["tables"], columns=row["columns"], handed_by=row["handed_by"], handed_at=row["handed_at"],
-            checksum=row["checksum"], release_state=state_of(row["tag"]), permission_state=known[row["permission_id"]],
+            checksum=row["checksum"], release_state=states.get(row["tag"], "gone"), permission_state=known[row["permission_id"]],
         )
         for row in ledger.hand_overs()
     )  # fmt: skip

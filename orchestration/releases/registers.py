@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from orchestration.deliveries.waivers import PEOPLE
 from orchestration.hashing import sha256_bytes
 from orchestration.readings import Readings
+from orchestration.releases.approval import is_same_person
 from orchestration.releases.catalogue import Policy, Variable
 from orchestration.releases.tables import IMPUTED, WIDE
 from orchestration.trouble import Mendable
@@ -101,7 +102,7 @@ def grant(
     themself.
     """
     troubles = [*_troubles(terms, policy, known_tables, today, years)]
-    if by == terms.person:
+    if is_same_person(by, terms.person):
         troubles.append("person: nobody signs a permission for themself")
     if troubles:
         raise CannotPermit("; ".join(troubles))

@@ -39,7 +39,7 @@ FORMATS = {"parquet": "parquet", "csv": "csv", "csv-nl": "csv", "sav": "sav"}
 SUMS, INVENTORY, CHANGES, CRATE = "SHA256SUMS", "inventory.json", "CHANGELOG.md", "ro-crate-metadata.json"
 
 
-class ReleaseDamaged(Mendable):
+class FolderDamaged(Mendable):
     """The files of a written folder are not those that its checksums say; names them."""
 
 
@@ -174,23 +174,23 @@ def _said(model: ReproducedModel | None) -> dict[str, Any] | None:
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """The checksums that a written folder says (path -> SHA-256). Raises ReleaseDamaged where it says none."""
+    """The checksums that a written folder says (path -> SHA-256). Raises FolderDamaged where it says none."""
     path = folder / SUMS
     if not path.is_file():
-        raise ReleaseDamaged(f"{folder.name} has no {SUMS}: it is no folder of a release, or not a whole one")
+        raise FolderDamaged(f"{folder.name} has no {SUMS}: it is no folder of a release, or not a whole one")
     pairs = (line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines())
     return {name: mark for mark, name in pairs}
 
 
 def verify_written(folder: Path) -> dict[str, str]:
-    """Hold every file of a written folder against its checksums, and give these. Raises ReleaseDamaged: a file that differs, is
+    """Hold every file of a written folder against its checksums, and give these. Raises FolderDamaged: a file that differs, is
     gone, or was put there."""
     said = read_sums(folder)
     there = {name for name in _files(folder) if name != SUMS}
     differs = sorted(name for name, mark in said.items() if not is_as_marked(folder / name, mark))
     added = sorted(there - set(said))
     if differs or added:
-        raise ReleaseDamaged(
+        raise FolderDamaged(
             f"{folder.name}: {len(differs)} file(s) are not as they were written, {len(added)} were put there: "
             f"{', '.join([*differs, *added][:5])}; hand nothing over from it"
         )  # fmt: skip
