@@ -12,6 +12,6 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
 
-from orchestration.door import Superseded, codebook, load, tables  # noqa: E402 - the switches come first
+from orchestration.door import Superseded, codebook, load, tables
 
 __all__ = ["Superseded", "codebook", "load", "tables"]

@@ -6,10 +6,11 @@ Nothing heavy is imported before something is asked for.
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -175,8 +176,6 @@ def _version(settings: Settings, ledger: Readings, asked: str | date) -> _Held:
 
 def _kept(described: TableDescription, names: list[str]) -> TableDescription:
     """What today's catalogue says of the columns that an older version has."""
-    from dataclasses import replace
-
     from orchestration.releases.catalogue import NotDescribed
 
     known = {one.name: one for one in described.variables}
@@ -188,8 +187,6 @@ def _kept(described: TableDescription, names: list[str]) -> TableDescription:
 
 def _release(settings: Settings, ledger: Readings, tag: str) -> _Held:
     """A release that is, or was, approved; its checksums are held against what the ledger says of it."""
-    import json
-
     from orchestration.hashing import is_as_marked
     from orchestration.releases import approval
 
@@ -203,7 +200,8 @@ def _release(settings: Settings, ledger: Readings, tag: str) -> _Held:
     newer = approval.current_release(ledger)
     place = f"{approval.ZONE}/parquet/"
     marks = {Path(name).stem: mark for name, mark in files.items() if name.startswith(place)}
-    return _written(folder / approval.ZONE, marks, newer.tag if newer and newer.tag != tag else None)
+    superseded_by = newer.tag if newer and newer.tag != tag else None
+    return replace(_written(folder / approval.ZONE, marks), superseded_by=superseded_by)
 
 
 def _folder(folder: Path) -> _Held:
@@ -212,13 +210,11 @@ def _folder(folder: Path) -> _Held:
 
     place = "parquet/"
     return _written(
-        folder, {Path(name).stem: mark for name, mark in read_sums(folder).items() if name.startswith(place)}, None
+        folder, {Path(name).stem: mark for name, mark in read_sums(folder).items() if name.startswith(place)}
     )
 
 
-def _written(folder: Path, marks: Mapping[str, str], superseded_by: str | None) -> _Held:
-    import json
-
+def _written(folder: Path, marks: Mapping[str, str]) -> _Held:
     import pyarrow.parquet as pq
 
     from orchestration.releases.formats import described_in
@@ -232,7 +228,7 @@ def _written(folder: Path, marks: Mapping[str, str], superseded_by: str | None) 
     return _Held(
         {"version": said["version_id"], "release": said["tag"], "simulated": bool(said["simulated"]),
          "registry_cutoff_on": said["registry_cutoff_on"]},
-        marks, path, lambda name: described_in(name, pq.read_schema(path(name))), superseded_by,
+        marks, path, lambda name: described_in(name, pq.read_schema(path(name))),
     )  # fmt: skip
 
 

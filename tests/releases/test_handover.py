@@ -6,7 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,68 +18,18 @@ import pytest
 from orchestration.hashing import sha256_file
 from orchestration.ledger import Ledger
 from orchestration.releases import consents
-from orchestration.releases.consents import Consent
-from orchestration.releases.handover import CannotHandOver, Receipt, downloads, hand_over, receipt_of
-from orchestration.releases.registers import Terms, grant, revoke
+from orchestration.releases.handover import CannotHandOver, Receipt, downloads, receipt_of
+from orchestration.releases.registers import Terms, revoke
 from orchestration.releases.zone import FolderDamaged, table_files, verify_written
-from orchestration.settings import Settings
 from tests.conftest import settings_in
+from tests.releases import scripts
+from tests.releases.handing import EVERYTHING, NO_CRIMINAL, TODAY, Desk, Stand
 from tests.releases.making import DAY, SmallRelease
 
-TODAY = date(2026, 6, 1)
-EVERYTHING = Terms(
-    "researcher", ("bjsg_30bis", "uavg_24"), "Whether trust bears on recidivism", "2026/17", ("all",),
-    ("criminal", "health", "ordinary", "origin", "pseudonym", "quasi_identifier"), date(2026, 1, 1), date(2027, 1, 1),
-)  # fmt: skip
-NO_CRIMINAL = ("ordinary", "pseudonym", "quasi_identifier")
-
-
-@dataclass(frozen=True)
-class Stand:
-    """A release as handing over sees it."""
-
-    folder: Path
-    state: str = "approved"
-    tag: str = "2026.1.0"
-
-    def verify(self) -> None:
-        """It is as it was approved."""
-
-
-@dataclass(frozen=True)
-class Desk:
-    """Everything that a hand-over needs, with who asks for it."""
-
-    settings: Settings
-    ledger: Ledger
-    release: SmallRelease
-    out: Path
-
-    def permit(self, terms: Terms = EVERYTHING, *people: str) -> str:
-        catalogue = self.release.catalogue
-        known = [table.name for table in catalogue.tables]
-        for by in people or ("steward", "lawyer"):
-            made = grant(self.ledger, terms, catalogue.policy, known, by=by, today=date(2026, 1, 1), years=2)
-        return made.permission_id
-
-    def consent(self, without: int = 0, **said: Any) -> None:
-        """Everybody consented to everything; `without` of them did not, or otherwise where that is `said`."""
-        clients = pq.read_table(self.release.folder / "parquet" / "client.parquet")["client_id"].to_pylist()
-        entries = [
-            Consent(client, consent, date(2022, 1, 1), None, "")
-            for client in clients
-            for consent in self.release.catalogue.policy.consents
-        ]
-        odd = set(clients[:without])
-        changed = [replace(one, **said) if one.client_id in odd else one for one in entries]
-        kept = changed if said else [one for one in entries if one.client_id not in odd]
-        consents.write_register(self.settings.consents_file, kept, self.ledger, by="steward")
-
-    def hand(self, stand: Stand | None = None, tables: tuple[str, ...] = ()) -> Receipt:
-        return hand_over(
-            self.settings, self.ledger, stand or Stand(self.release.folder), "researcher", self.out, self.release.catalogue,
-            by="steward", today=TODAY, tables=tables,
-        )  # fmt: skip
+needs_r = pytest.mark.skipif(
+    shutil.which("Rscript") is None, reason="Rscript is not on PATH (apt: r-base-core, r-cran-haven, r-cran-mice)"
+)
+needs_pspp = pytest.mark.skipif(shutil.which("pspp") is None, reason="pspp is not on PATH (apt: pspp)")
 
 
 @pytest.fixture
@@ -175,6 +125,30 @@ def test_what_is_written_anew_still_says_in_spss_why_a_score_is_missing(
     assert after["client_trust_t2"].tolist() == before["client_trust_t2"].tolist()
     assert after["client_trust_t2"].ge(991).any()
     assert labels.variable_value_labels["client_trust_t2"][991.0] == "geweigerd"
+
+
+@needs_r
+@needs_pspp
+def test_the_scripts_run_on_what_was_handed_over(
+    limited: tuple[Receipt, Path], desk: Desk, release: SmallRelease
+) -> None:
+    _, without_a_model = limited
+    desk.permit()
+    desk.consent()
+    desk.hand(tables=("imputed_general_landmark",))
+    for folder, has_table_1, has_model in ((without_a_model, True, False), (desk.out, False, True)):
+        ran = {one.name: one for one in scripts.run(folder)}
+        assert {name: one.exit_code for name, one in ran.items() if one.exit_code} == {}
+        assert set(ran) == {"R", "Python", "PSPP", "haven", "mice"}
+        assert (ran["R"].counts > 10, ran["R"].terms) == (has_table_1, 2 if has_model else 0)
+        assert (ran["Python"].counts, ran["Python"].terms) == (ran["R"].counts, ran["R"].terms)
+        assert (folder / "scripts" / "cox-spss.sps").exists() == has_model
+
+
+def test_a_script_that_fails_is_told(release: SmallRelease, tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(release.folder / "scripts" / "start.py", tmp_path / "scripts")
+    assert [one.exit_code for one in scripts.run(tmp_path, only=("Python",))] == [1]
 
 
 @pytest.mark.parametrize(
