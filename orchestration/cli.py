@@ -1085,6 +1085,101 @@ def demo(clients: int, seed: int) -> None:
     _leave(code)
 
 
+@main.group("release")
+def release_group() -> None:
+    """The way of a version and its fit to researchers: drafted, approved by somebody else, superseded by the next."""
+
+
+@release_group.command("draft")
+@click.option("--version", default="current", show_default=True, help="A version by its id or the beginning of it.")
+@click.option("--fit", default="current", show_default=True, help="A fit by its id or the beginning of it.")
+@click.option("--tag", help="YYYY.MINOR.PATCH; by default what the rule makes of what changed.")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def release_draft(version: str, fit: str, tag: str | None, as_json: bool) -> None:
+    """Write a release of a version and its fit, checked for disclosure, in the name of who is signed on.
+
+    It goes nowhere before somebody else approves it, and never changes.
+    """
+    from orchestration.analysis.specification import read_specification
+    from orchestration.audit import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.catalogue import catalogue_of
+    from orchestration.releases.drafting import Asked, draft_release
+    from orchestration.terminal import progress_on_terminal
+    from orchestration.warehouse.build import one_writer
+    from orchestration.warehouse.dbt import manifest_path
+
+    settings = home_settings()
+    catalogue = catalogue_of(manifest_path(settings), settings.expectations, settings.dbt_project / "seeds")
+    asked = Asked(signed_on(), now().date(), version, fit, tag)
+    with one_writer(settings), progress_on_terminal(is_quiet=as_json) as progress:
+        made = draft_release(settings, opened(settings), asked, catalogue, read_specification(), progress)
+    if as_json:
+        _json(made.__dict__)
+        return
+    click.echo(f"draft {made.tag}: version {made.version_id}, fit {made.fit_id}, after {made.after or 'none'}")
+    click.echo(f"in {made.folder(settings)}; somebody else types `delictvrij release approve {made.tag}`")
+
+
+@release_group.command("approve")
+@click.argument("tag")
+@click.option("--reason", default="", help="What was looked at; kept on record.")
+@_plainly
+def release_approve(tag: str, reason: str) -> None:
+    """Approve the draft TAG of somebody else, in the name of who is signed on. The release before it is superseded."""
+    from orchestration.audit import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.releases.approval import approve
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        made = approve(settings, opened(settings), tag, signed_on(), reason)
+    then = f"; {made.after} is superseded" if made.after else ""
+    click.echo(f"{made.tag} is approved by {made.decided_by} (drafted by {made.drafted_by}){then}")
+
+
+@release_group.command("reject")
+@click.argument("tag")
+@click.option("--reason", required=True, help="Why; kept on record.")
+@_plainly
+def release_reject(tag: str, reason: str) -> None:
+    """Reject the draft TAG, in the name of who is signed on. Its tag is not used again."""
+    from orchestration.audit import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.releases.approval import reject
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        made = reject(opened(settings), tag, signed_on(), reason)
+    click.echo(f"{made.tag} is rejected by {made.decided_by}")
+
+
+@release_group.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def release_list(as_json: bool) -> None:
+    """List the releases, and say of each whether it is still what was drafted. Leaves with 1 when one is not."""
+    from orchestration.home import home_settings, readings
+    from orchestration.releases.approval import damage, releases
+
+    settings = home_settings()
+    found = [(release, damage(settings, release)) for release in releases(readings(settings))]
+    if as_json:
+        _json([{**release.__dict__, "damaged": files} for release, files in found])
+    else:
+        for release, files in found:
+            by = f"drafted by {release.drafted_by}" + (f", {release.decided_by} decided" if release.decided_by else "")
+            state = f"DAMAGED: {len(files)} file(s), {', '.join(files[:3])}" if files else "as drafted"
+            click.echo(f"{release.tag:12}{release.state:12}{release.drafted_at.date()}  {release.version_id[:8]} {release.fit_id[:8]}  {by}; {state}")  # fmt: skip
+        if not found:
+            click.echo("nothing has been drafted yet")
+    _leave(1 if any(files for _, files in found) else 0)
+
+
 @main.command()
 @click.option("--verify", "is_verified", is_flag=True, help="Leave with 1 when an entry is not as it was written.")
 @click.option("--json", "as_json", is_flag=True)

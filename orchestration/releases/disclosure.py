@@ -183,7 +183,6 @@ FREE: Mapping[str, tuple[str, ...]] = {  # say nothing of people of the study
         "date_basis", "detention", "early_offenders",
     ),
 }  # fmt: skip
-COUNTED = ("change_patterns", "cohort_flow", "event_counts", "baseline")
 BASELINE_KEYS = ("outcome_id", "rater", "scale", "grouping", "group", "term", "kind")
 _OF_PERSONS = ("mean", "sd", "q1", "median", "q3")
 ZONE = ("imputed", "imputation_diagnostics", "imputation_trace", "determinant_imputation", "state_occupation")
@@ -428,15 +427,9 @@ def _judged_counts(
     tables: Mapping[str, pd.DataFrame], rules: ReleaseRules, tag: str, earlier: Sequence[Release], entered: Mapping[str, Band], left: Mapping[str, Band]
 ) -> tuple[Release, dict[str, tuple[pd.DataFrame, dict[str, Any]]]]:  # fmt: skip
     """Every count table of the fit, each linked set suppressed as one."""
-    makers = {
-        "change_patterns": pattern_tables, "cohort_flow": flow_tables, "event_counts": event_tables, "baseline": baseline_tables,
-    }  # fmt: skip
     found, left_tables = {}, []
-    for name, make in makers.items():
-        if name not in tables:
-            continue
+    for name, counted in count_tables(tables).items():
         parts, why, hidden, refused = [], [], 0, 0
-        counted = make(tables[name])
         for population in dict.fromkeys(table.population for table in counted):
             linked = tuple(table for table in counted if table.population == population)
             try:
@@ -455,6 +448,19 @@ def _judged_counts(
             _verdict(name, "counts", why, int(frame[COUNT].notna().sum()) if len(frame) else 0, hidden + refused),
         )
     return Release(tag, tuple(left_tables), entered, left), found
+
+
+def count_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[CountTable]]:
+    """The tables of a fit that count people, by name, as they are suppressed."""
+    makers = {
+        "change_patterns": pattern_tables, "cohort_flow": flow_tables, "event_counts": event_tables, "baseline": baseline_tables,
+    }  # fmt: skip
+    return {name: make(tables[name]) for name, make in makers.items() if name in tables}
+
+
+def populations(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The populations that the count tables of a fit are of."""
+    return list(dict.fromkeys(table.population for counted in count_tables(tables).values() for table in counted))
 
 
 def _as_frame(table: CountTable) -> pd.DataFrame:

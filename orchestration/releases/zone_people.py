@@ -4,14 +4,20 @@ of Q2, and how many people moved from one release to the next. Counts only; no r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from orchestration.analysis.determinants import COMPLETE_CASES, predictor_frame
 from orchestration.analysis.development import ALL_PAIRS
+from orchestration.analysis.grouping import ALL, groupings
 from orchestration.analysis.inputs import Inputs
+from orchestration.analysis.recidivism import outcome_cohort
+from orchestration.analysis.recurrent import stretches
 from orchestration.analysis.specification import Specification
-from orchestration.releases.disclosure_counts import Band, Release, movement, said
+from orchestration.releases.disclosure_counts import Band, movement, said
 
+FLOW = "flow"
 CLASS_COLUMNS = ("model_id", "term", "people")
 
 
@@ -52,19 +58,21 @@ def _smallest(people: pd.DataFrame, name: str) -> int:
 
 
 def movements(
-    before: Inputs, after: Inputs, release: Release, threshold: int
+    before: Inputs, after: Inputs, populations: Iterable[str], spec: Specification, threshold: int
 ) -> tuple[dict[str, Band], dict[str, Band]]:
-    """By population of `release`: between which numbers lie the people who came in, and who went out, since the release before.
+    """By population of count tables: between which numbers lie the people who came in, and who went out, since the release before.
 
     The band of `threshold` wide, without zero where anybody moved, and exactly zero where nobody did: what the notes of a release
-    let somebody know at most. Whoever changed class counts as both.
+    let somebody know at most. Whoever changed class counts as both. Of the flow, whose first steps hold people who are in no table,
+    it is said only that nobody moved.
     """
     entered: dict[str, Band] = {}
     left: dict[str, Band] = {}
-    for population in dict.fromkeys(table.population for table in release.tables):
-        first, last = _classes(before, population), _classes(after, population)
-        classes = [name for name in first if name != "client_id"]
-        came, went = movement(first, last, "client_id", classes)
+    for population in populations:
+        first, last = (_classes(inputs, population, spec) for inputs in (before, after))
+        came, went = movement(first, last, "client_id", [name for name in last if name != "client_id"])
+        if population == FLOW and (came or went or not before.cohort_flow.equals(after.cohort_flow)):
+            continue
         entered[population], left[population] = _known(came, threshold), _known(went, threshold)
     return entered, left
 
@@ -74,32 +82,31 @@ def _known(count: int, threshold: int) -> Band:
     return (0, 0) if count == 0 else (max(low, 1), high)
 
 
-def _classes(inputs: Inputs, population: str) -> pd.DataFrame:
-    """A row per person of a population, with the classes in which its tables count: as text."""
+def _classes(inputs: Inputs, population: str, spec: Specification) -> pd.DataFrame:
+    """A row per person of a population, with the classes in which its tables count (`disclosure.pattern_tables` and its likes)."""
     kind, *parts = population.split(".")
     if kind == "patterns":
         rater, scale, span = parts
         rows = inputs.alliance_change
-        rows = rows[(rows["rater"] == rater) & (rows["scale"] == scale) & (rows["span"] == span)]
-        rows = rows.assign(pattern=rows["pattern"].astype("string").fillna(""))
+        rows = rows[(rows["rater"] == rater) & (rows["scale"] == scale) & (rows["span"] == span) & rows["pattern"].notna()]  # fmt: skip
         wide = rows.pivot_table(index="client_id", columns="rule", values="pattern", aggfunc="first")
-        changed = rows.groupby("client_id")["officer_changed"].first().astype("string").fillna("")
-        return _as_classes(wide.assign(officer_changed=changed).reset_index())
-    if kind == "flow":
+        wide = wide.reindex(columns=sorted(set(inputs.alliance_change["rule"])))
+        changed = rows.groupby("client_id")["officer_changed"].first()
+        return wide.assign(officer_changed=changed.reindex(wide.index)).reset_index()
+    if kind == FLOW:
         rows = inputs.analysis_cohort
-        rows = rows.assign(reason=rows["ineligible_reason"].astype("string").fillna(""))
-        wide = rows.pivot_table(index="client_id", columns="outcome_id", values="reason", aggfunc="first")
-        return _as_classes(wide.reset_index())
-    outcome = parts[0]
-    cohort = inputs.analysis_cohort[inputs.analysis_cohort["outcome_id"] == outcome]
-    cohort = cohort[cohort["is_eligible"].astype("boolean").fillna(False).astype(bool)]
+        reason = rows["ineligible_reason"].astype("string").fillna("")
+        return pd.DataFrame({"client_id": rows["client_id"] + " " + rows["outcome_id"], "reason": reason})
+    cohort = outcome_cohort(inputs.analysis_cohort, parts[0], spec)
+    clients = pd.Series(cohort.client, dtype=object)
     if kind == "events":
-        events = inputs.followup_event[inputs.followup_event["outcome_id"] == outcome]
-        counted = events.groupby("client_id")["event"].sum()
-        return _as_classes(pd.DataFrame({"client_id": cohort["client_id"], "class": cohort["client_id"].map(counted)}))
-    return _as_classes(cohort.drop(columns=["officer_id", "outcome_id"]))
-
-
-def _as_classes(rows: pd.DataFrame) -> pd.DataFrame:
-    frame = rows.astype("string").fillna("").reset_index(drop=True)
-    return frame.set_axis([str(name) for name in frame.columns], axis=1)
+        counted = stretches(inputs.followup_event, cohort).groupby("who")["event"].sum()
+        return pd.DataFrame({"client_id": clients[counted.index].to_numpy(), "events": counted.to_numpy()})
+    rules = spec.recidivism
+    named = [
+        one for one in groupings(cohort, inputs.alliance_change, spec)
+        if (one.rater, one.scale, one.name) == (rules.rater, rules.grouped_scale, f"pattern_{rules.pattern_rules[0]}")
+    ]  # fmt: skip
+    value = cohort.covariates[parts[1]].to_numpy()
+    people = pd.DataFrame({"client_id": clients, "group": named[0].label if named else ALL, "value": value})
+    return people[people["value"].notna()]
