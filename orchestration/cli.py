@@ -965,73 +965,6 @@ def consent_list(as_json: bool) -> None:
         click.echo(f"{name:16}{counts['valid']:>8} valid{counts['withdrawn']:>8} withdrawn, of which {counts['kept']} leave what was collected in use")  # fmt: skip
 
 
-@main.group()
-def release() -> None:
-    """What researchers receive: drafted, approved by somebody else, handed over to who has a permission."""
-
-
-@release.command("hand-over")
-@click.argument("tag")
-@click.option("--to", "person", required=True, help="The account name of who receives it.")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="An empty folder, or one that is not there yet."
-)
-@click.option("--tables", default="", help="Names with commas between; by default all that the permission covers.")
-@_plainly
-def release_hand_over(tag: str, person: str, out: Path, tables: str) -> None:
-    """Copy what PERSON has a permission for of an approved release to a folder, with a receipt beside it, on record.
-
-    Only columns of the classes that the permission names, and only while everybody in them has a valid consent.
-    """
-    from orchestration.audit import signed_on
-    from orchestration.home import home_settings, opened
-    from orchestration.ledger import now
-    from orchestration.releases.catalogue import catalogue_in
-    from orchestration.releases.handover import hand_over, kept_release, receipt_of
-    from orchestration.warehouse.build import one_writer
-
-    settings = home_settings()
-    with one_writer(settings):
-        ledger = opened(settings)
-        receipt = hand_over(
-            settings, ledger, kept_release(settings, ledger, tag), person, out, catalogue_in(settings), by=signed_on(),
-            today=now().date(), tables=tuple(tables.split(",")) if tables else (),
-        )  # fmt: skip
-    label = "  SIMULATED" if receipt.simulated else ""
-    click.echo(f"{tag} to {person} under permission {receipt.permission_id}, until {receipt.until}{label}")
-    for name, columns in receipt.columns.items():
-        click.echo(f"  {name:28}{receipt.rows[name]:>8} rows{len(columns):>5} columns")
-    click.echo(f"{receipt.columns_left_out} column(s) of these tables are not covered; receipt: {receipt_of(out)}")
-
-
-@release.command("downloads")
-@click.option("--json", "as_json", is_flag=True)
-@_plainly
-def release_downloads(as_json: bool) -> None:
-    """List who had what when; marked where the release has been superseded or withdrawn since, so that they can be told."""
-    from dataclasses import asdict
-
-    from orchestration.home import home_settings, opened
-    from orchestration.ledger import now
-    from orchestration.releases.handover import downloads
-
-    found = downloads(opened(home_settings()), now().date())
-    if as_json:
-        _json([{**asdict(one), "is_stale": one.is_stale} for one in found])
-        return
-    for one in found:
-        mark = "!" if one.is_stale or one.permission_state != "in_force" else " "
-        click.echo(
-            f"{mark} {one.handed_at:%Y-%m-%d %H:%M}  {one.tag:12}{one.person:16}{len(one.tables):>3} tables{one.columns:>5} columns  "
-            f"release {one.release_state}, permission {one.permission_id} {one.permission_state}"
-        )
-    stale = sorted({one.person for one in found if one.is_stale})
-    if stale:
-        click.echo(f"to be told that there is a newer release, or none: {', '.join(stale)}")
-    if not found:
-        click.echo("nothing has been handed over")
-
-
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--version", default="current", show_default=True, help="The version whose deliveries are followed.")
@@ -1178,6 +1111,68 @@ def release_list(as_json: bool) -> None:
         if not found:
             click.echo("nothing has been drafted yet")
     _leave(1 if any(files for _, files in found) else 0)
+
+
+@release_group.command("hand-over")
+@click.argument("tag")
+@click.option("--to", "person", required=True, help="The account name of who receives it.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="An empty folder, or one that is not there yet."
+)
+@click.option("--tables", default="", help="Names with commas between; by default all that the permission covers.")
+@_plainly
+def release_hand_over(tag: str, person: str, out: Path, tables: str) -> None:
+    """Copy what PERSON has a permission for of an approved release to a folder, with a receipt beside it, on record.
+
+    Only columns of the classes that the permission names, and only while everybody in them has a valid consent.
+    """
+    from orchestration.audit import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.catalogue import catalogue_in
+    from orchestration.releases.handover import hand_over, kept_release, receipt_of
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        ledger = opened(settings)
+        receipt = hand_over(
+            settings, ledger, kept_release(settings, ledger, tag), person, out, catalogue_in(settings), by=signed_on(),
+            today=now().date(), tables=tuple(tables.split(",")) if tables else (),
+        )  # fmt: skip
+    label = "  SIMULATED" if receipt.simulated else ""
+    click.echo(f"{tag} to {person} under permission {receipt.permission_id}, until {receipt.until}{label}")
+    for name, columns in receipt.columns.items():
+        click.echo(f"  {name:28}{receipt.rows[name]:>8} rows{len(columns):>5} columns")
+    click.echo(f"{receipt.columns_left_out} column(s) of these tables are not covered; receipt: {receipt_of(out)}")
+
+
+@release_group.command("downloads")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def release_downloads(as_json: bool) -> None:
+    """List who had what when; marked where the release has been superseded or withdrawn since, so that they can be told."""
+    from dataclasses import asdict
+
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.handover import downloads
+
+    found = downloads(opened(home_settings()), now().date())
+    if as_json:
+        _json([{**asdict(one), "is_stale": one.is_stale} for one in found])
+        return
+    for one in found:
+        mark = "!" if one.is_stale or one.permission_state != "in_force" else " "
+        click.echo(
+            f"{mark} {one.handed_at:%Y-%m-%d %H:%M}  {one.tag:12}{one.person:16}{len(one.tables):>3} tables{one.columns:>5} columns  "
+            f"release {one.release_state}, permission {one.permission_id} {one.permission_state}"
+        )
+    stale = sorted({one.person for one in found if one.is_stale})
+    if stale:
+        click.echo(f"to be told that there is a newer release, or none: {', '.join(stale)}")
+    if not found:
+        click.echo("nothing has been handed over")
 
 
 @main.command()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestration.releases.catalogue import TableDescription, Variable
     from orchestration.settings import Settings
 
-_TAG = re.compile(r"\d{4}\.\d+\.\d+.*")
+_TAG = re.compile(r"\d{4}\.\d+\.\d+")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
