@@ -88,9 +88,8 @@ def main() -> int:
             "handed over: no criminal data": few.out,
         }.items():  # fmt: skip
             for ran in run(where):
-                sys.stdout.write(
-                    f"{title:32} {ran.name:8} exit {ran.exit_code}  {ran.counts:3} counts {ran.terms:3} terms\n"
-                )
+                found = f"  {ran.counts} counts, {ran.terms} terms" if ran.name in ("R", "Python") else ""
+                sys.stdout.write(f"{title:32} {ran.name:8} exit {ran.exit_code}{found}\n")
                 failed += ran.exit_code != 0
     return int(bool(failed))
 

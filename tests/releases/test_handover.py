@@ -136,19 +136,21 @@ def test_the_scripts_run_on_what_was_handed_over(
     desk.permit()
     desk.consent()
     desk.hand(tables=("imputed_general_landmark",))
-    for folder, has_table_1, has_model in ((without_a_model, True, False), (desk.out, False, True)):
+    client = pq.read_table(without_a_model / "parquet" / "client.parquet").to_pandas()
+    values = client["sex"].nunique() + client["organisation"].nunique()
+    for folder, counted, terms in ((without_a_model, values, 0), (desk.out, 0, 2)):
         ran = {one.name: one for one in scripts.run(folder)}
         assert {name: one.exit_code for name, one in ran.items() if one.exit_code} == {}
         assert set(ran) == {"R", "Python", "PSPP", "haven", "mice"}
-        assert (ran["R"].counts > 10, ran["R"].terms) == (has_table_1, 2 if has_model else 0)
-        assert (ran["Python"].counts, ran["Python"].terms) == (ran["R"].counts, ran["R"].terms)
-        assert (folder / "scripts" / "cox-spss.sps").exists() == has_model
+        assert (ran["R"].counts, ran["R"].terms) == (counted, terms)
+        assert (ran["Python"].counts, ran["Python"].terms) == (counted, terms)
+        assert (folder / "scripts" / "cox-spss.sps").exists() == (terms > 0)
 
 
-def test_a_script_that_fails_is_told(release: SmallRelease, tmp_path: Path) -> None:
+def test_a_script_that_fails_is_told(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
-    shutil.copy(release.folder / "scripts" / "start.py", tmp_path / "scripts")
-    assert [one.exit_code for one in scripts.run(tmp_path, only=("Python",))] == [1]
+    (tmp_path / "scripts" / "start.py").write_text("raise SystemExit(3)\n")
+    assert [one.exit_code for one in scripts.run(tmp_path, only=("Python",))] == [3]
 
 
 @pytest.mark.parametrize(
