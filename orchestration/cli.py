@@ -1010,7 +1010,7 @@ def demo(clients: int, seed: int) -> None:
     click.echo(
         f"{truth['deliveries']} deliveries written: {clients} simulated clients, and the real North Carolina cohort"
     )
-    _take_simulated_consents(settings)
+    take_simulated_consents(settings)
     code = apart(_refresh, settings, as_json=False, workers=os.cpu_count() or 1)
     if code == 0:
         click.echo(f"report: {settings.home_path / 'report.html'}")
@@ -1205,7 +1205,7 @@ def audit(is_verified: bool, as_json: bool) -> None:
     _leave(1 if found else 0)
 
 
-def _take_simulated_consents(settings: Settings) -> None:
+def take_simulated_consents(settings: Settings) -> None:
     """Make the consents that came with the simulated deliveries the register, and remove the file, which has numbers of people."""
     from orchestration.audit import signed_on
     from orchestration.deliveries.ingest import known_key

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestration.cli import main
-from orchestration.home import opened
+from orchestration.cli import main, take_simulated_consents
+from orchestration.home import forget, opened
 from orchestration.releases import approval
-from orchestration.releases.consents import COLUMNS
+from orchestration.releases.consents import COLUMNS, read_register
 from orchestration.releases.zone import verify_written
+from orchestration.simulation.consents import CONSENTS
 from tests.conftest import Platform, settings_in
 from tests.releases.handing import Desk
 from tests.releases.making import SmallRelease
@@ -117,3 +118,17 @@ def test_a_release_is_handed_over_and_who_had_it_is_listed(release: SmallRelease
         "to be told that there is a newer release, or none: researcher" in run("lawyer", "release", "downloads").output
     )
     ledger.close()
+
+
+def test_the_demo_takes_the_simulated_consents_in_and_leaves_no_number(platform: Platform, simulated: Path) -> None:
+    settings = platform.settings
+    settings.inbox_path.mkdir(parents=True, exist_ok=True)
+    file = Path(shutil.copy(simulated / CONSENTS, settings.inbox_path))
+    numbers = {line.partition(";")[0] for line in file.read_text(encoding="utf-8").splitlines()[1:]}
+    take_simulated_consents(settings)
+    assert not file.exists()
+    register = read_register(settings.consents_file, platform.ledger)
+    assert len(register) == 2 * len(numbers) == 80
+    assert not any(number in settings.consents_file.read_text(encoding="utf-8") for number in numbers)
+    forget(settings)
+    assert not settings.consents_file.exists()
