@@ -11,3 +11,7 @@ os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+
+from orchestration.door import Superseded, codebook, load, tables
+
+__all__ = ["Superseded", "codebook", "load", "tables"]

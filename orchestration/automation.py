@@ -112,7 +112,7 @@ def inbox_sensor(
         description="Finds complete deliveries (manifest present) in the inbox and has them taken in.",
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        ledger = Ledger(settings.ledger_location)
+        ledger = Ledger.of(settings)
         grouped = deliveries_by_partition(waiting(settings, ledger, contracts), contracts)
         requests = [
             dg.RunRequest(
@@ -145,7 +145,7 @@ def yearly_schedule(
         year = str(context.scheduled_execution_time.year - 1)
         waits = [
             item
-            for item in waiting(settings, Ledger(settings.ledger_location), contracts)
+            for item in waiting(settings, Ledger.of(settings), contracts)
             if item.organisation in registries and item.period == year
         ]
         if not waits:
@@ -162,7 +162,7 @@ def announce_retraction(settings: Settings, organisation: Organisation, record: 
     """
     taken_in = [
         other
-        for other in Ledger(settings.ledger_location).deliveries(organisation=organisation.name)
+        for other in Ledger.of(settings).deliveries(organisation=organisation.name)
         if other.period == record.period and other.status in ("accepted", "duplicate")
     ]
     counts = effective(taken_in)
@@ -183,7 +183,7 @@ def landing_schedule(settings: Settings) -> dg.ScheduleDefinition:
 
     @dg.op(name="clear_landing", description="Deletes what lies in landing after its verdict and the retention time.")
     def clear(context: dg.OpExecutionContext) -> None:
-        cleared = clear_landing(settings, Ledger(settings.ledger_location), now())
+        cleared = clear_landing(settings, Ledger.of(settings), now())
         context.log.info(f"deleted from landing: {cleared.files} files of {cleared.deliveries} deliveries")
 
     @dg.job(name="landing_retention", description="Landing is a corridor: what has had its verdict does not stay.")
@@ -204,7 +204,7 @@ def fetching_job(settings: Settings, contracts: Mapping[str, Organisation]) -> d
 
     @dg.op(name="look_at_sources", description="Fetches complete deliveries from the sources into the inbox.")
     def look(context: dg.OpExecutionContext) -> None:
-        ledger = Ledger(settings.ledger_location)
+        ledger = Ledger.of(settings)
         looks = fetch_all(settings, ledger, contracts)
         for found in looks:
             context.log.info(

@@ -98,7 +98,7 @@ def init() -> None:
 @click.option("--mutate", metavar="NAME", help="Spoil one of the last deliveries in a named way.")
 @_plainly
 def simulate(out: Path, clients: int, seed: int, form: str | None, periods: str, mutate: str | None) -> None:
-    """Write the deliveries of a simulated cohort and what is true of it (truth.json) to OUT."""
+    """Write the deliveries of a simulated cohort, its consents (consents.csv) and what is true of it (truth.json) to OUT."""
     from orchestration.simulation import simulate as run
     from orchestration.simulation.mutations import MUTATIONS
 
@@ -194,7 +194,7 @@ def _changes(delivery: Path, settings: Settings) -> dict[str, int]:
     from orchestration.ledger import Ledger
     from orchestration.warehouse.preview import preview
 
-    return preview(delivery, settings, Ledger(settings.ledger_location), MODEL_TABLES).as_counts()
+    return preview(delivery, settings, Ledger.of(settings), MODEL_TABLES).as_counts()
 
 
 @main.command()
@@ -239,7 +239,7 @@ def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:
     from orchestration.terminal import progress_on_terminal
     from orchestration.warehouse.versions import current_id
 
-    ledger = Ledger(settings.ledger_location)
+    ledger = Ledger.of(settings)
     before, began = current_id(settings), now()
     with progress_on_terminal(is_quiet=as_json) as progress:
         done = launch(settings, progress, workers=workers)
@@ -323,6 +323,7 @@ def correct(
     DELIVERY, as ORGANISATION/PERIOD/ID, still lies in landing. What was delivered is kept as it is; the correction is applied
     to this and later deliveries until the source is mended.
     """
+    from orchestration.audit import record
     from orchestration.deliveries.corrections import CannotCorrect
     from orchestration.deliveries.corrections import correct as write
     from orchestration.deliveries.ingest import known_key
@@ -335,10 +336,9 @@ def correct(
     with one_writer(settings):
         ledger = opened(settings)
         named = [
-            record
-            for record in ledger.deliveries()
-            if f"{record.organisation}/{record.period}/{record.delivery_id}" == delivery
-            and record.status != "retracted"
+            known
+            for known in ledger.deliveries()
+            if f"{known.organisation}/{known.period}/{known.delivery_id}" == delivery and known.status != "retracted"
         ]
         if not named or until.date() < now().date():
             raise CannotCorrect(
@@ -348,6 +348,8 @@ def correct(
             settings, ledger, _organisation(settings, named[-1].organisation), named[-1], known_key(settings, ledger),
             (table, row, column), becomes, why, reported_to, signed_on(), until.date(),
         )  # fmt: skip
+    about = f"{table}.{made.column} of {delivery}: entry {made.number} until {made.until}"
+    record(opened(settings), "delivery.corrected", about, who=signed_on())
     click.echo(f"entry {made.number} of {settings.corrections_file}: {made.table}.{made.column} until {made.until}")
 
 
@@ -422,6 +424,7 @@ def waive(delivery: str, rule: str, reason: str, until: datetime) -> None:
     name of an organisation in the place of a delivery, lets builds be made without one that never delivered. The rule
     marts.drift, with the published version in that place, lets the next one have far fewer clients or events.
     """
+    from orchestration.audit import record
     from orchestration.deliveries.retraction import signed_on
     from orchestration.deliveries.waivers import DRIFT, MISSING, PEOPLE, waive_drift, waive_missing
     from orchestration.deliveries.waivers import waive as sign
@@ -441,8 +444,9 @@ def waive(delivery: str, rule: str, reason: str, until: datetime) -> None:
             place = named_version(settings, delivery).version_id
             waiver = waive_drift(settings.waivers_file, place, *terms)
         else:
-            waiver, record = sign(settings.waivers_file, opened(settings), delivery, rule, *terms)
-            place = f"{record.organisation} {record.period} {record.delivery_id}"
+            waiver, named = sign(settings.waivers_file, opened(settings), delivery, rule, *terms)
+            place = f"{named.organisation} {named.period} {named.delivery_id}"
+    record(opened(settings), "rule.waived", f"{rule} for {place} until {waiver.until}", reason.strip(), signed_on())
     if waiver.holds(now().date()):
         then = {MISSING: "builds without it", DRIFT: "publishes what falls short of it"}.get(rule, "judges it again")
         click.echo(f"{rule} is waived for {place} until {waiver.until}; `delictvrij refresh` {then}")
@@ -814,6 +818,153 @@ def known_on(day: datetime) -> None:
     click.echo(f"{version.version_id}  what was known on {day.date()} ({'new' if is_new else 'was there'}){label}")
 
 
+@main.group()
+def permission() -> None:
+    """The register of permissions: who may use what of a release, for what, on which basis, and until when."""
+
+
+@permission.command("grant")
+@click.option("--to", "person", required=True, help="The account name of who may use it.")
+@click.option(
+    "--basis", "bases", required=True, multiple=True, help="The legal basis; more than once where there are more."
+)
+@click.option("--purpose", required=True, help="What it is used for, in one line.")
+@click.option("--reference", required=True, help="The number of the decision on paper.")
+@click.option("--tables", required=True, help="Names with commas between; `imputed` for every imputed set, or `all`.")
+@click.option("--classes", required=True, help="The classes of personal data, with commas between.")
+@click.option("--from", "starts_on", type=click.DateTime(["%Y-%m-%d"]), help="The first day; today by default.")
+@click.option("--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="The last day on which it holds.")
+@_plainly
+def permission_grant(
+    person: str, bases: tuple[str, ...], purpose: str, reference: str, tables: str, classes: str,
+    starts_on: datetime | None, until: datetime,
+) -> None:  # fmt: skip
+    """Sign a permission, in the name of who is signed on; two people sign by typing the same, neither of them who gets it.
+
+    Which bases, classes and consents there are stands in orchestration/releases/policy.yml.
+    """
+    from orchestration.audit import signed_on
+    from orchestration.deliveries.waivers import PEOPLE
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.catalogue import catalogue_in
+    from orchestration.releases.registers import Terms, grant
+
+    settings = home_settings()
+    ledger, catalogue, today = opened(settings), catalogue_in(settings), now().date()
+    terms = Terms(
+        person, tuple(sorted(bases)), purpose, reference, tuple(sorted(tables.split(","))), tuple(sorted(classes.split(","))),
+        starts_on.date() if starts_on else today, until.date(),
+    )  # fmt: skip
+    known = [table.name for table in catalogue.tables]
+    made = grant(ledger, terms, catalogue.policy, known, by=signed_on(), today=today, years=settings.permission_years)
+    if made.state(today) == "waiting":
+        click.echo(
+            f"signed by {len(made.by)} of {PEOPLE}: permission {made.permission_id}; somebody else types the same"
+        )
+        if starts_on is None:
+            click.echo(f"on another day also --from {terms.starts_on}")
+        return
+    click.echo(f"permission {made.permission_id} of {person} is signed by {', '.join(made.by)}; it holds from {terms.starts_on} to {terms.ends_on}")  # fmt: skip
+
+
+@permission.command("revoke")
+@click.argument("permission_id")
+@click.option("--reason", required=True, help="Why it ends; kept on record.")
+@_plainly
+def permission_revoke(permission_id: str, reason: str) -> None:
+    """End a permission at once, named by its id or the beginning of it. What was handed over under it is in `release downloads`."""
+    from orchestration.audit import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.releases.registers import revoke
+
+    made = revoke(opened(home_settings()), permission_id, reason, by=signed_on())
+    click.echo(f"permission {made.permission_id} of {made.terms.person} is revoked")
+
+
+@permission.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def permission_list(as_json: bool) -> None:
+    """List every permission there was, with its state today."""
+    from dataclasses import asdict
+
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.registers import permissions
+
+    today, found = now().date(), permissions(opened(home_settings()))
+    if as_json:
+        _json(
+            [
+                {**asdict(one.terms), "permission_id": one.permission_id, "state": one.state(today), "by": list(one.by),
+                 "revoked_by": one.revoked_by, "reason": one.reason}
+                for one in found
+            ]
+        )  # fmt: skip
+        return
+    for one in found:
+        terms = one.terms
+        click.echo(
+            f"{one.permission_id}  {terms.person:16}{one.state(today):10}{terms.starts_on} to {terms.ends_on}  "
+            f"{', '.join(terms.bases)}; {terms.reference}; {', '.join(terms.tables)}; {', '.join(terms.classes)}"
+        )
+    if not found:
+        click.echo("no permission has been given")
+
+
+@main.group()
+def consent() -> None:
+    """The register of consents: which clients consented to what, by pseudonym, apart from the data of the study."""
+
+
+@consent.command("take")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--left-out", default=0, show_default=True, type=click.IntRange(0), help="Clients of the register before that are missing on purpose, as after an erasure.")  # fmt: skip
+@_plainly
+def consent_take(file: Path, left_out: int) -> None:
+    """Make FILE the register: CSV with ; and national_number, consent, given_on, withdrawn_on, earlier_data (kept or ended).
+
+    It replaces the register before. FILE has national numbers and is not kept: remove it.
+    """
+    from orchestration.audit import signed_on
+    from orchestration.deliveries.ingest import known_key
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.catalogue import read_policy
+    from orchestration.releases.consents import take
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        ledger = opened(settings)
+        counts = take(
+            settings.consents_file, file, ledger, known_key(settings, ledger), read_policy().consents, by=signed_on(),
+            today=now().date(), admits_test_numbers=settings.admit_test_numbers, left_out=left_out,
+        )  # fmt: skip
+    click.echo(f"{counts.clients} clients, {counts.entries} consents, {counts.withdrawn} withdrawn; {counts.left_out} clients left out")  # fmt: skip
+    click.echo(f"{file} holds national numbers and is not needed any more: remove it")
+
+
+@consent.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def consent_list(as_json: bool) -> None:
+    """Say, for each consent, how many clients gave it and took it back. No client is named."""
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.consents import read_register, stand
+
+    settings = home_settings()
+    ledger = opened(settings)
+    found = stand(read_register(settings.consents_file, ledger), now().date())
+    if as_json:
+        _json({"consents": found, "taken": [dict(row) for row in ledger.consent_registers()]})
+        return
+    for name, counts in found.items():
+        click.echo(f"{name:16}{counts['valid']:>8} valid{counts['withdrawn']:>8} withdrawn, of which {counts['kept']} leave what was collected in use")  # fmt: skip
+
+
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--version", default="current", show_default=True, help="The version whose deliveries are followed.")
@@ -859,11 +1010,218 @@ def demo(clients: int, seed: int) -> None:
     click.echo(
         f"{truth['deliveries']} deliveries written: {clients} simulated clients, and the real North Carolina cohort"
     )
+    take_simulated_consents(settings)
     code = apart(_refresh, settings, as_json=False, workers=os.cpu_count() or 1)
     if code == 0:
         click.echo(f"report: {settings.home_path / 'report.html'}")
         click.echo("next: `delictvrij status`, `delictvrij versions`, `delictvrij ui`")
     _leave(code)
+
+
+@main.group("release")
+def release_group() -> None:
+    """The way of a version and its fit to researchers: drafted, approved by somebody else, superseded by the next."""
+
+
+@release_group.command("draft")
+@click.option("--version", default="current", show_default=True, help="A version by its id or the beginning of it.")
+@click.option("--fit", default="current", show_default=True, help="A fit by its id or the beginning of it.")
+@click.option("--tag", help="YYYY.MINOR.PATCH; by default what the rule makes of what changed.")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def release_draft(version: str, fit: str, tag: str | None, as_json: bool) -> None:
+    """Write a release of a version and its fit, checked for disclosure, in the name of who is signed on.
+
+    It goes nowhere before somebody else approves it, and never changes.
+    """
+    from orchestration.analysis.specification import read_specification
+    from orchestration.audit import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.catalogue import catalogue_of
+    from orchestration.releases.drafting import Asked, draft_release
+    from orchestration.terminal import progress_on_terminal
+    from orchestration.warehouse.build import one_writer
+    from orchestration.warehouse.dbt import manifest_path
+
+    settings = home_settings()
+    catalogue = catalogue_of(manifest_path(settings), settings.expectations, settings.dbt_project / "seeds")
+    asked = Asked(signed_on(), now().date(), version, fit, tag)
+    with one_writer(settings), progress_on_terminal(is_quiet=as_json) as progress:
+        made = draft_release(settings, opened(settings), asked, catalogue, read_specification(), progress)
+    if as_json:
+        _json(made.__dict__)
+        return
+    click.echo(f"draft {made.tag}: version {made.version_id}, fit {made.fit_id}, after {made.after or 'none'}")
+    click.echo(f"in {made.folder(settings)}; somebody else types `delictvrij release approve {made.tag}`")
+
+
+@release_group.command("approve")
+@click.argument("tag")
+@click.option("--reason", default="", help="What was looked at; kept on record.")
+@_plainly
+def release_approve(tag: str, reason: str) -> None:
+    """Approve the draft TAG of somebody else, in the name of who is signed on. The release before it is superseded."""
+    from orchestration.audit import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.releases.approval import approve
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        made = approve(settings, opened(settings), tag, signed_on(), reason)
+    then = f"; {made.after} is superseded" if made.after else ""
+    click.echo(f"{made.tag} is approved by {made.decided_by} (drafted by {made.drafted_by}){then}")
+
+
+@release_group.command("reject")
+@click.argument("tag")
+@click.option("--reason", required=True, help="Why; kept on record.")
+@_plainly
+def release_reject(tag: str, reason: str) -> None:
+    """Reject the draft TAG, in the name of who is signed on. Its tag is not used again."""
+    from orchestration.audit import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.releases.approval import reject
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        made = reject(opened(settings), tag, signed_on(), reason)
+    click.echo(f"{made.tag} is rejected by {made.decided_by}")
+
+
+@release_group.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def release_list(as_json: bool) -> None:
+    """List the releases, and say of each whether it is still what was drafted. Leaves with 1 when one is not."""
+    from orchestration.home import home_settings, readings
+    from orchestration.releases.approval import damage, releases
+
+    settings = home_settings()
+    found = [(release, damage(settings, release)) for release in releases(readings(settings))]
+    if as_json:
+        _json([{**release.__dict__, "damaged": files} for release, files in found])
+    else:
+        for release, files in found:
+            by = f"drafted by {release.drafted_by}" + (f", {release.decided_by} decided" if release.decided_by else "")
+            state = f"DAMAGED: {len(files)} file(s), {', '.join(files[:3])}" if files else "as drafted"
+            click.echo(f"{release.tag:12}{release.state:12}{release.drafted_at.date()}  {release.version_id[:8]} {release.fit_id[:8]}  {by}; {state}")  # fmt: skip
+        if not found:
+            click.echo("nothing has been drafted yet")
+    _leave(1 if any(files for _, files in found) else 0)
+
+
+@release_group.command("hand-over")
+@click.argument("tag")
+@click.option("--to", "person", required=True, help="The account name of who receives it.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="An empty folder, or one that is not there yet."
+)
+@click.option("--tables", default="", help="Names with commas between; by default all that the permission covers.")
+@_plainly
+def release_hand_over(tag: str, person: str, out: Path, tables: str) -> None:
+    """Copy what PERSON has a permission for of an approved release to a folder, with a receipt beside it, on record.
+
+    Only columns of the classes that the permission names, and only while everybody in them has a valid consent.
+    """
+    from orchestration.audit import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.catalogue import catalogue_in
+    from orchestration.releases.handover import hand_over, kept_release, receipt_of
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    with one_writer(settings):
+        ledger = opened(settings)
+        receipt = hand_over(
+            settings, ledger, kept_release(settings, ledger, tag), person, out, catalogue_in(settings), by=signed_on(),
+            today=now().date(), tables=tuple(tables.split(",")) if tables else (),
+        )  # fmt: skip
+    label = "  SIMULATED" if receipt.simulated else ""
+    click.echo(f"{tag} to {person} under permission {receipt.permission_id}, until {receipt.until}{label}")
+    for name, columns in receipt.columns.items():
+        click.echo(f"  {name:28}{receipt.rows[name]:>8} rows{len(columns):>5} columns")
+    click.echo(f"{receipt.columns_left_out} column(s) of these tables are not covered; receipt: {receipt_of(out)}")
+
+
+@release_group.command("downloads")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def release_downloads(as_json: bool) -> None:
+    """List who had what when; marked where the release has been superseded or withdrawn since, so that they can be told."""
+    from dataclasses import asdict
+
+    from orchestration.home import home_settings, opened
+    from orchestration.ledger import now
+    from orchestration.releases.handover import downloads
+
+    found = downloads(opened(home_settings()), now().date())
+    if as_json:
+        _json([{**asdict(one), "is_stale": one.is_stale} for one in found])
+        return
+    for one in found:
+        mark = "!" if one.is_stale or one.permission_state != "in_force" else " "
+        click.echo(
+            f"{mark} {one.handed_at:%Y-%m-%d %H:%M}  {one.tag:12}{one.person:16}{len(one.tables):>3} tables{one.columns:>5} columns  "
+            f"release {one.release_state}, permission {one.permission_id} {one.permission_state}"
+        )
+    stale = sorted({one.person for one in found if one.is_stale})
+    if stale:
+        click.echo(f"to be told that there is a newer release, or none: {', '.join(stale)}")
+    if not found:
+        click.echo("nothing has been handed over")
+
+
+@main.command()
+@click.option("--verify", "is_verified", is_flag=True, help="Leave with 1 when an entry is not as it was written.")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def audit(is_verified: bool, as_json: bool) -> None:
+    """Show the audit trail: who did what, when, about what and why. With --verify, say which entries are not as they were written."""
+    from dataclasses import asdict
+
+    from orchestration.audit import Sealing, entry_of, findings
+    from orchestration.files import locked
+    from orchestration.home import home_settings, readings
+
+    settings = home_settings()
+    ledger, sealing = readings(settings), Sealing.of(settings)
+    with locked(sealing.lock_file):  # nobody is between an entry and its seal
+        entries = [entry_of(row) for row in ledger.audit()]
+        found = findings(entries, sealing) if is_verified else []
+    if as_json:
+        _json({"entries": [asdict(entry) for entry in entries], **({"findings": [asdict(one) for one in found]} if is_verified else {})})  # fmt: skip
+    elif is_verified:
+        for one in found:
+            click.echo(f"entry {one.number} {one.said}" if one.number else one.said)
+        if not found:
+            click.echo(f"{len(entries)} entries, each as it was written")
+    else:
+        for entry in entries:
+            click.echo(f"{entry.number:>5}  {entry.at[:19]}  {entry.who:12}  {entry.what:20}  {entry.about}  {entry.why}".rstrip())  # fmt: skip
+    _leave(1 if found else 0)
+
+
+def take_simulated_consents(settings: Settings) -> None:
+    """Make the consents that came with the simulated deliveries the register, and remove the file, which has numbers of people."""
+    from orchestration.audit import signed_on
+    from orchestration.deliveries.ingest import known_key
+    from orchestration.home import opened
+    from orchestration.ledger import now
+    from orchestration.releases.catalogue import read_policy
+    from orchestration.releases.consents import take
+    from orchestration.simulation.consents import CONSENTS
+
+    ledger, file = opened(settings), settings.inbox_path / CONSENTS
+    take(
+        settings.consents_file, file, ledger, known_key(settings, ledger), read_policy().consents, by=signed_on(),
+        today=now().date(), admits_test_numbers=True,
+    )  # fmt: skip
+    ledger.close()  # before the fork
+    file.unlink()
 
 
 @main.command()

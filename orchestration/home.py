@@ -43,7 +43,7 @@ def initialise(settings: Settings) -> Initialised:
     if settings.key_path.resolve().is_relative_to(settings.home_path):
         raise PseudonymKeyError(f"the pseudonym key may not lie in the home that it protects: {settings.key_path}")
     _make_folders(settings)
-    ledger = Ledger(settings.ledger_location)
+    ledger = Ledger.of(settings)
     ledger.create()
     is_new_home = not ledger.has_key() and not any(settings.raw.iterdir())
     is_new_key = is_new_home and not settings.key_path.exists()
@@ -94,7 +94,7 @@ def opened(settings: Settings) -> Ledger:
     from orchestration.ledger import Ledger
 
     _require_home(settings)
-    ledger = Ledger(settings.ledger_location)
+    ledger = Ledger.of(settings)
     ledger.create()  # a home that an earlier release made may lack a table
     return ledger
 
@@ -117,4 +117,5 @@ def _require_home(settings: Settings) -> None:
 def forget(settings: Settings) -> None:
     """Remove a home and its key: only the demo does this, with its own home, before it starts anew."""
     shutil.rmtree(settings.home_path, ignore_errors=True)
-    settings.key_path.unlink(missing_ok=True)
+    for beside in (settings.key_path, settings.audit_seal_path, settings.consents_file):
+        beside.unlink(missing_ok=True)

@@ -6,15 +6,20 @@ The ledger holds counts, codes, hashes and times; never a value of a person.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from orchestration.audit import Entry, Sealing, entry_of, next_entry, signed_on
+from orchestration.files import locked
 from orchestration.readings import Readings, Row, Sighting
+
+if TYPE_CHECKING:
+    from orchestration.settings import Settings
 
 _metadata = sa.MetaData()
 
@@ -150,6 +155,92 @@ _fit_signature = sa.Table(
     sa.Column("signed_at", sa.DateTime, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
 )
+_permission = sa.Table(
+    "permission",
+    _metadata,
+    sa.Column("permission_id", sa.String(12), primary_key=True),
+    sa.Column("person", sa.String(63), nullable=False, index=True),
+    sa.Column("bases", sa.Text, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("reference", sa.String(127), nullable=False),
+    sa.Column("tables", sa.Text, nullable=False),
+    sa.Column("classes", sa.Text, nullable=False),
+    sa.Column("starts_on", sa.Date, nullable=False),
+    sa.Column("ends_on", sa.Date, nullable=False),
+)
+_permission_signature = sa.Table(
+    "permission_signature",
+    _metadata,
+    sa.Column("permission_id", sa.ForeignKey("permission.permission_id"), primary_key=True),
+    sa.Column("signed_by", sa.String(127), primary_key=True),
+    sa.Column("signed_at", sa.DateTime, nullable=False),
+)
+_permission_end = sa.Table(
+    "permission_end",
+    _metadata,
+    sa.Column("permission_id", sa.ForeignKey("permission.permission_id"), primary_key=True),
+    sa.Column("revoked_by", sa.String(127), nullable=False),
+    sa.Column("revoked_at", sa.DateTime, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+# What the register of consents was at each moment: its hash and counts. The register itself, which names people by their
+# pseudonyms, lies apart.
+_consent_register = sa.Table(
+    "consent_register",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("taken_at", sa.DateTime, nullable=False),
+    sa.Column("taken_by", sa.String(127), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("clients", sa.Integer, nullable=False),
+    sa.Column("entries", sa.Integer, nullable=False),
+    sa.Column("withdrawn", sa.Integer, nullable=False),
+    sa.Column("left_out", sa.Integer, nullable=False),
+)
+_hand_over = sa.Table(
+    "hand_over",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("tag", sa.String(63), nullable=False, index=True),
+    sa.Column("version_id", sa.String(16), nullable=False),
+    sa.Column("permission_id", sa.ForeignKey("permission.permission_id"), nullable=False),
+    sa.Column("person", sa.String(63), nullable=False),
+    sa.Column("handed_by", sa.String(127), nullable=False),
+    sa.Column("handed_at", sa.DateTime, nullable=False),
+    sa.Column("tables", sa.Text, nullable=False),
+    sa.Column("columns", sa.Integer, nullable=False),
+    sa.Column("files", sa.Integer, nullable=False),
+    sa.Column("checksum", sa.String(64), nullable=False),
+)
+
+# releases and the audit trail ---------------------------------------------------------------------------------------
+_release = sa.Table(
+    "release",
+    _metadata,
+    sa.Column("tag", sa.String(32), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("version_id", sa.String(16), nullable=False),
+    sa.Column("fit_id", sa.String(16), nullable=False),
+    sa.Column("after", sa.String(32)),
+    sa.Column("manifest_sha256", sa.String(64), nullable=False),
+    sa.Column("drafted_by", sa.String(127), nullable=False),
+    sa.Column("drafted_at", sa.DateTime, nullable=False),
+    sa.Column("decided_by", sa.String(127)),
+    sa.Column("decided_at", sa.DateTime),
+    sa.Column("reason", sa.Text, nullable=False, default=""),
+)
+_audit = sa.Table(
+    "audit",
+    _metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("at", "who", "what", "about", "why", "before", "hash")),
+)
+_audit_turn = sa.Table(
+    "audit_turn",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("turns", sa.Integer, nullable=False),
+)
 
 
 def now() -> datetime:
@@ -158,12 +249,18 @@ def now() -> datetime:
 
 
 class Ledger(Readings):
-    """The ledger at one database URL. Every method is one transaction."""
+    """The ledger at one database URL. Every method is one transaction; with `sealing`, the audit trail is sealed."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, sealing: Sealing | None = None) -> None:
         self._engine = sa.create_engine(url)
+        self._sealing = sealing
         if url.startswith("sqlite"):
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Ledger:
+        """The ledger of a home, whose audit trail is sealed."""
+        return cls(settings.ledger_location, Sealing.of(settings))
 
     def close(self) -> None:
         """Close the connections; the next method opens one anew. Before a fork, so that no process inherits one."""
@@ -189,13 +286,78 @@ class Ledger(Readings):
         with self._begin() as connection:
             return [dict(row) for row in connection.execute(sa.text(sql), values).mappings()]
 
+    def _has_table(self, name: str) -> bool:
+        return sa.inspect(self._engine).has_table(name)
+
+    # the audit trail ------------------------------------------------------------------------------------------------
+    def act(self, what: str, about: str, why: str = "", who: str | None = None) -> Entry:
+        """Add an entry to the audit trail, in the name of `who` or of who is signed on; see `audit.record`."""
+        with self._acting() as (_, note):
+            return note(what, about, why, who)
+
+    @contextmanager
+    def _acting(self) -> Iterator[tuple[sa.Connection, Callable[..., Entry]]]:
+        """A transaction, and what puts an act of it on record: both are committed, or neither.
+
+        Whoever adds an entry waits for the others, so that each has one before it. The lock of the seal comes before that of the
+        database, always; the seal is written when the transaction is.
+        """
+        noted: list[Entry] = []
+        came_after: list[int] = []
+
+        def note(what: str, about: str, why: str = "", who: str | None = None) -> Entry:
+            if connection.execute(_audit_turn.update().values(turns=_audit_turn.c.turns + 1)).rowcount == 0:
+                connection.execute(_audit_turn.insert().values(id=1, turns=1))
+            row = connection.execute(sa.select(_audit).order_by(_audit.c.number.desc()).limit(1)).mappings().first()
+            last = entry_of(dict(row)) if row else None
+            came_after.append(last.number if last else 0)
+            entry = next_entry(last, now().isoformat(timespec="microseconds"), who or signed_on(), what, about, why)
+            connection.execute(_audit.insert().values(**asdict(entry)))
+            noted.append(entry)
+            return entry
+
+        with locked(self._sealing.lock_file) if self._sealing else nullcontext():
+            with self._begin() as connection:
+                yield connection, note
+            if noted and self._sealing:
+                self._sealing.write(came_after[0], noted[-1])
+
+    # releases -------------------------------------------------------------------------------------------------------
+    def record_draft(self, release: dict[str, Any], by: str) -> None:
+        """A release as it was drafted (the columns of `release`). Raises sqlalchemy.exc.IntegrityError for a tag that is taken."""
+        with self._acting() as (connection, note):
+            connection.execute(
+                _release.insert().values(state="draft", drafted_by=by, drafted_at=now(), reason="", **release)
+            )
+            note(
+                "release.drafted",
+                f"release {release['tag']}: version {release['version_id']}, fit {release['fit_id']}",
+                "",
+                by,
+            )
+
+    def decide_release(self, tag: str, state: str, by: str, reason: str, supersedes: Iterable[str] = ()) -> bool:
+        """Move a draft to approved or rejected, and with it approved releases to superseded; False where it is no draft any more."""
+        with self._acting() as (connection, note):
+            is_draft = sa.and_(_release.c.tag == tag, _release.c.state == "draft")
+            decided = {"state": state, "decided_by": by, "decided_at": now(), "reason": reason}
+            if connection.execute(_release.update().where(is_draft).values(**decided)).rowcount != 1:
+                return False
+            note(f"release.{state}", f"release {tag}", reason, by)
+            for other in supersedes:
+                is_approved = sa.and_(_release.c.tag == other, _release.c.state == "approved")
+                if connection.execute(_release.update().where(is_approved).values(state="superseded")).rowcount == 1:
+                    note("release.superseded", f"release {other}", f"by release {tag}", by)
+            return True
+
     # keys -----------------------------------------------------------------------------------------------------------
     def admit_key(self, key_id: str) -> None:
         """Make a pseudonym key known by its id."""
-        with self._begin() as connection:
+        with self._acting() as (connection, note):
             known = connection.execute(sa.select(_key).where(_key.c.key_id == key_id)).first()
             if known is None:
                 connection.execute(_key.insert().values(key_id=key_id, made_at=now()))
+                note("key.admitted", f"key {key_id}")
 
     def has_key(self) -> bool:
         """Whether any pseudonym key is known: a ledger without one belongs to a home that is still being made."""
@@ -243,7 +405,7 @@ class Ledger(Readings):
     ) -> None:
         """Record the verdict on a delivery together with what each rule found."""
         rows = [{"manifest_sha256": sha256, **judgement} for judgement in judgements]
-        with self._begin() as connection:
+        with self._acting() as (connection, note):
             connection.execute(_judgement.delete().where(_judgement.c.manifest_sha256 == sha256))
             if rows:
                 connection.execute(_judgement.insert(), rows)
@@ -260,28 +422,32 @@ class Ledger(Readings):
                     row_counts=json.dumps(row_counts or {}, sort_keys=True),
                 )
             )
+            note(f"delivery.{status}", _named(connection, sha256), _rules_that_failed(rows))
 
     def reopen(self, sha256: str) -> None:
         """Let a delivery wait for its verdict again, as when a waiver was given."""
         same = _delivery.c.manifest_sha256 == sha256
-        with self._begin() as connection:
+        with self._acting() as (connection, note):
             connection.execute(_delivery.update().where(same).values(status="received", decided_at=None))
+            note("delivery.reopened", _named(connection, sha256))
 
     def retract(self, sha256: str, by: str, reason: str) -> None:
         """Take a delivery back: it no longer counts, and stays on record with who, when and why."""
         same = _delivery.c.manifest_sha256 == sha256
-        with self._begin() as connection:
+        with self._acting() as (connection, note):
             connection.execute(_delivery.update().where(same).values(status="retracted"))
             connection.execute(
                 _retraction.insert().values(manifest_sha256=sha256, retracted_at=now(), retracted_by=by, reason=reason)
             )
+            note("delivery.retracted", _named(connection, sha256), reason, by)
 
     def record_clearing(self, sha256: str, at: datetime, files: int, size: int) -> None:
         """That what lay in landing of a delivery is deleted: how many files and bytes."""
-        with self._begin() as connection:
+        with self._acting() as (connection, note):
             connection.execute(
                 _clearing.insert().values(manifest_sha256=sha256, cleared_at=at, files=files, bytes=size)
             )
+            note("delivery.cleared", _named(connection, sha256), f"{files} files, {size} bytes")
 
     # fetching -------------------------------------------------------------------------------------------------------
     def record_sighting(self, seen: Sighting) -> None:
@@ -316,7 +482,7 @@ class Ledger(Readings):
     # builds and fits ------------------------------------------------------------------------------------------------
     def record_build(self, build_id: str, version_id: str, record: dict[str, Any]) -> None:
         """How a version came about; the same build again replaces its record."""
-        with self._begin() as connection:
+        with self._acting() as (connection, note):
             connection.execute(_build.delete().where(_build.c.build_id == build_id))
             connection.execute(
                 _build.insert().values(
@@ -326,17 +492,20 @@ class Ledger(Readings):
                     record=json.dumps(record, sort_keys=True),
                 )
             )
+            note("version.published", f"version {version_id}", f"build {build_id}")
 
     def record_fit(self, fit_id: str, version_id: str, fingerprint: str) -> None:
-        with self._begin() as connection:
+        with self._acting() as (connection, note):
             connection.execute(_fit.delete().where(_fit.c.fit_id == fit_id))
             connection.execute(
                 _fit.insert().values(fit_id=fit_id, version_id=version_id, fingerprint=fingerprint, fitted_at=now())
             )
+            note("fit.current", f"fit {fit_id}", f"version {version_id}")
 
     def record_held_fit(self, fit_id: str, version_id: str, reason: str, checks: Iterable[str]) -> None:
         """A refit that failed `checks` and did not take the place of the last good one; counts and names only."""
-        with self._begin() as connection:
+        checks = tuple(checks)
+        with self._acting() as (connection, note):
             connection.execute(_held_check.delete().where(_held_check.c.fit_id == fit_id))
             if rows := [{"fit_id": fit_id, "check_name": name} for name in checks]:
                 connection.execute(_held_check.insert(), rows)
@@ -344,6 +513,7 @@ class Ledger(Readings):
             connection.execute(
                 _held_fit.insert().values(fit_id=fit_id, version_id=version_id, reason=reason, held_at=now())
             )
+            note("fit.held", f"fit {fit_id}", ", ".join(checks))
 
     def record_signature(self, fit_id: str, compared_with: str, by: str, reason: str) -> None:
         """That a person accepts a held fit, against the fit that it was compared with; the first signature of each stands."""
@@ -352,13 +522,64 @@ class Ledger(Readings):
             _fit_signature.c.compared_with == compared_with,
             _fit_signature.c.signed_by == by,
         )
-        with self._begin() as connection:
+        with self._acting() as (connection, note):
             if connection.execute(sa.select(_fit_signature).where(same)).first() is None:
                 connection.execute(
                     _fit_signature.insert().values(
                         fit_id=fit_id, compared_with=compared_with, signed_by=by, signed_at=now(), reason=reason
                     )
                 )
+                note("fit.signed", f"fit {fit_id} against {compared_with or 'none'}", reason, by)
+
+    # registers ------------------------------------------------------------------------------------------------------
+    def record_permission(self, terms: dict[str, Any], by: str) -> None:
+        """That a person signs a permission with these terms; the first signature of each stands."""
+        name = terms["permission_id"]
+        same = _permission.c.permission_id == name
+        signed = sa.and_(_permission_signature.c.permission_id == name, _permission_signature.c.signed_by == by)
+        with self._acting() as (connection, note):
+            if connection.execute(sa.select(_permission).where(same)).first() is None:
+                connection.execute(_permission.insert().values(**terms))
+            if connection.execute(sa.select(_permission_signature).where(signed)).first() is None:
+                connection.execute(
+                    _permission_signature.insert().values(permission_id=name, signed_by=by, signed_at=now())
+                )
+                note("permission.signed", f"permission {name} of {terms['person']}", terms["reference"], by)
+
+    def record_revocation(self, permission_id: str, by: str, reason: str) -> None:
+        """That a permission is over, from now on."""
+        with self._acting() as (connection, note):
+            connection.execute(
+                _permission_end.insert().values(
+                    permission_id=permission_id, revoked_by=by, revoked_at=now(), reason=reason
+                )
+            )
+            note("permission.revoked", f"permission {permission_id}", reason, by)
+
+    def record_consents(self, by: str, sha256: str, counts: dict[str, int]) -> None:
+        """What the register of consents is from now on: its hash, and how many clients and entries it has."""
+        with self._acting() as (connection, note):
+            connection.execute(_consent_register.insert().values(taken_at=now(), taken_by=by, sha256=sha256, **counts))
+            said = ", ".join(f"{name} {count}" for name, count in counts.items())
+            note("consents.taken", f"register of consents {sha256[:8]}", said, by)
+
+    def record_hand_over(self, handed: dict[str, Any]) -> None:
+        """What of a release was handed to whom, by whom and under which permission."""
+        with self._acting() as (connection, note):
+            connection.execute(_hand_over.insert().values(handed_at=now(), **handed))
+            about = f"release {handed['tag']} to {handed['person']}"
+            note("release.handed_over", about, f"permission {handed['permission_id']}", handed["handed_by"])
+
+
+def _named(connection: sa.Connection, sha256: str) -> str:
+    """Which delivery, as the audit trail names it."""
+    row = connection.execute(sa.select(_delivery).where(_delivery.c.manifest_sha256 == sha256)).mappings().first()
+    place = f"{row['organisation']}/{row['period']}/{row['delivery_id']} " if row else ""
+    return f"delivery {place}({sha256[:8]})"
+
+
+def _rules_that_failed(judgements: Iterable[dict[str, Any]]) -> str:
+    return ", ".join(sorted({str(one["rule"]) for one in judgements if one["status"] in ("failed", "error")}))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

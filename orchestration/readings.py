@@ -173,6 +173,53 @@ class Readings(ABC):
         )
         return tuple(row["signed_by"] for row in rows)
 
+    # registers ------------------------------------------------------------------------------------------------------
+    def permissions(self) -> list[dict[str, Any]]:
+        """Permissions by person and first day, with who signed, and when, by whom and why one was revoked."""
+        signed: dict[str, list[str]] = {}
+        for row in self._rows("select * from permission_signature order by signed_at, signed_by"):
+            signed.setdefault(row["permission_id"], []).append(row["signed_by"])
+        rows = self._rows(
+            "select permission.*, revoked_at, revoked_by, reason from permission left join permission_end "
+            "using (permission_id) order by person, starts_on, permission_id"
+        )
+        lists = ("bases", "tables", "classes")
+        return [
+            {
+                **row, **{name: tuple(json.loads(row[name])) for name in lists}, "by": tuple(signed[row["permission_id"]]),
+                "starts_on": _day(row["starts_on"]), "ends_on": _day(row["ends_on"]), "revoked_at": _moment(row["revoked_at"]),
+            }
+            for row in rows
+        ]  # fmt: skip
+
+    def consent_registers(self) -> list[dict[str, Any]]:
+        """What the register of consents was, oldest first: hashes and counts only."""
+        rows = self._rows("select * from consent_register order by id")
+        return [{**row, "taken_at": _moment(row["taken_at"])} for row in rows]
+
+    def hand_overs(self) -> list[dict[str, Any]]:
+        """What of releases was handed over, oldest first."""
+        rows = self._rows("select * from hand_over order by id")
+        return [
+            {**row, "tables": tuple(json.loads(row["tables"])), "handed_at": _moment(row["handed_at"])} for row in rows
+        ]
+
+    # releases and the audit trail -----------------------------------------------------------------------------------
+    def releases(self) -> list[dict[str, Any]]:
+        """Releases in every state, oldest first."""
+        if not self._has_table("release"):
+            return []
+        rows = self._rows("select * from release order by drafted_at, tag")
+        return [{**row, **{name: _moment(row[name]) for name in ("drafted_at", "decided_at")}} for row in rows]
+
+    def audit(self) -> list[Row]:
+        """The audit trail by number, as it stands there; `audit.entry_of` makes entries of it."""
+        return self._rows("select * from audit order by number") if self._has_table("audit") else []
+
+    @abstractmethod
+    def _has_table(self, name: str) -> bool:
+        """Whether the ledger has a table: one that an earlier release of the platform made may lack it."""
+
 
 class SqliteReadings(Readings):
     """A ledger in an SQLite file, read without SQLAlchemy."""
@@ -185,11 +232,13 @@ class SqliteReadings(Readings):
             connection.row_factory = sqlite3.Row
             return [{name: row[name] for name in row.keys()} for row in connection.execute(sql, values)]  # noqa: SIM118
 
+    def _has_table(self, name: str) -> bool:
+        return bool(self._rows("select 1 from sqlite_master where type = 'table' and name = :name", name=name))
+
 
 def _record(row: Row) -> DeliveryRecord:
     received_at = _moment(row["received_at"])
     assert received_at is not None  # noqa: S101 - the column is never empty
-    cutoff_on = row["cutoff_on"]
     return DeliveryRecord(
         manifest_sha256=row["manifest_sha256"],
         organisation=row["organisation"],
@@ -201,7 +250,7 @@ def _record(row: Row) -> DeliveryRecord:
         status=row["status"],
         signature=row["signature"],
         content_hash=row["content_hash"],
-        cutoff_on=date.fromisoformat(cutoff_on) if isinstance(cutoff_on, str) else cutoff_on,
+        cutoff_on=_day(row["cutoff_on"]),
         is_simulated=bool(row["is_simulated"]),
         row_counts=json.loads(row["row_counts"]),
     )
@@ -210,3 +259,8 @@ def _record(row: Row) -> DeliveryRecord:
 def _moment(value: str | datetime | None) -> datetime | None:
     """A time as SQLite (text) or another database gives it."""
     return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _day(value: str | date | None) -> date | None:
+    """A day as SQLite (text) or another database gives it."""
+    return date.fromisoformat(value) if isinstance(value, str) else value

@@ -22,11 +22,13 @@ class Settings(BaseSettings):
     `home` holds everything that the platform makes except the pseudonym key, which lies in `key_file`, by default beside
     the home and never in it. `admit_test_numbers` lets national numbers from the range that is set aside for tests pass
     the gate; only the demo switches it on. `sources` names the file that says where deliveries are fetched from, and
-    `opening_key_file` the key that opens sealed ones. A delivery that is still incomplete `incomplete_hours` after it was
+    `opening_key_file` the key that opens sealed ones. `audit_seal` is the second place of the audit trail, in which its end is
+    sealed; by default a file beside the home. A delivery that is still incomplete `incomplete_hours` after it was
     first seen is taken as it is, and judged. `drift_tolerance` is the share of clients, or of events, by which a candidate may fall
     short of the published version before it is held back. Of what leaves: `dominance` is the share of a group from which a
     class gives it away, `release_difference` the number of people by which a count must have moved (1: any) to be shown again, the other limits
-    are in docs/disclosure.md.
+    are in docs/disclosure.md. `permission_years` is how long a permission may last at most; `consents` is where the register of
+    consents lies, by default beside the home, apart from the data of the study.
     """
 
     model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", frozen=True, extra="ignore")
@@ -39,6 +41,7 @@ class Settings(BaseSettings):
     corrections: Path | None = None
     sources: Path | None = None
     opening_key_file: Path | None = None
+    audit_seal: Path | None = None
     project: str = "delictvrij"
     dbt_project: Path = DBT_PROJECT
     admit_test_numbers: bool = False
@@ -58,6 +61,8 @@ class Settings(BaseSettings):
     model_degrees_of_freedom: int = Field(10, ge=5, le=100)
     curve_step_events: int = Field(10, ge=6, le=50)
     rounding_base: int = Field(5, ge=3, le=10)
+    permission_years: int = Field(2, ge=1, le=10)
+    consents: Path | None = None
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
 
@@ -73,6 +78,11 @@ class Settings(BaseSettings):
     def key_path(self) -> Path:
         """Where the pseudonym key lies: `key_file`, or a file beside the home."""
         return (self.key_file or self.home_path.with_name(self.home_path.name + ".key")).expanduser()
+
+    @property
+    def audit_seal_path(self) -> Path:
+        """Where the seal of the audit trail lies: `audit_seal`, or a file beside the home. Another disk is better still."""
+        return (self.audit_seal or self.home_path.with_name(self.home_path.name + ".audit")).expanduser()
 
     @property
     def opening_key_path(self) -> Path:
@@ -93,6 +103,11 @@ class Settings(BaseSettings):
     def corrections_file(self) -> Path:
         """Where corrections stand: `corrections`, or beside the contracts."""
         return (self.corrections or self.expectations / "corrections.yml").expanduser()
+
+    @property
+    def consents_file(self) -> Path:
+        """Where the register of consents lies: `consents`, or a file beside the home, since it is kept apart from the data."""
+        return (self.consents or self.home_path.with_name(self.home_path.name + ".consents.csv")).expanduser()
 
     @property
     def landing(self) -> Path:
@@ -131,6 +146,11 @@ class Settings(BaseSettings):
     def own(self) -> Path:
         """Where fits of models and outcomes of one's own lie, by name."""
         return self.home_path / "own"
+
+    @property
+    def releases(self) -> Path:
+        """Where releases lie, by tag: what stays in the zone, and what may leave."""
+        return self.home_path / "releases"
 
     @property
     def dagster_home(self) -> Path:

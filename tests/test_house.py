@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.settings import Settings
+
 HOUSE = Path(__file__).resolve().parents[1]
 ROOMS = ("deliveries", "warehouse", "analysis", "releases", "simulation")
 TOP_LEVEL = {
@@ -82,6 +84,14 @@ def test_the_lock_pins_every_package_by_hash_and_names_no_address() -> None:
 
 def test_the_top_level_holds_what_was_agreed() -> None:
     assert {name.split("/")[0] for name in committed() if not name.startswith(".")} <= TOP_LEVEL
+
+
+def test_what_lies_beside_a_home_is_never_committed() -> None:
+    settings = Settings(home=HOUSE / ".delictvrij")
+    beside = (settings.key_path, settings.opening_key_path, settings.audit_seal_path, settings.consents_file)
+    for path in (settings.home_path, *beside):
+        ignored = subprocess.run(["git", "check-ignore", "--quiet", str(path)], cwd=HOUSE, check=False)
+        assert ignored.returncode != 1, path.name  # 128: unpacked from an archive, there is nothing to commit to
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(HOUSE)))

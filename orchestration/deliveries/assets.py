@@ -83,7 +83,7 @@ def delivery_asset(
         ],
     )
     def take_in(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        ledger = Ledger(settings.ledger_location)
+        ledger = Ledger.of(settings)
         period = period_of(organisation, context.partition_key) if partitions else None
         receipts = [
             ingest(item.path, settings, ledger)

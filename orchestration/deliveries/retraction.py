@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-
+from orchestration.audit import signed_on as signed_on  # who acts is said here, too
 from orchestration.ledger import Ledger
 from orchestration.readings import DeliveryRecord
 from orchestration.trouble import Mendable
@@ -12,14 +10,6 @@ from orchestration.trouble import Mendable
 
 class CannotRetract(Mendable):
     """The delivery is not one that can be taken back; says why."""
-
-
-def signed_on() -> str:
-    """Who the operating system says is at work: not a name that is typed or set in the environment."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
 
 
 def retract(ledger: Ledger, delivery: str, reason: str) -> DeliveryRecord:

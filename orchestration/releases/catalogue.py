@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from orchestration.deliveries.contracts import Column, Organisation, read_contracts, read_table
+from orchestration.settings import Settings
 from orchestration.trouble import Mendable
 
 Label = Mapping[str, str]
@@ -103,11 +104,21 @@ class Item:
 
 @dataclass(frozen=True)
 class Policy:
-    """The classes of personal data, the purposes and how long what serves each is kept, in words."""
+    """The classes of personal data, the purposes and how long what serves each is kept, what clients consent to and what
+    permissions rest on, in words.
+
+    `free` are the classes that no permission need name; `basis_for`: class -> the bases of which a permission for it names
+    one; `consent_for`: class or purpose -> the consent that it takes.
+    """
 
     classes: Mapping[str, Label]
     purposes: Mapping[str, Label]
     retention: Mapping[str, Label]
+    consents: Mapping[str, Label] = field(default_factory=dict)
+    legal_bases: Mapping[str, Label] = field(default_factory=dict)
+    free: frozenset[str] = frozenset()
+    basis_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    consent_for: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,12 +152,23 @@ class Catalogue:
 def read_policy(path: Path = POLICY) -> Policy:
     """The policy that is in force."""
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    purposes, retention = raw["purposes"], raw["retention"]
+    classes, purposes, retention = raw["classes"], raw["purposes"], raw["retention"]
     return Policy(
-        classes=raw["classes"],
-        purposes={name: {language: said[language] for language in LANGUAGES} for name, said in purposes.items()},
+        classes=_in_words(classes),
+        purposes=_in_words(purposes),
         retention={name: retention[said["retention"]] for name, said in purposes.items()},
+        consents=raw["consents"],
+        legal_bases=raw["legal_bases"],
+        free=frozenset(name for name, said in classes.items() if said.get("is_free")),
+        basis_for={name: tuple(said["basis"]) for name, said in classes.items() if "basis" in said},
+        consent_for={
+            name: said["consent"] for name, said in [*classes.items(), *purposes.items()] if "consent" in said
+        },
     )
+
+
+def _in_words(said: Mapping[str, Mapping[str, Any]]) -> dict[str, Label]:
+    return {name: {language: one[language] for language in LANGUAGES} for name, one in said.items()}
 
 
 def read_catalogue(dbt_manifest: Mapping[str, Any], expectations: Path, seeds: Path) -> Catalogue:
@@ -299,3 +321,10 @@ def catalogue_of(dbt_manifest: Path, expectations: Path, seeds: Path) -> Catalog
     import json
 
     return read_catalogue(json.loads(dbt_manifest.read_text(encoding="utf-8")), expectations, seeds)
+
+
+def catalogue_in(settings: Settings) -> Catalogue:
+    """The catalogue of the project as it is now."""
+    from orchestration.warehouse.dbt import manifest_path
+
+    return catalogue_of(manifest_path(settings), settings.expectations, settings.dbt_project / "seeds")

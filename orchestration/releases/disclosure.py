@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from orchestration.analysis.baseline import YES_NO
+from orchestration.analysis.grouping import ALL
 from orchestration.analysis.showing.small_cells import coarse_curve, rounded
 from orchestration.files import write_json
 from orchestration.releases.disclosure_counts import COUNT, TOTAL, Band, CountTable, NotACountTable, Release
@@ -42,6 +44,7 @@ REASONS: Mapping[str, str] = {
     "linked": "a table that it is computed from had counts hidden",
     "zone": "has a row per person, or numbers of few people, and stays in the zone",
     "extreme": "a smallest or largest value is that of a person",
+    "nearly_same": "nearly the same people are described by another table that leaves, so that the few who are in one only would be too",
     "unknown": "no rule lets it out",
 }
 COLUMNS = ("item", "kind", "rule", "verdict", "reason", "rows", "hidden")
@@ -136,6 +139,10 @@ ROWS: Mapping[str, Policy] = {
         "estimates", ("model_id", "outcome_id", "rater", "scale", "adjustment", "level", "months", "note"), ("risk", "conf_low", "conf_high"),
         ("n", "events"), model="cox",
     ),
+    "reference_risk": Policy(
+        "estimates", ("model_id", "outcome_id", "rater", "scale", "adjustment", "person", "described", "months", "note"),
+        ("risk", "conf_low", "conf_high"), ("n", "events"), model="cox",
+    ),
     "calibration": Policy(
         "means", ("model_id", "outcome_id", "rater", "scale", "adjustment", "months", "fifth"), ("predicted", "observed", "conf_low", "conf_high"), ("n", "events"), model="cox"
     ),
@@ -168,7 +175,16 @@ CURVES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # of which cu
 FREE: Mapping[str, tuple[str, ...]] = {  # say nothing of people of the study
     "benchmark": ("name", "published", "computed", "rounded", "agrees", "source"),
     "engine_agreement": ("model_id", "largest_coefficient_difference", "largest_error_difference", "agrees"),
-}
+    # Not how many are known, the mean, and which values somebody has: with Table 1 they would give hidden counts away.
+    "coding": ("outcome_id", "part", "name", "rater", "term", "column", "transform", "unit", "reference", "imputed_by"),
+    "determinant_coding": ("part", "source", "combine", "term", "column", "transform", "unit", "reference", "imputed_by"),
+    "outcome_definition": (
+        "outcome_id", "version", "role", "level", "origin", "entry", "horizon_months", "lag_months", "pending_counts", "policy_dismissal_counts",
+        "date_basis", "detention", "early_offenders",
+    ),
+}  # fmt: skip
+BASELINE_KEYS = ("outcome_id", "rater", "scale", "grouping", "group", "term", "kind")
+_OF_PERSONS = ("mean", "sd", "q1", "median", "q3")
 ZONE = ("imputed", "imputation_diagnostics", "imputation_trace", "determinant_imputation", "state_occupation")
 
 
@@ -201,6 +217,8 @@ def judge_fit(
         frames[name], verdict = _judged_curves(tables[name], name, rules)
         verdicts.append(verdict)
     release, found = _judged_counts(tables, rules, tag, earlier, entered or {}, left or {})
+    if "baseline" in found:
+        found["baseline"] = _judged_baseline(tables["baseline"], *found["baseline"], rules)
     for name, (frame, verdict) in found.items():
         frames[name] = frame
         verdicts.append(verdict)
@@ -409,13 +427,9 @@ def _judged_counts(
     tables: Mapping[str, pd.DataFrame], rules: ReleaseRules, tag: str, earlier: Sequence[Release], entered: Mapping[str, Band], left: Mapping[str, Band]
 ) -> tuple[Release, dict[str, tuple[pd.DataFrame, dict[str, Any]]]]:  # fmt: skip
     """Every count table of the fit, each linked set suppressed as one."""
-    makers = {"change_patterns": pattern_tables, "cohort_flow": flow_tables, "event_counts": event_tables}
     found, left_tables = {}, []
-    for name, make in makers.items():
-        if name not in tables:
-            continue
+    for name, counted in count_tables(tables).items():
         parts, why, hidden, refused = [], [], 0, 0
-        counted = make(tables[name])
         for population in dict.fromkeys(table.population for table in counted):
             linked = tuple(table for table in counted if table.population == population)
             try:
@@ -434,6 +448,19 @@ def _judged_counts(
             _verdict(name, "counts", why, int(frame[COUNT].notna().sum()) if len(frame) else 0, hidden + refused),
         )
     return Release(tag, tuple(left_tables), entered, left), found
+
+
+def count_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[CountTable]]:
+    """The tables of a fit that count people, by name, as they are suppressed."""
+    makers = {
+        "change_patterns": pattern_tables, "cohort_flow": flow_tables, "event_counts": event_tables, "baseline": baseline_tables,
+    }  # fmt: skip
+    return {name: make(tables[name]) for name, make in makers.items() if name in tables}
+
+
+def populations(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The populations that the count tables of a fit are of."""
+    return list(dict.fromkeys(table.population for counted in count_tables(tables).values() for table in counted))
 
 
 def _as_frame(table: CountTable) -> pd.DataFrame:
@@ -500,6 +527,74 @@ def event_tables(event_counts: pd.DataFrame) -> list[CountTable]:
         cells = pd.DataFrame({"events": [*exact, TOTAL], COUNT: [*exact.values(), at_least[0]]})
         tables.append(CountTable(f"events.{outcome}", ("events",), cells, population=f"events.{outcome}"))
     return tables
+
+
+def baseline_tables(baseline: pd.DataFrame) -> list[CountTable]:
+    """Who has which of two values of each binary term of Table 1, in all and by group; those of whom it is known. Of one outcome: the
+    others are of nearly the same people."""
+    of_one = baseline[(baseline["outcome_id"] == baseline["outcome_id"].iloc[0]) & (baseline["kind"] == YES_NO)] if len(baseline) else baseline  # fmt: skip
+    tables = []
+    for term, rows in of_one.groupby("term", sort=True):
+        outcome = str(rows["outcome_id"].iloc[0])
+        labels, values, counts = [], [], []
+        for group, observed, yes in rows[["group", "observed", "count"]].itertuples(index=False, name=None):
+            for value, count in (("yes", yes), ("no", observed - yes), (TOTAL, observed)):
+                labels.append(TOTAL if group == ALL else str(group))
+                values.append(value)
+                counts.append(int(count))
+        if not sum(counts):
+            continue
+        is_whole = set(labels) == {TOTAL}
+        cells = pd.DataFrame({**({} if is_whole else {"group": labels}), "value": values, COUNT: counts})
+        name = f"baseline.{outcome}.{term}"
+        tables.append(CountTable(name, ("value",) if is_whole else ("group", "value"), cells, population=name))
+    return tables
+
+
+def _judged_baseline(
+    frame: pd.DataFrame, counts: pd.DataFrame, verdict: Mapping[str, Any], rules: ReleaseRules
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Table 1 as it may leave, in the form of the fit: counts as suppressed, a share where both of its counts are shown, means, SDs and
+    quartiles by how many people stand on either side; numbers of people rounded."""
+    shown = dict(zip(zip(counts["table"], counts["class"], strict=True), counts[COUNT], strict=True)) if len(counts) else {}  # fmt: skip
+    rows = frame.reset_index(drop=True)
+    is_one = rows["outcome_id"] == rows["outcome_id"].iloc[0] if len(rows) else pd.Series(dtype=bool)
+    why = pd.Series(np.where(is_one, "", "nearly_same"), index=rows.index, dtype=object)
+    why[(why == "") & (rows["n"] < rules.threshold)] = "few_people"
+    is_number = rows["kind"] != YES_NO
+    why[(why == "") & is_number & (rows["observed"] < rules.threshold)] = "few_people"
+    for _, family in rows[is_one & (rows["group"] != ALL)].groupby("term", sort=False):
+        hidden = family.index[why[family.index] != ""]
+        others = family.loc[family.index.difference(hidden)].sort_values(["observed", "group"], kind="stable")
+        if len(hidden) == 1 and len(others):
+            why[others.index[0]] = "family"
+    kept = rows[why == ""].copy()
+    left_out: list[str] = [rule for rule in why if rule]
+    for place, row in kept.iterrows():
+        kept.loc[place, list(_OF_PERSONS)] = [
+            row[name] if row["observed"] * side >= rules.threshold else np.nan
+            for name, side in zip(_OF_PERSONS, (1.0, 1.0, 0.25, 0.5, 0.25), strict=True)
+        ]
+        if row["kind"] == YES_NO:
+            yes, no = (
+                shown.get((f"baseline.{row['outcome_id']}.{row['term']}", name), np.nan)
+                for name in _classes(row, shown)
+            )
+            kept.loc[place, "count"] = yes
+            kept.loc[place, "share"] = yes / (yes + no) if pd.notna(yes) and pd.notna(no) else np.nan
+    kept["n"] = [rounded(int(n), rules.base) for n in kept["n"]]
+    kept[list(_OF_PERSONS)] = kept[list(_OF_PERSONS)].astype(float).round(2)
+    kept = kept.loc[:, [*BASELINE_KEYS, "n", "count", "share", *_OF_PERSONS]].reset_index(drop=True)
+    codes = [*left_out, *str(verdict["rule"]).split()]
+    return kept, _verdict("baseline", "counts", codes, len(kept), int(verdict["hidden"]) + len(left_out))
+
+
+def _classes(row: pd.Series, shown: Mapping[tuple[str, str], float]) -> tuple[str, str]:
+    """How the two classes of a row are called in the table that was suppressed."""
+    name = f"baseline.{row['outcome_id']}.{row['term']}"
+    group = TOTAL if row["group"] == ALL else str(row["group"])
+    has_groups = (name, f"{group} / yes") in shown
+    return (f"{group} / yes", f"{group} / no") if has_groups else ("yes", "no")
 
 
 def _pattern_agreement(

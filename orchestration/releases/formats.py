@@ -1,5 +1,5 @@
-"""Writing a released table as Parquet, as CSV for programs, as CSV for a Dutch Excel, and for SPSS. What is in it comes from
-`tables.py`; no format changes a value, unless text is made inert for spreadsheets, which is asked for and counted.
+"""Writing a released table as Parquet, as CSV for programs, as CSV for a Dutch Excel, and for SPSS, and reading back what was
+written. What is in it comes from `tables.py`; no format changes a value, unless text is made inert for spreadsheets, which is asked for and counted.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestration.files import write_atomically
-from orchestration.releases.catalogue import Variable
+from orchestration.releases.catalogue import LANGUAGES, Label, Missing, TableDescription, Variable
 from orchestration.releases.tables import ReleasedTable
 from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 Language = Literal["nl", "en"]
 NAME_BYTES, LABEL_BYTES, VALUE_LABEL_BYTES, FILE_LABEL_BYTES = 64, 256, 120, 64  # what SPSS takes
@@ -53,7 +54,10 @@ def write_parquet(table: ReleasedTable, path: Path, *, is_simulated: bool) -> No
         pa.field(one.name, table.rows.schema.field(one.name).type, metadata={"delictvrij": _json(described(one))})
         for one in table.described.variables
     ]
-    about = {"table": table.name, "description": dict(table.described.description), "simulated": is_simulated}
+    about = {
+        "table": table.name, "description": dict(table.described.description), "key": list(table.described.key),
+        "simulated": is_simulated,
+    }  # fmt: skip
     schema = pa.schema(fields, metadata={"delictvrij": _json(about)})
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(
@@ -67,10 +71,63 @@ def described(variable: Variable) -> dict[str, Any]:
         "label": dict(variable.label), "description": variable.description, "type": variable.type,
         "measure": variable.measure, "unit": variable.unit,
         "values": [{"value": value, **label} for value, label in variable.values.items()],
-        "missing": [{"value": one.code, **one.label} for one in variable.missing],
-        "personal": variable.personal, "purpose": variable.purpose,
+        "missing": [{"value": one.code, "is": one.term, **one.label} for one in variable.missing],
+        "personal": variable.personal, "purpose": variable.purpose, "is_required": variable.is_required,
+        "csv_name": variable.csv_name,
     }  # fmt: skip
     return {name: value for name, value in said.items() if value}
+
+
+def variable_said(name: str, said: Mapping[str, Any]) -> Variable:
+    """The column of which `described` said this."""
+    return Variable(
+        name, said["type"], said["label"], said.get("description", ""), said["personal"], said["purpose"], said["measure"],
+        unit=said.get("unit"),
+        values={one["value"]: _label(one) for one in said.get("values", ())},
+        missing=tuple(Missing(one["value"], one["is"], _label(one)) for one in said.get("missing", ())),
+        is_required=said.get("is_required", False), csv_name=said.get("csv_name", ""),
+    )  # fmt: skip
+
+
+def _label(said: Mapping[str, Any]) -> Label:
+    return {language: said[language] for language in LANGUAGES}
+
+
+def described_in(name: str, schema: pa.Schema) -> TableDescription:
+    """What the Parquet file of a table, by its schema, says of it."""
+    about = json.loads(schema.metadata[b"delictvrij"])
+    variables = tuple(variable_said(field.name, json.loads(field.metadata[b"delictvrij"])) for field in schema)
+    return TableDescription(name, about["description"], tuple(about["key"]), variables)
+
+
+def read_written(folder: Path, name: str) -> ReleasedTable:
+    """A table of a folder that was written, from its Parquet file; why a score is missing is from its SPSS file."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(folder / "parquet" / f"{name}.parquet")
+    described = described_in(name, rows.schema)
+    return ReleasedTable(described, rows.cast(_bare(rows.schema)), _reasons(folder / "sav" / f"{name}.sav", described))
+
+
+def _bare(schema: pa.Schema) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([pa.field(field.name, field.type) for field in schema])
+
+
+def _reasons(path: Path, described: TableDescription) -> dict[str, pa.Array]:
+    import pyarrow as pa
+    import pyreadstat
+
+    told = {one.name: {reason.code for reason in one.missing} for one in described.variables if one.missing}
+    if not told:
+        return {}
+    frame, _ = pyreadstat.read_sav(str(path), usecols=list(told), user_missing=True)
+    return {
+        name: pa.array([int(value) if value in codes else None for value in frame[name].tolist()], pa.int32())
+        for name, codes in told.items()
+        if frame[name].isin(codes).any()
+    }
 
 
 def write_csv(table: ReleasedTable, path: Path, dialect: Dialect, *, makes_inert: bool) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from orchestration.releases.catalogue import Catalogue, Label, TableDescription, Variable
+from orchestration.releases.catalogue import Catalogue, Label, Policy, TableDescription, Variable
 
 STUDY = Path(__file__).with_name("study.yml")
 DDI = "ddi:codebook:2_5"
@@ -63,7 +63,11 @@ def read_study(path: Path = STUDY) -> Study:
 
 def codebook_rows(about: About, catalogue: Catalogue) -> list[dict[str, str]]:
     """One row per column of every table: labels, type, unit, codes, missing codes, class of personal data, purpose, retention."""
-    policy = catalogue.policy
+    return [row for table in about.tables for row in table_codebook(table, catalogue.policy)]
+
+
+def table_codebook(table: TableDescription, policy: Policy) -> list[dict[str, str]]:
+    """One row per column of a table, as in `codebook_rows`."""
     return [
         {
             "table": table.name, "column": one.name, "csv_column": one.header, "type": one.type, "measure": one.measure,
@@ -73,7 +77,6 @@ def codebook_rows(about: About, catalogue: Catalogue) -> list[dict[str, str]]:
             "personal_said": policy.classes[one.personal]["en"], "purpose": policy.purposes[one.purpose]["en"],
             "retention": policy.retention[one.purpose]["en"],
         }
-        for table in about.tables
         for one in table.variables
     ]  # fmt: skip
 
@@ -112,7 +115,7 @@ def _resource(table: TableDescription) -> dict[str, Any]:
         "mediatype": "text/csv", "encoding": "utf-8", "description": table.description["en"],
         "schema": {
             "fields": [_field(one) for one in table.variables],
-            "primaryKey": [table.variable(name).header for name in table.key],
+            **({"primaryKey": [table.variable(name).header for name in table.key]} if table.key else {}),
             "missingValues": [""],
         },
     }  # fmt: skip

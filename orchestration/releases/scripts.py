@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("start.R", "start.py", "start.sps", "cox-spss.sps")
+OF_MODEL = ("cox-spss.sps",)
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,12 @@ def text_of(template: str, **values: Any) -> str:
     return environment.get_template(f"{template}.j2").render(**values)
 
 
-def scripts(client: ReleasedTable, model: ReproducedModel | None, heading: str) -> dict[str, str]:
-    """The scripts by name; none where there is no model that they could fit again."""
-    if model is None:
+def scripts(client: ReleasedTable | None, model: ReproducedModel | None, heading: str) -> dict[str, str]:
+    """The scripts by name: Table 1 where there are clients to count, a Cox model where there is one to fit again; none without both."""
+    names = counted(client) if client else []
+    if not names and model is None:
         return {}
+    about = f"{heading} Model {model.model_id}." if model else heading
     return {
-        name: text_of(name, counted=counted(client), model=model, heading=f"{heading} Model {model.model_id}.")
-        for name in SCRIPTS
-    }
+        name: text_of(name, counted=names, model=model, heading=about) for name in SCRIPTS if model or name not in OF_MODEL
+    }  # fmt: skip

@@ -6,14 +6,14 @@ Microdata: everything that is written here stays inside the zone. What may leave
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestration.files import folder_by_rename, write_atomically, write_json
-from orchestration.hashing import content_hash, sha256_file
+from orchestration.hashing import content_hash, is_as_marked, sha256_file
 from orchestration.pages import rendered
 from orchestration.releases import metadata
 from orchestration.releases.catalogue import Catalogue
@@ -26,25 +26,33 @@ from orchestration.releases.formats import (
     write_parquet,
     write_sav,
 )
-from orchestration.releases.scripts import TEMPLATES, reproduced_model, scripts, text_of
+from orchestration.releases.scripts import TEMPLATES, ReproducedModel, reproduced_model, scripts, text_of
 from orchestration.releases.tables import ReleasedTable, imputed_sets, published, wide
+from orchestration.trouble import Mendable
 from orchestration.warehouse.versions import Version, verify
 
 if TYPE_CHECKING:
     from orchestration.analysis.specification import Specification
     from orchestration.warehouse.diff import Difference
 
-SUMS, INVENTORY = "SHA256SUMS", "inventory.json"
+FORMATS = {"parquet": "parquet", "csv": "csv", "csv-nl": "csv", "sav": "sav"}
+SUMS, INVENTORY, CHANGES, CRATE = "SHA256SUMS", "inventory.json", "CHANGELOG.md", "ro-crate-metadata.json"
+
+
+class FolderDamaged(Mendable):
+    """The files of a written folder are not those that its checksums say; names them."""
 
 
 @dataclass(frozen=True)
 class TableInventory:
-    """One table of a release: rows, columns, and the hash of its rows, which is the same whatever the format."""
+    """One table of a release: rows, columns, the hash of its rows, which is the same whatever the format, and how many cells of it
+    were made inert for spreadsheets."""
 
     name: str
     rows: int
     columns: int
     content_hash: str
+    made_inert: int
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,14 @@ class Inventory:
     files: Mapping[str, str]
     made_inert: int
     model_id: str | None
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How a folder is spelled: `makes_inert` as in `formats.write_csv`; `language` is that of the labels in SPSS files."""
+
+    makes_inert: bool
+    language: Language = "nl"
 
 
 def write_release_tables(
@@ -72,9 +88,9 @@ def write_release_tables(
 ) -> Inventory:
     """Write a version and its fit into `out`, a folder that is not there yet, whole or not at all.
 
-    `fit` is the folder of a fit; `makes_inert` as in `formats.write_csv`; `language` is that of the labels in SPSS files;
-    `difference` is from the version of the release before. Raises VersionDamaged, NotDescribed, FitOfOtherRows, CannotBeWritten,
-    and FileExistsError where there is something in `out` already.
+    `fit` is the folder of a fit; `makes_inert` and `language` as in `Spelling`; `difference` is from the version of the
+    release before. Raises VersionDamaged, NotDescribed, FitOfOtherRows, CannotBeWritten, and FileExistsError where there is
+    something in `out` already.
     """
     from orchestration.analysis.fit import read_fit
 
@@ -93,40 +109,92 @@ def write_release_tables(
         rows={table.name: table.rows.num_rows for table in released},
     )  # fmt: skip
     model = reproduced_model(fitted["estimates"], fitted["imputed"], spec)
-    heading = f"{SIMULATED + '. ' if about.is_simulated else ''}Release {tag}, version {version.version_id}, fit {about.fit_id}."
+    spelling = Spelling(makes_inert, language)
     with folder_by_rename(out) as aside:
-        changed = sum(_write_table(table, aside, about.is_simulated, makes_inert, language) for table in released)
-        texts = {f"scripts/{name}": text for name, text in scripts(by_name["client"], model, heading).items()}
-        texts |= _metadata(about, catalogue)
-        texts["README.md"] = text_of(
-            "README.md", about=about, language=language, makes_inert=makes_inert, changed=changed
-        )
-        texts["CHANGELOG.md"] = text_of("CHANGELOG.md", about=about, difference=difference)
-        for name, text in texts.items():
-            write_atomically(aside / name, text.encode("utf-8"))
-        tables = tuple(
-            TableInventory(table.name, table.rows.num_rows, table.rows.num_columns, content_hash(table.rows)) for table in released
-        )  # fmt: skip
-        write_json(
-            aside / INVENTORY,
-            {
-                "tag": tag, "version_id": about.version_id, "fit_id": about.fit_id, "simulated": about.is_simulated,
-                "tables": [one.__dict__ for one in tables], "made_inert": changed, "model_id": model.model_id if model else None,
-            },
-        )  # fmt: skip
-        sizes = {name: (aside / name).stat().st_size for name in _files(aside)}
-        write_json(aside / "ro-crate-metadata.json", metadata.ro_crate(about, sizes))
-        files = {name: sha256_file(aside / name) for name in _files(aside)}
-        write_atomically(aside / SUMS, "".join(f"{mark}  {name}\n" for name, mark in files.items()).encode())
-    return Inventory(tables, files, changed, model.model_id if model else None)
+        changes = text_of("CHANGELOG.md", about=about, difference=difference)
+        write_atomically(aside / CHANGES, changes.encode("utf-8"))
+        written = [write_table(table, aside, spelling, is_simulated=about.is_simulated) for table in released]
+        return write_about(aside, about, written, by_name["client"], model, spelling, catalogue)
 
 
-def _write_table(table: ReleasedTable, folder: Path, is_simulated: bool, makes_inert: bool, language: Language) -> int:
-    """One table in every format; gives the number of cells that were made inert."""
-    write_parquet(table, folder / "parquet" / f"{table.name}.parquet", is_simulated=is_simulated)
-    write_sav(table, folder / "sav" / f"{table.name}.sav", language, is_simulated=is_simulated)
-    write_csv(table, folder / "csv-nl" / f"{table.name}.csv", FOR_DUTCH_EXCEL, makes_inert=makes_inert)
-    return write_csv(table, folder / "csv" / f"{table.name}.csv", FOR_PROGRAMS, makes_inert=makes_inert)
+def write_table(table: ReleasedTable, folder: Path, spelling: Spelling, *, is_simulated: bool) -> TableInventory:
+    """Write one table in every format into the folder of a release. Raises CannotBeWritten."""
+    paths = {form: folder / path for form, path in table_files(table.name).items()}
+    write_parquet(table, paths["parquet"], is_simulated=is_simulated)
+    write_sav(table, paths["sav"], spelling.language, is_simulated=is_simulated)
+    write_csv(table, paths["csv-nl"], FOR_DUTCH_EXCEL, makes_inert=spelling.makes_inert)
+    changed = write_csv(table, paths["csv"], FOR_PROGRAMS, makes_inert=spelling.makes_inert)
+    return TableInventory(table.name, table.rows.num_rows, table.rows.num_columns, content_hash(table.rows), changed)
+
+
+def table_files(name: str) -> dict[str, str]:
+    """Where the files of a table lie in the folder of a release, by format."""
+    return {form: f"{form}/{name}.{ending}" for form, ending in FORMATS.items()}
+
+
+def write_about(
+    folder: Path,
+    about: metadata.About,
+    written: Sequence[TableInventory],
+    client: ReleasedTable | None,
+    model: ReproducedModel | None,
+    spelling: Spelling,
+    catalogue: Catalogue,
+) -> Inventory:
+    """Write everything that is said of the tables that lie in a folder: codebook, metadata, scripts, and checksums last.
+
+    `client` is what Table 1 counts and `model` what the scripts fit again, None where the folder does not hold it.
+    """
+    heading = f"{SIMULATED + '. ' if about.is_simulated else ''}Release {about.tag}, version {about.version_id}, fit {about.fit_id}."
+    texts = {f"scripts/{name}": text for name, text in scripts(client, model, heading).items()}
+    changed = sum(one.made_inert for one in written)
+    texts["README.md"] = text_of("README.md", about=about, spelling=spelling, changed=changed, has_scripts=bool(texts))
+    for name, text in (texts | _metadata(about, catalogue)).items():
+        write_atomically(folder / name, text.encode("utf-8"))
+    write_json(
+        folder / INVENTORY,
+        {
+            "tag": about.tag, "version_id": about.version_id, "fit_id": about.fit_id, "simulated": about.is_simulated,
+            "released_on": about.released_on.isoformat(), "registry_cutoff_on": about.registry_cutoff_on,
+            "tables": [asdict(one) for one in written], "made_inert": changed,
+            "model_id": model.model_id if model else None, "model": _said(model),
+            "spelling": asdict(spelling),
+        },
+    )  # fmt: skip
+    sizes = {name: (folder / name).stat().st_size for name in _files(folder)}
+    write_json(folder / CRATE, metadata.ro_crate(about, sizes))
+    files = {name: sha256_file(folder / name) for name in _files(folder)}
+    write_atomically(folder / SUMS, "".join(f"{mark}  {name}\n" for name, mark in files.items()).encode())
+    return Inventory(tuple(written), files, changed, model.model_id if model else None)
+
+
+def _said(model: ReproducedModel | None) -> dict[str, Any] | None:
+    # Pairs, since the keys of JSON are put in order.
+    return {**asdict(model), "columns": list(model.columns.items())} if model else None
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """The checksums that a written folder says (path -> SHA-256). Raises FolderDamaged where it says none."""
+    path = folder / SUMS
+    if not path.is_file():
+        raise FolderDamaged(f"{folder.name} has no {SUMS}: it is no folder of a release, or not a whole one")
+    pairs = (line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines())
+    return {name: mark for mark, name in pairs}
+
+
+def verify_written(folder: Path) -> dict[str, str]:
+    """Hold every file of a written folder against its checksums, and give these. Raises FolderDamaged: a file that differs, is
+    gone, or was put there."""
+    said = read_sums(folder)
+    there = {name for name in _files(folder) if name != SUMS}
+    differs = sorted(name for name, mark in said.items() if not is_as_marked(folder / name, mark))
+    added = sorted(there - set(said))
+    if differs or added:
+        raise FolderDamaged(
+            f"{folder.name}: {len(differs)} file(s) are not as they were written, {len(added)} were put there: "
+            f"{', '.join([*differs, *added][:5])}; hand nothing over from it"
+        )  # fmt: skip
+    return said
 
 
 def _metadata(about: metadata.About, catalogue: Catalogue) -> dict[str, str]:

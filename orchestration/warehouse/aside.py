@@ -23,7 +23,7 @@ from orchestration.deliveries.judgement import Judgement
 from orchestration.files import folder_by_rename, write_json
 from orchestration.hashing import combined_hash, content_hash, sha256_file
 from orchestration.ledger import Ledger, now
-from orchestration.readings import DeliveryRecord
+from orchestration.readings import DeliveryRecord, Readings
 from orchestration.settings import Settings
 from orchestration.trouble import Mendable
 from orchestration.warehouse import build, conservation, dbt, gate, outcomes, versions
@@ -96,6 +96,25 @@ def known_on(settings: Settings, ledger: Ledger, day: date) -> tuple[Version, bo
     organisation had not delivered.
     """
     contracts = read_contracts(settings.expectations)
+    by_organisation = known_deliveries(ledger, contracts, day)
+    known = corrections.read_corrections(settings.corrections_file)
+    built = _built(settings, ledger, contracts, by_organisation, known, {})
+    judgements = [*gate.judge_marts(settings, built.marts), *built.conserved]
+    reasons = [judgement for judgement in judgements if judgement.blocks]
+    if reasons:
+        said = ", ".join(sorted({f"{reason.rule} in {reason.table}" for reason in reasons}))
+        raise CannotBuildAside(f"the gate does not let it through: {said}")
+    record = {**built.record, "known_on": day.isoformat()}
+    return versions.publish(settings, built.marts, built.tables, record, as_current=False)
+
+
+def known_deliveries(
+    ledger: Readings, contracts: Mapping[str, Organisation], day: date
+) -> dict[str, list[DeliveryRecord]]:
+    """The deliveries, by organisation, that had been received by the end of a day and were not yet taken back.
+
+    Raises CannotBuildAside when some organisation had not delivered.
+    """
     retracted = {row["manifest_sha256"]: row["retracted_at"] for row in ledger.retractions()}
     by_organisation = {
         name: build.effective(
@@ -114,15 +133,27 @@ def known_on(settings: Settings, ledger: Ledger, day: date) -> tuple[Version, bo
     missing = [name for name, records in by_organisation.items() if not records]
     if missing:
         raise CannotBuildAside(f"on {day} nothing of {', '.join(missing)} had been received: no version is made")
-    known = corrections.read_corrections(settings.corrections_file)
-    built = _built(settings, ledger, contracts, by_organisation, known, {})
-    judgements = [*gate.judge_marts(settings, built.marts), *built.conserved]
-    reasons = [judgement for judgement in judgements if judgement.blocks]
-    if reasons:
-        said = ", ".join(sorted({f"{reason.rule} in {reason.table}" for reason in reasons}))
-        raise CannotBuildAside(f"the gate does not let it through: {said}")
-    record = {**built.record, "known_on": day.isoformat()}
-    return versions.publish(settings, built.marts, built.tables, record, as_current=False)
+    return by_organisation
+
+
+def known_version(settings: Settings, ledger: Readings, day: date) -> Version:
+    """The version of what was known at the end of a day, among those that are there; the published one where it is that.
+
+    Raises NoSuchVersion where none was made of those deliveries, and CannotBuildAside.
+    """
+    by_organisation = known_deliveries(ledger, read_contracts(settings.expectations), day)
+    wanted = {record.manifest_sha256 for records in by_organisation.values() for record in records}
+    current = versions.current_id(settings)
+    made = [
+        version
+        for version in versions.all_versions(settings)
+        if {one["manifest_sha256"] for one in version.manifest["build"].get("deliveries", ())} == wanted
+    ]
+    if not made:
+        raise versions.NoSuchVersion(
+            f"no version was made of what was known on {day}: `delictvrij known-on {day}` makes it"
+        )
+    return max(made, key=lambda version: (version.version_id == current, version.manifest["build"].get("known_on", "")))
 
 
 def own_outcomes(settings: Settings, ledger: Ledger, version: Version, file: Path) -> tuple[Path, dict[str, int]]:

@@ -68,7 +68,7 @@ def build_inputs_asset(
         automation_condition=condition,
     )
     def build_inputs(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        ledger = Ledger(settings.ledger_location)
+        ledger = Ledger.of(settings)
         inputs = build.prepare(settings, ledger, contracts, known_key(settings, ledger))
         (inputs.folder / "build.json").write_text(json.dumps({"build_id": inputs.build_id, **inputs.record}))
         return dg.MaterializeResult(
@@ -155,12 +155,15 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
             description=gate.said(reasons or warnings),
             metadata={"rules_applied": len(judgements), "rules_failed": len(reasons), "warnings": len(warnings)},
         )
+        if reasons:
+            rules = ", ".join(sorted({judgement.rule for judgement in reasons}))
+            Ledger.of(settings).act("version.held", f"build {build_id}", rules)
         if not reasons:
             published, is_new = versions.publish(settings, marts, tables, record)
-            Ledger(settings.ledger_location).record_build(build_id, published.version_id, record)
+            Ledger.of(settings).record_build(build_id, published.version_id, record)
             build.keep(settings, build_id)
             if before is not None and is_new:
-                changes = evidence.compared(settings, Ledger(settings.ledger_location), before, published)
+                changes = evidence.compared(settings, Ledger.of(settings), before, published)
                 write_json(settings.versions / f"{published.version_id}.changes.json", changes.as_record())
                 context.log.info(f"outcomes of the past that changed: {changes.past_changed}")
             yield dg.MaterializeResult(

@@ -19,7 +19,10 @@ def held(platform: Platform) -> list[str]:
     settings = platform.settings
     roots = (settings.landing, settings.inbox_path)
     return sorted(
-        path.name for root in roots for path in root.rglob("*") if path.is_file() and path.name != "truth.json"
+        path.name
+        for root in roots
+        for path in root.rglob("*")
+        if path.is_file() and path.name not in ("truth.json", "consents.csv")
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from orchestration.analysis.fit import run_fit
 from orchestration.analysis.specification import Specification, read_specification
+from orchestration.ledger import Ledger
 from orchestration.releases.disclosure import Judged, ReleaseRules, judge_fit
 from tests.analysis.synthetic import synthetic_inputs
 from tests.conftest import settings_in
@@ -23,6 +24,22 @@ def release(_settled_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Sm
     folder = tmp_path_factory.mktemp("releases")
     shutil.copytree(_settled_once, folder / "home")
     return small_release(settings_in(folder / "home"), folder)
+
+
+@pytest.fixture(scope="session")
+def _empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
+    ledger = Ledger(f"sqlite:///{path}")
+    ledger.create()
+    ledger.close()
+    return path
+
+
+@pytest.fixture
+def empty(_empty_ledger: Path, tmp_path: Path) -> Ledger:
+    """A ledger in which nothing stands, of no home."""
+    shutil.copy(_empty_ledger, tmp_path / "ledger.sqlite")
+    return Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
 
 
 def small_specification() -> Specification:

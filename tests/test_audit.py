@@ -1,0 +1,221 @@
+"""The audit trail: one chain whoever writes, in which nothing can be changed, deleted, inserted, moved or cut off unseen."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from orchestration.audit import BEGINNING, Entry, NotAnAct, Sealing, entry_of, findings, next_entry, record, signed_on
+from orchestration.cli import main
+from orchestration.home import readings
+from orchestration.ledger import Ledger
+from orchestration.settings import Settings
+from tests.conftest import Platform
+
+
+def chain(length: int) -> list[Entry]:
+    entries: list[Entry] = []
+    for number in range(length):
+        entries.append(next_entry(entries[-1] if entries else None, f"2026-01-0{number + 1}T00:00:00", "anna", "rule.waived", f"rule {number}", "said"))  # fmt: skip
+    return entries
+
+
+def kept(platform: Platform) -> list[Entry]:
+    return [entry_of(row) for row in platform.ledger.audit()]
+
+
+def found_in(platform: Platform) -> list[int]:
+    return [finding.number for finding in findings(kept(platform), Sealing.of(platform.settings))]
+
+
+def by_hand(platform: Platform, *statements: str) -> None:
+    with closing(sqlite3.connect(platform.settings.ledger_file)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+@pytest.fixture
+def recorded(platform: Platform) -> Platform:
+    """A home with six entries: that of its key, and five more."""
+    for number in range(5):
+        record(platform.ledger, "rule.waived", f"rule {number}", "said", "anna")
+    return platform
+
+
+def test_an_act_is_recorded_with_who_when_what_why_and_the_entry_before(platform: Platform) -> None:
+    entry = record(platform.ledger, "rule.waived", "rows.shrunk for rn", "the partner merged two offices")
+    first, second = kept(platform)
+    assert (first.what, first.before) == ("key.admitted", BEGINNING)
+    assert second == entry
+    assert (entry.number, entry.who, entry.before) == (2, signed_on(), first.hash)
+    assert found_in(platform) == []
+
+
+@pytest.mark.parametrize(("what", "about"), [("waived", "rule"), ("Rule.Waived", "rule"), ("rule.waived", "  ")])
+def test_an_act_has_a_name_and_is_about_something(ledger: Ledger, what: str, about: str) -> None:
+    with pytest.raises(NotAnAct, match=r"thing\.done"):
+        record(ledger, what, about)
+
+
+@pytest.mark.parametrize("field", ["at", "who", "what", "about", "why", "before", "hash"])
+def test_a_changed_byte_is_noticed_in_whichever_entry_and_place(field: str) -> None:
+    entries = chain(4)
+    assert findings(entries) == []
+    for place, entry in enumerate(entries):
+        text = getattr(entry, field)
+        for at in range(len(text)):
+            changed = replace(entry, **{field: text[:at] + ("x" if text[at] != "x" else "y") + text[at + 1 :]})
+            found = findings([*entries[:place], changed, *entries[place + 1 :]])
+            assert entry.number in [one.number for one in found]
+
+
+def test_a_deleted_entry_is_named_by_its_number() -> None:
+    entries = chain(5)
+    for place in range(4):
+        found = findings([*entries[:place], *entries[place + 1 :]])
+        assert [(one.number, one.said) for one in found if "deleted" in one.said] == [(place + 1, "is not there: deleted")]  # fmt: skip
+
+
+def test_entries_that_changed_places_are_both_named() -> None:
+    entries = chain(5)
+    for one in range(5):
+        for other in range(one):
+            moved = list(entries)
+            moved[one] = replace(entries[other], number=entries[one].number)
+            moved[other] = replace(entries[one], number=entries[other].number)
+            assert {entries[one].number, entries[other].number} <= {item.number for item in findings(moved)}
+
+
+def test_an_inserted_entry_is_noticed_even_when_all_after_it_are_numbered_anew() -> None:
+    entries = chain(4)
+    extra = next_entry(entries[1], "2026-01-02T00:00:01", "nobody", "rule.waived", "slipped in", "")
+    moved = [*entries[:2], extra, *(replace(entry, number=entry.number + 1) for entry in entries[2:])]
+    assert {4, 5} <= {one.number for one in findings(moved)}
+
+
+@pytest.mark.parametrize("left", range(6))
+def test_a_tail_that_is_cut_off_is_noticed_by_the_seal(recorded: Platform, left: int) -> None:
+    by_hand(recorded, f"delete from audit where number > {left}")
+    assert findings(kept(recorded)) == []
+    assert found_in(recorded) == [left + 1]
+
+
+def test_a_chain_that_is_written_anew_is_noticed_by_the_seal(recorded: Platform) -> None:
+    entries = kept(recorded)
+    last: Entry | None = None
+    with closing(sqlite3.connect(recorded.settings.ledger_file)) as connection:
+        for entry in entries:
+            last = next_entry(last, entry.at, "nobody", entry.what, entry.about, entry.why)
+            values = asdict(last)
+            connection.execute(
+                f"update audit set {', '.join(f'{name} = :{name}' for name in values)} where number = :number", values
+            )
+        connection.commit()
+    assert findings(kept(recorded)) == []
+    assert found_in(recorded) == [6]
+
+
+def test_an_entry_that_is_added_by_hand_is_noticed_also_after_the_next_act(recorded: Platform) -> None:
+    values = asdict(next_entry(kept(recorded)[-1], "2026-01-01T00:00:00", "nobody", "release.approved", "release 2026.1.0", ""))  # fmt: skip
+    with closing(sqlite3.connect(recorded.settings.ledger_file)) as connection:
+        connection.execute(f"insert into audit ({', '.join(values)}) values ({', '.join(':' + name for name in values)})", values)  # fmt: skip
+        connection.commit()
+    assert found_in(recorded) == [7]
+    record(recorded.ledger, "rule.waived", "rule 8")
+    assert found_in(recorded) == [7]
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_text("{}")], ids=["gone", "torn"])  # fmt: skip
+def test_a_seal_that_is_gone_or_spoilt_is_noticed(recorded: Platform, spoil: Callable[[Path], None]) -> None:
+    spoil(recorded.settings.audit_seal_path)
+    assert found_in(recorded) == [0]
+
+
+@pytest.mark.parametrize("field", ["number", "hash", "unsealed"])
+def test_a_seal_cannot_be_written_without_the_key(recorded: Platform, field: str) -> None:
+    path = recorded.settings.audit_seal_path
+    content = json.loads(path.read_text())
+    other = {"number": 3, "hash": kept(recorded)[2].hash, "unsealed": [2]}
+    path.write_text(json.dumps({**content, field: other[field]}))
+    assert found_in(recorded) == [0]
+    record(recorded.ledger, "rule.waived", "rule 9")
+    assert found_in(recorded) == [0]
+
+
+def _writes(folder: Path, name: str, acts: int) -> None:
+    ledger = Ledger.of(Settings(home=folder / "home", key_file=folder / "home.key"))
+    for number in range(acts):
+        record(ledger, "rule.waived", f"rule {number}", who=name)
+    ledger.close()
+
+
+def test_processes_that_write_at_once_make_one_chain(platform: Platform) -> None:
+    folder = platform.settings.home_path.parent
+    processes = [multiprocessing.get_context("spawn").Process(target=_writes, args=(folder, name, 15)) for name in "abc"]  # fmt: skip
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    entries = kept(platform)
+    assert [entry.number for entry in entries] == list(range(1, 47))
+    for name in "abc":
+        assert [entry.about for entry in entries if entry.who == name] == [f"rule {number}" for number in range(15)]
+    assert found_in(platform) == []
+
+
+def test_what_a_ledger_does_is_recorded_in_the_same_transaction(ledger: Ledger) -> None:
+    finding = {"rule": "value.range", "status": "failed", "severity": "error"}
+    ledger.receive("a" * 64, "rn", "2024-Q1", "first", "seen")
+    ledger.decide("a" * 64, "rejected", [finding, {**finding, "rule": "key.unique", "status": "passed"}])
+    ledger.reopen("a" * 64)
+    ledger.decide("a" * 64, "accepted", [])
+    ledger.retract("a" * 64, "anna", "sent by mistake")
+    ledger.record_build("b", "v", {})
+    ledger.record_fit("f", "v", "mark")
+    ledger.record_held_fit("g", "v", "a reason", ["benchmark"])
+    ledger.record_signature("g", "f", "bert", "reviewed")
+    ledger.record_signature("g", "f", "bert", "again")
+    delivery = "delivery rn/2024-Q1/first (aaaaaaaa)"
+    assert [(row["what"], row["about"], row["why"]) for row in ledger.audit()[1:]] == [
+        ("delivery.rejected", delivery, "value.range"), ("delivery.reopened", delivery, ""), ("delivery.accepted", delivery, ""),
+        ("delivery.retracted", delivery, "sent by mistake"), ("version.published", "version v", "build b"),
+        ("fit.current", "fit f", "version v"), ("fit.held", "fit g", "benchmark"), ("fit.signed", "fit g against f", "reviewed"),
+    ]  # fmt: skip
+    assert [row["who"] for row in ledger.audit() if row["what"] in ("delivery.retracted", "fit.signed")] == [
+        "anna",
+        "bert",
+    ]
+
+
+def test_the_command_lists_and_verifies_and_says_by_its_exit_what_it_found(
+    recorded: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELICTVRIJ_HOME", str(recorded.settings.home_path))
+    monkeypatch.setenv("DELICTVRIJ_KEY_FILE", str(recorded.settings.key_path))
+    run = CliRunner().invoke
+    listed = run(main, ["audit", "--json"])
+    assert (listed.exit_code, len(json.loads(listed.output)["entries"])) == (0, 6)
+    whole = run(main, ["audit", "--verify"])
+    assert whole.exit_code == 0
+    assert "6 entries, each as it was written" in whole.output
+    by_hand(recorded, "update audit set who = 'nobody' where number = 3")
+    spoilt = run(main, ["audit", "--verify"])
+    assert spoilt.exit_code == 1
+    assert "entry 3 is not as it was written" in spoilt.output
+    assert json.loads(run(main, ["audit", "--verify", "--json"]).output)["findings"][0]["number"] == 3
+
+
+def test_a_ledger_of_before_has_no_trail_and_no_releases(platform: Platform) -> None:
+    by_hand(platform, "drop table audit", "drop table release")
+    assert readings(platform.settings).audit() == []
+    assert readings(platform.settings).releases() == []
