@@ -126,13 +126,13 @@ def scanned(folder: Path, leaving: Leaving, secrets: Secrets, synthetic: Collect
 
 def _about(about: metadata.About) -> metadata.About:
     """The release as it is said in public: of its tables, not of the microdata."""
-    said = {name: dict(zip(("nl", "en"), text, strict=True)) for name, text in described().study.items()}
-    return replace(about, study=replace(about.study, **said))
+    abstract, access = ({"nl": nl, "en": en} for nl, en in (described().study[name] for name in ("abstract", "access")))
+    return replace(about, study=replace(about.study, abstract=abstract, access=access))
 
 
 def _labelled(frame: pd.DataFrame, about: metadata.About) -> pd.DataFrame:
     """A judged table with the release that it is of and whether that is simulated; yes and no as JSON has them."""
-    flags = [name for name in frame if frame[name].dtype == bool]
+    flags = [str(name) for name in frame if frame[name].dtype == bool]
     said = frame.assign(**{name: frame[name].map({True: "true", False: "false"}) for name in flags})
     said.insert(0, SIMULATED, str(about.is_simulated).lower())
     said.insert(0, RELEASE, about.tag)
@@ -162,7 +162,7 @@ def _resource(name: str, frame: pd.DataFrame) -> dict[str, Any]:
     known = described()
     fields = [
         {"name": column, "type": _type(frame[column]), "title": known.columns[column][1], "description": known.columns[column][0]}
-        for column in frame
+        for column in map(str, frame)
     ]  # fmt: skip
     return {
         "profile": "tabular-data-resource", "name": name, "path": f"{TABLES}/{name}.csv", "format": "csv", "mediatype": "text/csv",
