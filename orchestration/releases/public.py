@@ -105,16 +105,20 @@ def write_sums(folder: Path) -> None:
     write_atomically(folder / SUMS, "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names).encode())
 
 
-def scanned(folder: Path, leaving: Leaving, secrets: Secrets, synthetic: Collection[str] = ()) -> pd.DataFrame:
+def scanned(
+    folder: Path, leaving: Leaving, secrets: Secrets, synthetic: Collection[str] = (), vouched: Allowed | None = None
+) -> pd.DataFrame:
     """The verdict on every file of a public folder (`scan_folder`). Raises MayNotLeave unless all of them pass.
 
-    `synthetic`: files whose rows are of nobody.
+    `synthetic`: files whose rows are of nobody. `vouched`: what else is vouched for, as by who writes the pages.
     """
     columns = {f"{TABLES}/{name}.csv": (RELEASE, SIMULATED, *frame.columns) for name, frame in leaving.judged.frames.items()}  # fmt: skip
     header = (folder / CODEBOOK).read_text(encoding="utf-8").partition("\n")[0]
-    allowed = Allowed(
-        leaving.rules.threshold, {**columns, CODEBOOK: header.split(",")},
-        frozenset({leaving.about.released_on.isoformat(), leaving.about.registry_cutoff_on}), frozenset(synthetic),
+    days = {leaving.about.released_on.isoformat(), leaving.about.registry_cutoff_on}
+    vouched = vouched or Allowed()
+    allowed = replace(
+        vouched, threshold=leaving.rules.threshold, columns={**vouched.columns, **columns, CODEBOOK: header.split(",")},
+        dates=vouched.dates | days, synthetic=vouched.synthetic | set(synthetic),
     )  # fmt: skip
     found = scan_folder(folder, allowed, secrets)
     if not may_leave(found):
