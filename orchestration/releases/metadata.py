@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from orchestration.releases.catalogue import Catalogue, Label, TableDescription, Variable
+from orchestration.releases.formats import SIMULATED, SYNTHETIC, Mark
 
 STUDY = Path(__file__).with_name("study.yml")
 DDI = "ddi:codebook:2_5"
@@ -32,11 +33,15 @@ class Study:
     publisher: str
     access: Label
     keywords: tuple[str, ...]
+    resource: str
 
 
 @dataclass(frozen=True)
 class About:
-    """One release: its tag and day, the version and fit that it holds, whether it is simulated, its tables and number of rows."""
+    """One release: its tag and day, the version and fit that it holds, whether it is simulated, its tables and number of rows.
+
+    `is_synthetic`: this is the twin of a release, of which no row is a person's; `is_simulated` is then said of the release.
+    """
 
     tag: str
     released_on: date
@@ -47,18 +52,37 @@ class About:
     study: Study
     tables: tuple[TableDescription, ...]
     rows: Mapping[str, int]
+    is_synthetic: bool = False
+
+    @property
+    def mark(self) -> Mark:
+        """What must be said wherever rows are not those of people; nothing where they are."""
+        return SYNTHETIC if self.is_synthetic else SIMULATED if self.is_simulated else ""
+
+    @property
+    def warning(self) -> str:
+        """The mark and what it means, as a sentence."""
+        if self.is_synthetic:
+            of = " of a release of SIMULATED data" if self.is_simulated else ""
+            return f"SYNTHETIC data: a made-up twin{of}. No row is that of a person, and no result of it is one of the study."
+        return (
+            "SIMULATED data: it says whether the platform works, nothing about probation." if self.is_simulated else ""
+        )
 
     @property
     def title(self) -> str:
-        return ("SIMULATED: " if self.is_simulated else "") + self.study.title["en"]
+        simulated = f"{SIMULATED}: " if self.is_simulated else ""
+        return (f"{SYNTHETIC} twin: " if self.is_synthetic else "") + simulated + self.study.title["en"]
 
 
-def read_study(path: Path = STUDY) -> Study:
-    """The study, from its file."""
+def read_study(path: Path = STUDY, *, of_twin: bool = False) -> Study:
+    """The study, from its file; `of_twin`: as its synthetic twin speaks of it."""
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw |= raw["twin"] if of_twin else {}
     return Study(
-        raw["title"], raw["abstract"], tuple(raw["creators"]), raw["publisher"], raw["access"], tuple(raw["keywords"])
-    )
+        title=raw["title"], abstract=raw["abstract"], creators=tuple(raw["creators"]), publisher=raw["publisher"],
+        access=raw["access"], keywords=tuple(raw["keywords"]), resource=raw["resource"],
+    )  # fmt: skip
 
 
 def codebook_rows(about: About, catalogue: Catalogue) -> list[dict[str, str]]:
@@ -152,7 +176,7 @@ def data_cite(about: About) -> dict[str, Any]:
             {"title": about.study.title["nl"], "titleType": "TranslatedTitle", "lang": "nl"},
         ],
         "publisher": {"name": about.study.publisher}, "publicationYear": str(about.released_on.year),
-        "types": {"resourceTypeGeneral": "Dataset", "resourceType": "Pseudonymised microdata"}, "version": about.tag,
+        "types": {"resourceTypeGeneral": "Dataset", "resourceType": about.study.resource}, "version": about.tag,
         "language": "en", "subjects": [{"subject": word} for word in about.study.keywords],
         "dates": [{"date": about.released_on.isoformat(), "dateType": "Issued"}],
         "descriptions": [{"description": about.study.abstract["en"], "descriptionType": "Abstract", "lang": "en"}],
