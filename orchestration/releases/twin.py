@@ -19,7 +19,7 @@ from orchestration.releases import metadata
 from orchestration.releases.catalogue import Catalogue
 from orchestration.releases.formats import SYNTHETIC, Language
 from orchestration.releases.scripts import reproduced_model
-from orchestration.releases.tables import ReleasedTable, imputed_sets, published, wide
+from orchestration.releases.tables import IMPUTATION, IMPUTED, ROW, ReleasedTable, imputed_sets, published, wide
 from orchestration.releases.twin_aims import aims_of, main_outcome, nearest
 from orchestration.releases.writing import Content, Inventory, write_folder
 from orchestration.settings import Settings
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from orchestration.warehouse.versions import Version
 
 ITERATIONS = 5  # of the chains that impute the twin: enough for rows that nobody draws conclusions from
+WIDE_COLUMNS = 10
 BENCHMARK, RETURN = "benchmark_recid", ("follow", "durat", "cens", "event")
 PSEUDONYMS = {"client": "client", "officer": "officer", "supervision": "supervision", "dyad": "dyad"}
 
@@ -222,8 +223,6 @@ def _stacked(tables: Sequence[ReleasedTable]) -> pd.DataFrame:
     """What `reproduced_model` needs of the imputed tables: outcome, imputation, entry."""
     import pandas as pd
 
-    from orchestration.releases.tables import IMPUTATION, IMPUTED
-
     parts = [
         table.rows.select([IMPUTATION, "entry_days"]).to_pandas().assign(outcome_id=table.name.removeprefix(f"{IMPUTED}_"))
         for table in tables
@@ -232,27 +231,31 @@ def _stacked(tables: Sequence[ReleasedTable]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).rename(columns={IMPUTATION: "imputation"})
 
 
-def same_rows(twin: Sequence[ReleasedTable], real: Sequence[ReleasedTable], unlike: float = 0.9) -> dict[str, int]:
+def same_rows(twin: Sequence[ReleasedTable], real: Sequence[ReleasedTable]) -> dict[str, int]:
     """How many rows of the twin are rows of the real tables, names of people left out, by table.
 
-    Only tables wide enough to tell: those of which `unlike` of the real rows and more are like no other, and that are of people.
+    Only tables wide enough to tell: of people, of `WIDE_COLUMNS` and more besides names, and without two people whose rows are alike.
+    For the zone alone: a twin is never chosen by it.
     """
     others = {table.name: table for table in real}
     found = {}
     for table in twin:
-        of_people = [one for one in table.described.variables if one.personal not in ("pseudonym", "none", "public")]
-        columns = [one.name for one in table.described.variables if one.personal != "pseudonym" and one.name != "Row_"]
-        if table.name not in others or not of_people:
+        columns = [
+            one.name for one in table.described.variables if one.personal != "pseudonym" and one.name not in (IMPUTATION, ROW)
+        ]  # fmt: skip
+        is_of_people = any(table.described.variable(name).personal not in ("none", "public") for name in columns)
+        if table.name not in others or not is_of_people or len(columns) < WIDE_COLUMNS:
             continue
-        rows = others[table.name].rows.select(columns).to_pandas()
-        if rows.duplicated(keep=False).mean() > 1 - unlike:
-            continue
-        known = set(rows.astype(object).where(rows.notna(), None).itertuples(index=False, name=None))
-        own = table.rows.select(columns).to_pandas()
-        found[table.name] = sum(
-            row in known for row in own.astype(object).where(own.notna(), None).itertuples(index=False, name=None)
-        )
+        names = [one.name for one in table.described.variables if one.personal == "pseudonym"]
+        known = _content(others[table.name], columns)
+        alike = set(known)
+        if len(alike) == len(set(zip(_content(others[table.name], names), known, strict=True))):
+            found[table.name] = sum(row in alike for row in _content(table, columns))
     return found
+
+
+def _content(table: ReleasedTable, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    return list(zip(*(table.rows[name].to_pylist() for name in columns), strict=True))
 
 
 def synthetic_files(inventory: Inventory, folder: str = "twin") -> frozenset[str]:

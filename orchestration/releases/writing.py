@@ -14,6 +14,7 @@ from orchestration.hashing import content_hash, sha256_file
 from orchestration.pages import rendered
 from orchestration.releases import metadata
 from orchestration.releases.catalogue import Catalogue
+from orchestration.releases.codebook_pdf import codebook_pdf
 from orchestration.releases.formats import (
     FOR_DUTCH_EXCEL,
     FOR_PROGRAMS,
@@ -80,6 +81,7 @@ def write_folder(content: Content, out: Path) -> Inventory:
             "README.md", about=about, language=content.language, makes_inert=content.makes_inert, changed=changed
         )
         files = {name: text.encode("utf-8") for name, text in texts.items()} | dict(content.beside)
+        files["codebook.pdf"] = codebook_pdf(about, content.catalogue)
         for name, text in files.items():
             write_atomically(aside / name, text)
         listed = tuple(
@@ -123,6 +125,7 @@ def _metadata(content: Content) -> dict[str, str]:
         "datapackage.json": as_json(metadata.data_package(about)),
         "CITATION.cff": metadata.citation(about),
         "datacite.json": as_json(metadata.data_cite(about)),
+        "datacite.xml": metadata.data_cite_xml(about).decode("utf-8"),
         "ddi.xml": metadata.ddi(about).decode("utf-8"),
     }  # fmt: skip
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.releases import metadata
+from orchestration.releases.cards import zone_pages
 from orchestration.releases.catalogue import Catalogue
 from orchestration.releases.formats import Language
 from orchestration.releases.scripts import reproduced_model, text_of
@@ -34,11 +35,12 @@ def write_release_tables(
     makes_inert: bool,
     language: Language = "nl",
     difference: Difference | None = None,
+    small_cell: int = 10,
 ) -> Inventory:
     """Write a version and its fit into `out`, a folder that is not there yet, whole or not at all.
 
     `fit` is the folder of a fit; `makes_inert` as in `formats.write_csv`; `language` is that of the labels in SPSS files;
-    `difference` is from the version of the release before. Raises VersionDamaged, NotDescribed, FitOfOtherRows, CannotBeWritten,
+    `difference` is from the version of the release before; `small_cell` as in the settings, for model cards. Raises VersionDamaged, NotDescribed, FitOfOtherRows, CannotBeWritten,
     and FileExistsError where there is something in `out` already.
     """
     from orchestration.analysis.fit import read_fit
@@ -59,4 +61,5 @@ def write_release_tables(
     )  # fmt: skip
     model = reproduced_model(fitted["estimates"], fitted["imputed"], spec)
     beside = {"CHANGELOG.md": text_of("CHANGELOG.md", about=about, difference=difference).encode("utf-8")}
+    beside |= zone_pages(fitted, fit_manifest, version.manifest, spec, small_cell)
     return write_folder(Content(about, catalogue, released, model, makes_inert, language, beside), out)
