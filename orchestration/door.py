@@ -206,7 +206,7 @@ def _release(settings: Settings, ledger: Readings, tag: str) -> _Held:
 
 def _folder(folder: Path) -> _Held:
     """A folder that was handed over, by its own checksums."""
-    from orchestration.releases.zone import read_sums
+    from orchestration.releases.writing import read_sums
 
     place = "parquet/"
     return _written(
@@ -218,7 +218,7 @@ def _written(folder: Path, marks: Mapping[str, str]) -> _Held:
     import pyarrow.parquet as pq
 
     from orchestration.releases.formats import described_in
-    from orchestration.releases.zone import INVENTORY
+    from orchestration.releases.writing import INVENTORY
 
     said = json.loads((folder / INVENTORY).read_text(encoding="utf-8"))
 

@@ -49,7 +49,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"7z\xbc\xaf", "archive"), (b"\x28\xb5\x2f\xfd", "archive"), (b"\x89HDF", "program"), (b"RDX", "program"), (b"RDA", "program"),
     (b"X\n\x00\x00\x00", "program"), (b"A\n2\n", "program"), (b"A\n3\n", "program"), (b"$FL2", "program"), (b"$FL3", "program"),
     (b"SQLite format 3", "program"), (b"ARROW1", "program"), (b"\x93NUMPY", "program"), (b"<stata_dta>", "program"), (b"PAR1", "parquet"),
-    (b"\x89PNG\r\n\x1a\n", "png"), (b"ZF", "program"), (b"%PDF", "unknown"), (b"\xff\xd8\xff", "unknown"), (b"GIF8", "unknown"),
+    (b"\x89PNG\r\n\x1a\n", "png"), (b"ZF", "program"), (b"%PDF", "pdf"), (b"\xff\xd8\xff", "unknown"), (b"GIF8", "unknown"),
 )  # fmt: skip
 _PICKLE = re.compile(rb"\A\x80[\x02-\x05]|\A\(?[cil(]\w[\w.]*\n\w+\n|\A[\(\]\}]\S*\n?.*\n[.]\Z", re.DOTALL)
 _CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"pHYs", b"gAMA", b"sRGB", b"cHRM", b"sBIT", b"bKGD"}
@@ -58,6 +58,7 @@ _KEYWORDS = {b"Title", b"Description", b"Copyright"}
 _PSEUDONYM = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 _NINE = re.compile(r"(?<![\w.])\d{9}(?![\w.])")
 _DATE = re.compile(r"(?<!\d)(?:(?:19|20)\d\d-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?(?!\d|-\d)|(?:0[1-9]|[12]\d|3[01])[-/](?:0[1-9]|1[0-2])[-/](?:19|20)\d\d(?!\d))")  # fmt: skip
+_DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")  # where the semicolon separates
 _PERSON = re.compile(
     r"(client|officer|dyad|supervision|person|subject|case|national)_?(number|key)|bsn|.*_(id|pseudonym)", re.IGNORECASE
 )
@@ -74,7 +75,20 @@ _TEXT = {
     ".yml": "text",
     ".yaml": "text",
     ".cff": "text",
+    ".r": "text",
+    ".py": "text",
+    ".sps": "text",
+    ".xml": "xml",
 }
+_SUMS = "SHA256SUMS"  # text without an ending
+_ROOT = re.compile(r"\A<\?xml [^>]*\?>\s*<(?:\w+:)?(\w+)\s")
+_DESCRIPTIONS = {"codeBook": "ddi:codebook:2_5", "resource": "http://datacite.org/schema/kernel-4"}
+_DECLARED = re.compile(r"<!|<\?(?!xml )")  # what an XML file could hide more in
+# A PDF of which all can be read: no stream is packed or locked, nothing is embedded, run or fetched.
+_PDF_HIDES = re.compile(
+    rb"/(?:Filter|Encrypt|ObjStm|EmbeddedFile|EF|JavaScript|JS|Launch|URI|SubmitForm|GoToR|RichMedia|XFA|AA|XObject)\b"
+)
+_PDF_TEXT = re.compile(rb"\(((?:\\.|[^\\()])*)\)", re.DOTALL)
 _MARKUP = re.compile(
     r"<script|<iframe|<object|<embed|\son\w+\s*=|javascript:|<link\b|@import|\bsrc\s*=\s*[\"']?https?:", re.IGNORECASE
 )
@@ -164,8 +178,12 @@ def may_leave(verdicts: pd.DataFrame) -> bool:
 def _findings(file: _File) -> Iterator[Finding]:
     yield from _in_bytes(file)
     kind = next((kind for magic, kind in _MAGIC if file.content.startswith(magic)), "")
-    ending = Path(file.name).suffix.lower()
-    if kind in ("archive", "program", "unknown"):
+    ending = Path(file.name).suffix.lower() or (".txt" if Path(file.name).name == _SUMS else "")
+    if file.is_synthetic and ending == ".sav" and file.content.startswith((b"$FL2", b"$FL3")):
+        yield from _spss(file)
+    elif kind == "pdf":
+        yield from _pdf(file) if ending == ".pdf" else [("name", 1)]
+    elif kind in ("archive", "program", "unknown"):
         yield kind, 1
     elif _PICKLE.match(file.content) or b"ustar" in file.content[257:263]:
         yield ("archive" if b"ustar" in file.content[257:263] else "program"), 1
@@ -228,7 +246,13 @@ def _text(file: _File, kind: str) -> Iterator[Finding]:
         return
     if "\0" in text:
         yield "encoding", 1
-    yield from _in_text(file, _EMBEDDED.sub(" ", text))
+    plain = _DECIMAL_COMMA.sub(".", text) if kind == "csv" and ";" in text.split("\n", 1)[0] else text
+    yield from _in_text(file, _EMBEDDED.sub(" ", plain))
+    if kind == "xml":
+        root = _ROOT.match(text)
+        if root is None or f'="{_DESCRIPTIONS.get(root.group(1), "?")}"' not in text or _DECLARED.search(text):
+            yield "unknown", 1
+        text = text[root.end() :] if root else text
     if _VECTOR.search(text):
         yield "vector", 1
     yield from _embedded(file, text)
@@ -290,6 +314,40 @@ def _parquet(file: _File) -> Iterator[Finding]:
     for column in frame:
         yield from _in_text(file, "\n".join(map(str, frame[column].drop_duplicates())))
     yield from _table(file, frame)
+
+
+def _spss(file: _File) -> Iterator[Finding]:
+    """An SPSS file of rows of nobody: its names, labels and text are looked at as it is read, since its bytes are packed."""
+    import tempfile
+
+    import pyreadstat
+
+    with tempfile.NamedTemporaryFile(suffix=".sav") as copy:
+        copy.write(file.content)
+        copy.flush()
+        try:
+            frame, told = pyreadstat.read_sav(copy.name, user_missing=True)
+        except Exception:
+            yield "unknown", 1
+            return
+    said = [told.file_label, *told.column_names, *(told.column_labels or []), *map(str, told.notes or [])]
+    said += [str(label) for labels in told.variable_value_labels.values() for label in labels.values()]
+    said += [str(value) for column in frame.select_dtypes("object") for value in frame[column].drop_duplicates()]
+    text = "\n".join(one for one in said if one)
+    yield from _in_text(file, text)
+    ids = sum(one in text for one in file.secrets.ids if len(one) >= 5)
+    if ids:
+        yield "identifier", ids
+    yield from _table(file, frame)
+
+
+def _pdf(file: _File) -> Iterator[Finding]:
+    """A PDF leaves where all of it can be read; then its text is looked at like any other."""
+    if _PDF_HIDES.search(file.content) or not file.content.rstrip().endswith(b"%%EOF"):
+        yield "unknown", 1
+        return
+    shown = b"\n".join(match.group(1) for match in _PDF_TEXT.finditer(file.content)).decode("cp1252", "replace")
+    yield from _in_text(file, shown)
 
 
 def _table(file: _File, frame: pd.DataFrame) -> Iterator[Finding]:

@@ -24,7 +24,8 @@ Language = Literal["nl", "en"]
 NAME_BYTES, LABEL_BYTES, VALUE_LABEL_BYTES, FILE_LABEL_BYTES = 64, 256, 120, 64  # what SPSS takes
 RESERVED = frozenset(["ALL", "AND", "BY", "EQ", "GE", "GT", "LE", "LT", "NE", "NOT", "OR", "TO", "WITH"])
 EXECUTED = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
-SIMULATED = "SIMULATED"
+SIMULATED, SYNTHETIC = "SIMULATED", "SYNTHETIC"
+Mark = Literal["", "SIMULATED", "SYNTHETIC"]  # what is written wherever rows are not those of people
 
 
 class CannotBeWritten(Mendable):
@@ -45,7 +46,7 @@ FOR_PROGRAMS = Dialect(",", ".", "\n", False)
 FOR_DUTCH_EXCEL = Dialect(";", ",", "\r\n", True)
 
 
-def write_parquet(table: ReleasedTable, path: Path, *, is_simulated: bool) -> None:
+def write_parquet(table: ReleasedTable, path: Path, *, mark: Mark) -> None:
     """Write a table as Parquet, labels in both languages in the metadata of each field. The same rows give the same bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -56,7 +57,7 @@ def write_parquet(table: ReleasedTable, path: Path, *, is_simulated: bool) -> No
     ]
     about = {
         "table": table.name, "description": dict(table.described.description), "key": list(table.described.key),
-        "simulated": is_simulated,
+        "simulated": mark == SIMULATED, "synthetic": mark == SYNTHETIC,
     }  # fmt: skip
     schema = pa.schema(fields, metadata={"delictvrij": _json(about)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,7 +178,7 @@ def _refuse(table: ReleasedTable, variable: Variable, what: str, count: int) -> 
         )
 
 
-def write_sav(table: ReleasedTable, path: Path, language: Language, *, is_simulated: bool) -> None:
+def write_sav(table: ReleasedTable, path: Path, language: Language, *, mark: Mark) -> None:
     """Write a table for SPSS: variable and value labels in one language, user-missing codes, measure, dates and a file label.
 
     The bytes hold the time of writing: the content hash of the rows names what is in it. Missing text is empty text, declared
@@ -192,7 +193,7 @@ def write_sav(table: ReleasedTable, path: Path, language: Language, *, is_simula
     path.parent.mkdir(parents=True, exist_ok=True)
     pyreadstat.write_sav(
         frame, path,
-        file_label=file_label(table, language, is_simulated=is_simulated),
+        file_label=file_label(table, language, mark=mark),
         column_labels={one.name: one.label[language] for one in variables},
         variable_value_labels={
             one.name: labels for one in variables if (labels := _spss_labels(one, language))
@@ -204,9 +205,9 @@ def write_sav(table: ReleasedTable, path: Path, language: Language, *, is_simula
     )  # fmt: skip
 
 
-def file_label(table: ReleasedTable, language: Language, *, is_simulated: bool) -> str:
-    """What an SPSS file calls itself, in at most 64 bytes: simulated or not, the table, and what a row is as far as there is room."""
-    said = f"{SIMULATED + ': ' if is_simulated else ''}{table.name}. {table.described.description[language]}"
+def file_label(table: ReleasedTable, language: Language, *, mark: Mark) -> str:
+    """What an SPSS file calls itself, in at most 64 bytes: the mark, the table, and what a row is as far as there is room."""
+    said = f"{mark + ': ' if mark else ''}{table.name}. {table.described.description[language]}"
     return said.encode()[:FILE_LABEL_BYTES].decode(errors="ignore").rstrip()
 
 

@@ -26,12 +26,12 @@ from orchestration.releases.approval import (
     verify_release,
 )
 from orchestration.releases.catalogue import Catalogue, Policy
-from orchestration.releases.formats import read_written
+from orchestration.releases.formats import SIMULATED, read_written
 from orchestration.releases.metadata import About, read_study
 from orchestration.releases.registers import ALL, Permission, permissions
 from orchestration.releases.scripts import ReproducedModel
 from orchestration.releases.tables import IMPUTATION, ReleasedTable
-from orchestration.releases.zone import (
+from orchestration.releases.writing import (
     CHANGES,
     INVENTORY,
     SUMS,
@@ -346,7 +346,7 @@ def _write(
                 shutil.copyfile(release.folder / path, folder / path)
             written.append(known[part.whole.name])
         else:
-            written.append(write_table(part.handed, folder, spelling, is_simulated=bool(said["simulated"])))
+            written.append(write_table(part.handed, folder, spelling, mark=SIMULATED if said["simulated"] else ""))
     # What changed since the release before names tables and columns: it goes to who has all of them.
     if set(handed) == set(known) and all(part.is_whole for part in parts):
         shutil.copyfile(release.folder / CHANGES, folder / CHANGES)

@@ -10,14 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from orchestration.releases.catalogue import Catalogue, Label, Policy, TableDescription, Variable
+from orchestration.releases.formats import SIMULATED, SYNTHETIC, Mark
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 STUDY = Path(__file__).with_name("study.yml")
-DDI = "ddi:codebook:2_5"
+DDI, DATACITE = "ddi:codebook:2_5", "http://datacite.org/schema/kernel-4"
+ACCESS = "info:eu-repo/semantics/"  # the vocabulary of access levels that archives harvest by
+_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _FRICTIONLESS = {"text": "string", "integer": "integer", "decimal": "number", "boolean": "boolean", "date": "date"}
 SPREADSHEET_CELLS = 32_767
 
@@ -32,11 +38,18 @@ class Study:
     publisher: str
     access: Label
     keywords: tuple[str, ...]
+    resource: str
+    access_level: str
+    retention_years: int
+    discipline: str
 
 
 @dataclass(frozen=True)
 class About:
-    """One release: its tag and day, the version and fit that it holds, whether it is simulated, its tables and number of rows."""
+    """One release: its tag and day, the version and fit that it holds, whether it is simulated, its tables and number of rows.
+
+    `is_synthetic`: this is the twin of a release, of which no row is a person's; `is_simulated` is then said of the release.
+    """
 
     tag: str
     released_on: date
@@ -47,18 +60,38 @@ class About:
     study: Study
     tables: tuple[TableDescription, ...]
     rows: Mapping[str, int]
+    is_synthetic: bool = False
+
+    @property
+    def mark(self) -> Mark:
+        """What must be said wherever rows are not those of people; nothing where they are."""
+        return SYNTHETIC if self.is_synthetic else SIMULATED if self.is_simulated else ""
+
+    @property
+    def warning(self) -> str:
+        """The mark and what it means, as a sentence."""
+        if self.is_synthetic:
+            of = " of a release of SIMULATED data" if self.is_simulated else ""
+            return f"SYNTHETIC data: a made-up twin{of}. No row is that of a person, and no result of it is one of the study."
+        return (
+            "SIMULATED data: it says whether the platform works, nothing about probation." if self.is_simulated else ""
+        )
 
     @property
     def title(self) -> str:
-        return ("SIMULATED: " if self.is_simulated else "") + self.study.title["en"]
+        simulated = f"{SIMULATED}: " if self.is_simulated else ""
+        return (f"{SYNTHETIC} twin: " if self.is_synthetic else "") + simulated + self.study.title["en"]
 
 
-def read_study(path: Path = STUDY) -> Study:
-    """The study, from its file."""
+def read_study(path: Path = STUDY, *, of_twin: bool = False) -> Study:
+    """The study, from its file; `of_twin`: as its synthetic twin speaks of it."""
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw |= raw["twin"] if of_twin else {}
     return Study(
-        raw["title"], raw["abstract"], tuple(raw["creators"]), raw["publisher"], raw["access"], tuple(raw["keywords"])
-    )
+        title=raw["title"], abstract=raw["abstract"], creators=tuple(raw["creators"]), publisher=raw["publisher"],
+        access=raw["access"], keywords=tuple(raw["keywords"]), resource=raw["resource"],
+        access_level=raw["access_level"], retention_years=int(raw["retention_years"]), discipline=raw["discipline"],
+    )  # fmt: skip
 
 
 def codebook_rows(about: About, catalogue: Catalogue) -> list[dict[str, str]]:
@@ -155,12 +188,56 @@ def data_cite(about: About) -> dict[str, Any]:
             {"title": about.study.title["nl"], "titleType": "TranslatedTitle", "lang": "nl"},
         ],
         "publisher": {"name": about.study.publisher}, "publicationYear": str(about.released_on.year),
-        "types": {"resourceTypeGeneral": "Dataset", "resourceType": "Pseudonymised microdata"}, "version": about.tag,
+        "types": {"resourceTypeGeneral": "Dataset", "resourceType": about.study.resource}, "version": about.tag,
         "language": "en", "subjects": [{"subject": word} for word in about.study.keywords],
         "dates": [{"date": about.released_on.isoformat(), "dateType": "Issued"}],
         "descriptions": [{"description": about.study.abstract["en"], "descriptionType": "Abstract", "lang": "en"}],
-        "rightsList": [{"rights": about.study.access["en"], "lang": "en"}],
+        "rightsList": [
+            {"rights": about.study.access["en"], "rightsUri": f"{ACCESS}{about.study.access_level}Access", "lang": "en"}
+        ],
     }  # fmt: skip
+
+
+def data_cite_xml(about: About) -> bytes:
+    """The same as XML (DataCite 4.6); the identifier is `(:tba)`, to be announced, until an archive mints a DOI."""
+    from xml.etree import ElementTree as Xml
+
+    told = data_cite(about)
+    Xml.register_namespace("", DATACITE)
+    root = Xml.Element(f"{{{DATACITE}}}resource")
+
+    def add(parent: Xml.Element, tag: str, text: str | None = None, lang: str = "", **attributes: str) -> Xml.Element:
+        child = Xml.SubElement(parent, f"{{{DATACITE}}}{tag}", attributes | ({_LANG: lang} if lang else {}))
+        child.text = text
+        return child
+
+    add(root, "identifier", "(:tba)", identifierType="DOI")
+    creators = add(root, "creators")
+    for one in told["creators"]:
+        add(add(creators, "creator"), "creatorName", one["name"], nameType=one["nameType"])
+    titles = add(root, "titles")
+    for one in told["titles"]:
+        kind = {"titleType": one["titleType"]} if "titleType" in one else {}
+        add(titles, "title", one["title"], one["lang"], **kind)
+    add(root, "publisher", told["publisher"]["name"])
+    add(root, "publicationYear", told["publicationYear"])
+    types = told["types"]
+    add(root, "resourceType", types["resourceType"], resourceTypeGeneral=types["resourceTypeGeneral"])
+    subjects = add(root, "subjects")
+    for one in told["subjects"]:
+        add(subjects, "subject", one["subject"])
+    dates = add(root, "dates")
+    for one in told["dates"]:
+        add(dates, "date", one["date"], dateType=one["dateType"])
+    add(root, "language", told["language"])
+    add(root, "version", told["version"])
+    rights = add(root, "rightsList")
+    for one in told["rightsList"]:
+        add(rights, "rights", one["rights"], one["lang"], rightsURI=one["rightsUri"])
+    descriptions = add(root, "descriptions")
+    for one in told["descriptions"]:
+        add(descriptions, "description", one["description"], one["lang"], descriptionType=one["descriptionType"])
+    return _as_xml(root)
 
 
 def ddi(about: About) -> bytes:
@@ -174,7 +251,7 @@ def ddi(about: About) -> bytes:
         child.text = text
         return child
 
-    root = Xml.Element(f"{{{DDI}}}codeBook", {"version": "2.5", "{http://www.w3.org/XML/1998/namespace}lang": "en"})
+    root = Xml.Element(f"{{{DDI}}}codeBook", {"version": "2.5", _LANG: "en"})
     study = add(root, "stdyDscr")
     cited = add(study, "citation")
     titles = add(cited, "titlStmt")
@@ -203,9 +280,11 @@ def ddi(about: About) -> bytes:
     described = add(root, "dataDscr")
     for number, table in enumerate(about.tables, start=1):
         for position, one in enumerate(table.variables, start=1):
-            discrete = "discrete" if one.values else "contin"
+            said_of = {"nature": one.measure} if one.measure != "scale" else {}
+            said_of |= {"measUnit": one.unit} if one.unit else {}
             variable = add(
-                described, "var", ID=f"F{number}V{position}", name=one.name, files=f"F{number}", intrvl=discrete
+                described, "var", ID=f"F{number}V{position}", name=one.name, files=f"F{number}",
+                intrvl="discrete" if one.values else "contin", **said_of,
             )  # fmt: skip
             add(variable, "labl", one.label["en"])
             add(variable, "txt", one.description)
@@ -218,6 +297,12 @@ def ddi(about: About) -> bytes:
                 add(category, "catValu", str(reason.code))
                 add(category, "labl", reason.label["en"])
             add(variable, "varFormat", type="character" if one.type == "text" else "numeric", schema="other")
+    return _as_xml(root)
+
+
+def _as_xml(root: Element) -> bytes:
+    from xml.etree import ElementTree as Xml
+
     Xml.indent(root)
     return Xml.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
 

@@ -131,6 +131,10 @@ def draw_alliance(
             if wave:
                 changed = spells.changed_between(day[wave - 1, rater], day[wave, rater])
                 true[:, 1] += config.trust_by_officer_change * changed
+            if config.alliance_spread:
+                true = MEANS + (true - MEANS) * np.array(config.alliance_spread[wave][rater])
+            if config.alliance_shift:
+                true += np.array(config.alliance_shift[wave][rater])
             drawn = rng.standard_normal((n, items), dtype=np.float32)
             drawn *= noise_sd
             drawn += true.astype(np.float32)[:, instrument.scale]

@@ -26,6 +26,9 @@ class CohortConfig:
     block_officers: int = 137
     organisation_shares: tuple[float, float, float] = (0.55, 0.25, 0.20)
     addiction_shares: tuple[float, float, float] = (0.30, 0.90, 0.40)
+    male_share: float = 0.88
+    age_scale: float = 8.0
+    motivation_mean: float = 3.2
 
     # supervision
     planned_months: tuple[int, int] = (12, 30)
@@ -54,6 +57,9 @@ class CohortConfig:
     slope_by_motivation: float = 0.05
     slope_by_addiction: float = -0.15
     reactance_by_log_priors: float = 0.30
+    # Further points, and a factor on the spread, by wave, rater and scale (4 x 2 x 4); empty: none.
+    alliance_shift: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    alliance_spread: tuple[tuple[tuple[float, ...], ...], ...] = ()
 
     # hazard of a new offence
     hazard_before_landmark: float = 0.066

@@ -159,9 +159,9 @@ def draw_people(clients: int, config: CohortConfig, rng: np.random.Generator) ->
     first = days_since_epoch(config.enrolment_from)
     window = days_since_epoch(config.enrolment_to) - first + 1
     start_on = first + rng.integers(0, window, n)
-    age = np.clip(18 + rng.gamma(2.2, 8.0, n), 18, 75)
+    age = np.clip(18 + rng.gamma(2.2, config.age_scale, n), 18, 75)
     has_addiction = rng.random(n) < np.array(config.addiction_shares)[organisation]
-    motivation = np.clip(np.rint(rng.normal(3.2 - 0.4 * has_addiction, 1.0)), 1, 5).astype(np.int64)
+    motivation = np.clip(np.rint(rng.normal(config.motivation_mean - 0.4 * has_addiction, 1.0)), 1, 5).astype(np.int64)
     burden = config.mean_prior_cases * np.exp(0.35 * (has_addiction - 0.47) + 0.012 * (age - 35.6)) * 0.97
     prior_cases = rng.poisson(burden * rng.gamma(1.1, 1 / 1.1, n))
     months = rng.integers(config.planned_months[0], config.planned_months[1] + 1, n)
@@ -173,7 +173,7 @@ def draw_people(clients: int, config: CohortConfig, rng: np.random.Generator) ->
         pool_size=pool_size,
         number=_spread(n, 7_654_321, 4_711, 10**8),
         national_number=rng.permutation(eleven_proof_numbers(n)),
-        is_male=rng.random(n) < 0.88,
+        is_male=rng.random(n) < config.male_share,
         start_on=start_on,
         born_on=start_on - np.floor(age * DAYS_PER_YEAR).astype(np.int64),
         has_addiction=has_addiction,

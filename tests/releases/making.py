@@ -17,7 +17,8 @@ from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.ingest import known_key
 from orchestration.home import opened
 from orchestration.releases.catalogue import Catalogue, catalogue_of
-from orchestration.releases.zone import Inventory, write_release_tables
+from orchestration.releases.writing import Inventory
+from orchestration.releases.zone import write_release_tables
 from orchestration.settings import Settings
 from orchestration.warehouse import build, dbt, versions
 

@@ -20,7 +20,7 @@ from orchestration.door import NoSuchTable, NotForUse, TableDamaged
 from orchestration.home import opened
 from orchestration.ledger import Ledger, now
 from orchestration.releases import approval
-from orchestration.releases.zone import INVENTORY
+from orchestration.releases.writing import INVENTORY
 from orchestration.settings import CHECKOUT, Settings
 from orchestration.warehouse.aside import CannotBuildAside
 from orchestration.warehouse.versions import NoSuchVersion, PublishedTable, publish

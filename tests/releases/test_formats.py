@@ -82,7 +82,7 @@ def test_a_dutch_excel_finds_its_mark_its_comma_and_its_line_ends(tmp_path: Path
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "other"):
-        write_parquet(SMALL, tmp_path / f"{name}.parquet", is_simulated=True)
+        write_parquet(SMALL, tmp_path / f"{name}.parquet", mark="SIMULATED")
         write_csv(SMALL, tmp_path / f"{name}.csv", FOR_PROGRAMS, makes_inert=True)
     for kind in ("parquet", "csv"):
         assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"other.{kind}").read_bytes()
@@ -90,7 +90,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_an_spss_file_keeps_labels_missing_codes_measure_dates_and_long_text(tmp_path: Path) -> None:
     table = replace(SMALL, reasons={"score": pa.array([None, None, 991], pa.int32())})
-    write_sav(table, tmp_path / "small.sav", "nl", is_simulated=True)
+    write_sav(table, tmp_path / "small.sav", "nl", mark="SIMULATED")
     frame, said = pyreadstat.read_sav(tmp_path / "small.sav", user_missing=True)
     assert said.file_label == "SIMULATED: small. Klein"
     assert said.column_names_to_labels["text"] == "text é"
@@ -107,7 +107,7 @@ def test_an_spss_file_keeps_labels_missing_codes_measure_dates_and_long_text(tmp
 @pytest.mark.skipif(shutil.which("Rscript") is None, reason="Rscript is not on PATH (apt: r-base-core, r-cran-haven)")
 def test_haven_finds_the_missing_codes_too(tmp_path: Path) -> None:
     table = replace(SMALL, reasons={"score": pa.array([None, None, 991], pa.int32())})
-    write_sav(table, tmp_path / "small.sav", "en", is_simulated=False)
+    write_sav(table, tmp_path / "small.sav", "en", mark="")
     code = 'x <- haven::read_sav(commandArgs(TRUE)[1], user_na = TRUE); cat(attr(x$score, "na_range"), attr(x$score, "na_values"), unclass(x$score)[3], sum(is.na(x$text)), class(x$day))'
     done = subprocess.run(
         ["Rscript", "-e", code, str(tmp_path / "small.sav")], capture_output=True, text=True, check=True, timeout=60
@@ -130,7 +130,7 @@ def test_what_spss_would_cut_or_confuse_is_refused(
     tmp_path: Path, column: Variable, values: pa.Array, said: str
 ) -> None:
     with pytest.raises(CannotBeWritten, match=said):
-        write_sav(table_of((column, values)), tmp_path / "one.sav", "nl", is_simulated=False)
+        write_sav(table_of((column, values)), tmp_path / "one.sav", "nl", mark="")
     assert not (tmp_path / "one.sav").exists()
 
 

@@ -20,7 +20,7 @@ from orchestration.ledger import Ledger
 from orchestration.releases import consents
 from orchestration.releases.handover import CannotHandOver, Receipt, downloads, receipt_of
 from orchestration.releases.registers import Terms, revoke
-from orchestration.releases.zone import FolderDamaged, table_files, verify_written
+from orchestration.releases.writing import FolderDamaged, table_files, verify_written
 from tests.conftest import settings_in
 from tests.releases import scripts
 from tests.releases.handing import EVERYTHING, NO_CRIMINAL, TODAY, Desk, Stand

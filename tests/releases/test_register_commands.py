@@ -15,7 +15,7 @@ from orchestration.cli import main, take_simulated_consents
 from orchestration.home import forget, opened
 from orchestration.releases import approval
 from orchestration.releases.consents import COLUMNS, read_register
-from orchestration.releases.zone import verify_written
+from orchestration.releases.writing import verify_written
 from orchestration.simulation.consents import CONSENTS
 from tests.conftest import Platform, settings_in
 from tests.releases.handing import Desk
