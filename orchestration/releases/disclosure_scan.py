@@ -82,7 +82,8 @@ _MARKUP = re.compile(
     r"<script|<iframe|<object|<embed|\son\w+\s*=|javascript:|<link\b|@import|\bsrc\s*=\s*[\"']?https?:", re.IGNORECASE
 )
 _FETCHED = re.compile(
-    r'<link rel="stylesheet" href="(?P<place>[\w./-]+)">|<script src="(?P<script>[\w./-]+)" defer></script>', re.IGNORECASE
+    r'<link rel="stylesheet" href="(?P<place>[\w./-]+)">|<script src="(?P<script>[\w./-]+)" defer></script>',
+    re.IGNORECASE,
 )
 _VECTOR = re.compile(r"<svg\b|<\?xml|image/svg", re.IGNORECASE)
 _EMBEDDED = re.compile(r"data:([\w.+/-]*)(?:;[\w=-]+)*;base64,([A-Za-z0-9+/=\s]+)|data:([\w.+/-]+)[,;]")
@@ -266,7 +267,11 @@ def _embedded(file: _File, text: str) -> Iterator[Finding]:
 
 
 def _html(file: _File, text: str) -> Iterator[Finding]:
-    found = len(_MARKUP.findall(_FETCHED.sub(lambda match: "" if _is_asset(file, match["place"] or match["script"]) else match[0], text)))
+    found = len(
+        _MARKUP.findall(
+            _FETCHED.sub(lambda match: "" if _is_asset(file, match["place"] or match["script"]) else match[0], text)
+        )
+    )
     if found:
         yield "script", found
 

@@ -9,7 +9,7 @@ import pandas as pd
 from orchestration.analysis.development import ALL_PAIRS, PATTERNS
 from orchestration.analysis.showing import figures
 from orchestration.analysis.showing.change import as_imputed
-from orchestration.analysis.showing.source import Record, Table, in_order, is_missing, records
+from orchestration.analysis.showing.source import NBSP, Record, Table, in_order, is_missing, records
 from orchestration.releases.portal.parts import Block, Figure, Page, Part, Section, Writer
 
 YEAR = 12
@@ -69,7 +69,10 @@ def _waves(writer: Writer) -> list[Part]:
         [f"{labels[scale]}, {words.name('rater', rater)}", *[_mean(writer, cells.get((scale, rater, wave))) for wave in waves]]
         for scale in labels for rater in sorted(str(name) for name in means["rater"].unique())
     ]  # fmt: skip
-    return [*picture, writer.table(words("alliance.waves_table"), [words("scale_rater"), *waves], rows, sizes, ["wave_means"])]
+    return [
+        *picture,
+        writer.table(words("alliance.waves_table"), [words("scale_rater"), *waves], rows, sizes, ["wave_means"]),
+    ]
 
 
 def _mean(writer: Writer, row: Record | None) -> str:
@@ -130,6 +133,11 @@ def _reliability(writer: Writer) -> Table:
     )  # fmt: skip
 
 
+def dashed(span: str) -> str:
+    """A span of waves as it is printed: T1–T2."""
+    return span.replace("-", "–")
+
+
 def pattern_counts(frame: pd.DataFrame, rater: str, scale: str, span: str, rule: str) -> dict[str, float]:
     """The counts of one judged table of change patterns, and its total; missing where hidden, empty where there is no such table."""
     own = frame[frame["table"] == f"patterns.{rater}.{scale}.{span}.{rule}.{ALL_PAIRS}"]
@@ -148,9 +156,15 @@ def _patterns(writer: Writer) -> Table:
                 totals.append(counts["total"])
                 cells = [_pattern(writer, counts.get(pattern), counts["total"]) for pattern in PATTERNS]
                 total = words("hidden") if is_missing(counts["total"]) else words.count(counts["total"])
-                rows.append([f"{words.name('scale', scale)}, {words.name('rater', rater)}, {words.name('rule_of_change', rule)}", total, *cells])
+                rows.append(
+                    [
+                        f"{words.name('scale', scale)}, {words.name('rater', rater)}, {words.name('rule_of_change', rule)}",
+                        total,
+                        *cells,
+                    ]
+                )
     return writer.table(
-        words("change.patterns_caption", span=rules.span),
+        words("change.patterns_caption", span=dashed(rules.span)),
         [words("change.scale_rater_rule"), words("change.rated_twice"), *[words.name("pattern", name) for name in PATTERNS]], rows,
         writer.ratings(pd.Series(totals, dtype=float)), ["change_patterns"], words("change.patterns_note"),
     )  # fmt: skip
@@ -160,7 +174,11 @@ def _pattern(writer: Writer, count: float | None, total: float) -> str:
     words = writer.words
     if count is None or is_missing(count):
         return words("hidden")
-    return words.count(count) if is_missing(total) or not total else f"{words.count(count)} ({words.percent(count / total)})"
+    return (
+        words.count(count)
+        if is_missing(total) or not total
+        else f"{words.count(count)}{NBSP}({words.percent(count / total)})"
+    )
 
 
 def _determinants(writer: Writer, raters: Sequence[str]) -> list[Block]:
@@ -187,7 +205,7 @@ def _odds_table(writer: Writer, rater: str, rule: str) -> Table:
         for predictor in rules.predictors
     ]  # fmt: skip
     return writer.table(
-        words("change.determinants_caption", span=rules.span, rater=words.name("rater", rater), rule=words.name("rule_of_change", rule)),
+        words("change.determinants_caption", span=dashed(rules.span), rater=words.name("rater", rater), rule=words.name("rule_of_change", rule)),
         [words("change.predictor"), *[f"{words.name('scale', scale)}, {words.name('pattern', pattern)}" for scale, pattern in columns]],
         rows, writer.ratings(part["n"]), ["determinants"], words("change.determinants_note"),
     )  # fmt: skip
@@ -206,7 +224,12 @@ def _effects(writer: Writer) -> Table:
         for predictor in rules.predictors:
             found = [cells.get((scale, predictor.name, pattern)) for pattern in PATTERNS]
             if any(row is not None for row in found):
-                rows.append([f"{words.name('scale', scale)}: {words.name('term', predictor.name)}", *[_points(writer, row) for row in found]])
+                rows.append(
+                    [
+                        f"{words.name('scale', scale)}: {words.name('term', predictor.name)}",
+                        *[_points(writer, row) for row in found],
+                    ]
+                )
     return writer.table(
         words("change.effects_caption", rater=words.name("rater", rules.rater), rule=words.name("rule_of_change", rules.rules[0])),
         [words("change.scale_predictor"), *[words.name("pattern", name) for name in PATTERNS]], rows,
@@ -227,7 +250,10 @@ def _tests(writer: Writer) -> Table:
     scales = scales_of(writer, part)
     cells = {(row["scale"], row["term"]): row for row in records(part)}
     terms = [predictor.name for predictor in rules.predictors]
-    rows = [[words.name("term", term), *[_wald(writer, cells.get((scale, term))) for scale in scales]] for term in (*terms, "all")]
+    rows = [
+        [words.name("term", term), *[_wald(writer, cells.get((scale, term))) for scale in scales]]
+        for term in (*terms, "all")
+    ]
     return writer.table(
         words("change.tests_caption", rater=words.name("rater", rules.rater), rule=words.name("rule_of_change", rules.rules[0])),
         [words("change.predictor"), *[words.name("scale", scale) for scale in scales]], rows, writer.ratings(part["n"]),
@@ -249,7 +275,7 @@ def _p(said: str) -> str:
 def _kappas(writer: Writer) -> Table:
     words, frame = writer.words, writer.frame("pattern_agreement")
     rows = [
-        [f"{words.name('scale', row['scale'])}, {words.name('rater', row['rater'])}, {row['span']}: {words.name('rule_of_change', row['rule_one'])} – {words.name('rule_of_change', row['rule_other'])}",
+        [f"{words.name('scale', row['scale'])}, {words.name('rater', row['rater'])}, {dashed(row['span'])}: {words.name('rule_of_change', row['rule_one'])} – {words.name('rule_of_change', row['rule_other'])}",
          words.count(row["n"]), words.percent(row["observed_agreement"]), words.number(row["kappa"])]
         for row in records(in_order(frame, "scale", list(words.texts["names"]["scale"])))
     ]  # fmt: skip

@@ -76,18 +76,19 @@ def _calibration(writer: Writer) -> list[Block]:
     own = frame[frame["observed"].notna()]
     if not len(own):
         return [Block("", [writer.absent("calibration")])]
+    first = own[own["months"] == own["months"].min()]
     adjustment = widest(writer)
-    models = [str(name) for name in dict.fromkeys(own["model_id"])]
+    models = [str(name) for name in dict.fromkeys(first["model_id"])]
     drawn = [name for name in models if adjustment in name.split(".")][:PANELS] or models[:PANELS]
     titles = {name: model_name(writer, name).replace(": ", "\n") for name in drawn}
-    months = words("recidivism.month", month=int(own["months"].iloc[0])) if "months" in own else ""
-    sizes = writer.sizes(own)
+    months = words("recidivism.month", month=int(first["months"].iloc[0]))
+    sizes = _model_sizes(writer, own["model_id"])
     picture: Figure = writer.figure(
-        "calibration", lambda stamp: figures.calibration(own, titles, stamp), words("diagnostics.calibration_caption", months=months),
+        "calibration", lambda stamp: figures.calibration(first, titles, stamp), words("diagnostics.calibration_caption", months=months),
         words("diagnostics.calibration_alternative"), sizes, ["calibration"],
     )  # fmt: skip
     rows = [
-        [f"{model_name(writer, row['model_id'])}, {words('diagnostics.fifth', number=int(row['fifth']))}", words.count(row["n"]), words.count(row["events"]),
+        [f"{model_name(writer, row['model_id'])}, {words('recidivism.month', month=int(row['months']))}, {words('diagnostics.fifth', number=int(row['fifth']))}", words.count(row["n"]), words.count(row["events"]),
          words.percent(row["predicted"]), f"{words.percent(row['observed'])} {words.span(words.percent(row['conf_low']), words.percent(row['conf_high']))}"]
         for row in records(own)
     ]  # fmt: skip
@@ -116,7 +117,9 @@ def _performance(writer: Writer) -> list[Block]:
 
 def _e_values(writer: Writer) -> list[Block]:
     words, frame = writer.words, writer.frame("e_values")
-    own = own_rows(writer.frame("estimates"), writer.content.spec.recidivism.rater) if writer.has("estimates") else frame
+    own = (
+        own_rows(writer.frame("estimates"), writer.content.spec.recidivism.rater) if writer.has("estimates") else frame
+    )
     part = frame[frame["model_id"].isin(set(own["model_id"]))]
     rows = [
         [f"{model_name(writer, row['model_id'])}", words.number(row["hazard_ratio"]), words.number(row["e_value"]), words.number(row["e_value_limit"])]
@@ -141,7 +144,10 @@ def _engines(writer: Writer) -> list[Block]:
 
 def _benchmark(writer: Writer) -> list[Block]:
     words, frame = writer.words, writer.frame("benchmark")
-    rows = [[str(row["name"]), str(row["published"]), str(row["rounded"]), words("yes" if row["agrees"] else "no")] for row in records(frame)]
+    rows = [
+        [str(row["name"]), str(row["published"]), str(row["rounded"]), words("yes" if row["agrees"] else "no")]
+        for row in records(frame)
+    ]
     table = writer.table(
         words("diagnostics.benchmark_caption"), [words("diagnostics.number"), words("diagnostics.published"), words("diagnostics.computed"), words("diagnostics.same")],
         rows, words("stated.benchmark"), ["benchmark"], words("diagnostics.benchmark_note"),
@@ -157,5 +163,7 @@ def _coding(writer: Writer) -> list[Block]:
         [term_name(writer, str(row["term"])), *["–" if is_missing(row[name]) else str(row[name]) for name in columns[1:]]] for row in records(unique)
     ]  # fmt: skip
     heads = [words(f"diagnostics.coding_{name}") for name in columns]
-    parts: list[Part] = [writer.table(words("diagnostics.coding_caption"), heads, rows, writer.no_people(), ["coding"])]
+    parts: list[Part] = [
+        writer.table(words("diagnostics.coding_caption"), heads, rows, writer.no_people(), ["coding"], is_wordy=True)
+    ]
     return [Block("", parts)]

@@ -16,7 +16,17 @@ from orchestration.releases.disclosure import ReleaseRules
 from orchestration.releases.disclosure_counts import said
 
 TOGETHER = "together"
-COLUMNS = ("model_id", "outcome_id", "term", "estimate_old", "estimate_new", "move", *KINDS, TOGETHER, "chance_std_error")
+COLUMNS = (
+    "model_id",
+    "outcome_id",
+    "term",
+    "estimate_old",
+    "estimate_new",
+    "move",
+    *KINDS,
+    TOGETHER,
+    "chance_std_error",
+)
 
 
 @dataclass(frozen=True)
@@ -29,9 +39,7 @@ class Moves:
     caveats: int
 
 
-def judged_moves(
-    explanation: Mapping[str, Any], now: pd.DataFrame, before: pd.DataFrame, rules: ReleaseRules
-) -> Moves:
+def judged_moves(explanation: Mapping[str, Any], now: pd.DataFrame, before: pd.DataFrame, rules: ReleaseRules) -> Moves:
     """What may leave of an explanation (`Explanation.as_record`).
 
     `now` and `before`: the judged `estimates` of this release and the one before; a term that did not leave in both has no row.

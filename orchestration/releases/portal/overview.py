@@ -9,7 +9,7 @@ from orchestration.analysis.grouping import ALL
 from orchestration.analysis.showing.change import as_imputed
 from orchestration.analysis.showing.hazards import own_rows
 from orchestration.analysis.showing.source import is_missing, quarter, records
-from orchestration.releases.portal.alliance import YEAR, pattern_counts
+from orchestration.releases.portal.alliance import YEAR, dashed, pattern_counts
 from orchestration.releases.portal.parts import Page, Writer
 from orchestration.releases.portal.recidivism import widest
 
@@ -46,7 +46,9 @@ def overview_page(writer: Writer) -> Page:
         (words("overview.register"), quarter(about.registry_cutoff_on)),
         (words("overview.data"), words("overview.simulated" if about.is_simulated else "overview.real")),
     ]  # fmt: skip
-    extra = {"cards": _cards(writer), "answers": answers, "facts": facts}
+    sizes = writer.sizes(writer.frame("estimates")) if writer.has("estimates") else words("stated.nobody")
+    stated = writer.stated(sizes, ["estimates", "determinants", "change_patterns"])
+    extra = {"cards": _cards(writer), "answers": answers, "facts": facts, "stated": stated}
     return Page("index", words.of(about.study.title), words("overview.lead"), [], extra, "overview")
 
 
@@ -84,7 +86,7 @@ def _development(writer: Writer) -> str:
             for name in PATTERNS if name in counts and not is_missing(counts[name]) and total > 0
         ]  # fmt: skip
         if shown:
-            said.append(words("overview.patterns", span=rules.span, parts=", ".join(shown), **named))
+            said.append(words("overview.patterns", span=dashed(rules.span), parts=", ".join(shown), **named))
     if writer.has("growth"):
         frame = writer.frame("growth")
         own = frame[(frame["rater"] == rules.rater) & (frame["scale"] == scale) & (frame["term"] == "months")]

@@ -198,11 +198,13 @@ class Writer:
         return self.words("stated.ratings", n=n)
 
     def table(
-        self, caption: str, headers: Sequence[str], rows: Sequence[Sequence[str]], sizes: str, items: Sequence[str] = (), note: str = ""
+        self, caption: str, headers: Sequence[str], rows: Sequence[Sequence[str]], sizes: str, items: Sequence[str] = (), note: str = "",
+        is_wordy: bool = False,
     ) -> Table:  # fmt: skip
-        """A table that states what it is of."""
+        """A table that states what it is of; `is_wordy` where its cells are words and not numbers."""
         return Table(
-            caption, list(headers), [list(row) for row in rows], self.stated(sizes, items), self.content.about.is_simulated, note
+            caption, list(headers), [list(row) for row in rows], self.stated(sizes, items), self.content.about.is_simulated, note,
+            kind="words" if is_wordy else "table",
         )  # fmt: skip
 
     def figure(

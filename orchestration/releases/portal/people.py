@@ -7,17 +7,22 @@ import pandas as pd
 from orchestration.analysis.baseline import YES_NO
 from orchestration.analysis.grouping import ALL
 from orchestration.analysis.showing import figures
-from orchestration.analysis.showing.source import Record, Table, is_missing, records
+from orchestration.analysis.showing.source import NBSP, Record, Table, is_missing, records
 from orchestration.releases.portal.parts import Block, Figure, Page, Part, Section, Writer
 
-FLOW, EVENTS = "flow.", "events."
+FLOW, EVENTS, ENTRY = "flow.", "events.", "flow.entry"
 
 
 def cohort_page(writer: Writer) -> Page:
     """The page of people."""
     words = writer.words
     sections = [
-        Section("flow", words("cohort.flow_title"), [Block("", _flow(writer))], words("cohort.flow_lead")),
+        Section(
+            "flow",
+            words("cohort.flow_title"),
+            [Block("", _flow(writer)), *_other_flows(writer)],
+            words("cohort.flow_lead"),
+        ),
         Section("baseline", words("cohort.baseline_title"), _baseline(writer), words("cohort.baseline_lead")),
         Section("events", words("cohort.events_title"), [Block("", _events(writer))], words("cohort.events_lead")),
     ]
@@ -28,8 +33,26 @@ def _flow(writer: Writer) -> list[Part]:
     if not writer.has("cohort_flow"):
         return [writer.absent("cohort_flow")]
     frame = writer.frame("cohort_flow")
+    drawn = _drawn(writer, [str(name) for name in dict.fromkeys(frame["table"])])
+    return [*_flow_picture(writer, frame, drawn), *(_flow_table(writer, frame, name) for name in drawn)]
+
+
+def _drawn(writer: Writer, names: list[str]) -> list[str]:
+    """The shared steps and the outcomes that models were fitted of; where none of these left, the first."""
+    modelled = (
+        {f"{FLOW}{name}" for name in writer.frame("estimates")["outcome_id"]} if writer.has("estimates") else set()
+    )
+    return [name for name in names if name == ENTRY or name in modelled] or names[:1]
+
+
+def _other_flows(writer: Writer) -> list[Block]:
+    if not writer.has("cohort_flow"):
+        return []
+    frame = writer.frame("cohort_flow")
     names = [str(name) for name in dict.fromkeys(frame["table"])]
-    return [*_flow_picture(writer, frame, names), *(_flow_table(writer, frame, name) for name in names)]
+    drawn = _drawn(writer, names)
+    others = [_flow_table(writer, frame, name) for name in names if name not in drawn]
+    return [Block(writer.words("cohort.other_flows"), others, is_open=False)] if others else []
 
 
 def flow_steps(frame: pd.DataFrame, name: str) -> list[Record]:
@@ -41,8 +64,7 @@ def flow_steps(frame: pd.DataFrame, name: str) -> list[Record]:
 
 
 def _flow_title(writer: Writer, name: str) -> str:
-    outcome = name.removeprefix(FLOW)
-    return writer.words("cohort.entry") if outcome == "entry" else writer.words.name("outcome", outcome)
+    return writer.words("cohort.entry") if name == ENTRY else writer.words.name("outcome", name.removeprefix(FLOW))
 
 
 def _flow_table(writer: Writer, frame: pd.DataFrame, name: str) -> Table:
@@ -59,7 +81,7 @@ def _flow_table(writer: Writer, frame: pd.DataFrame, name: str) -> Table:
 
 def _step(writer: Writer, one: Record, name: str) -> str:
     if one["step"] is None:
-        return writer.words("cohort.known" if name == f"{FLOW}entry" else "cohort.entered")
+        return writer.words("cohort.known" if name == ENTRY else "cohort.entered")
     return writer.words.name("step", one["step"])
 
 
@@ -111,7 +133,12 @@ def _baseline_table(writer: Writer, frame: pd.DataFrame) -> Table:
         found = [cells.get((term, group)) for group in groups]
         kind = next(row["kind"] for row in found if row is not None)
         name = described_name(writer, term)
-        rows.append([f"{name}, {words('cohort.share' if kind == YES_NO else 'cohort.mean')}", *[_described(writer, row) for row in found]])
+        rows.append(
+            [
+                f"{name}, {words('cohort.share' if kind == YES_NO else 'cohort.mean')}",
+                *[_described(writer, row) for row in found],
+            ]
+        )
     sizes = frame.drop_duplicates("group").set_index("group")["n"] if "n" in frame else pd.Series(dtype=float)
     heads = [f"{words.name('group', group)} (n = {words.count(sizes[group])})" if group in sizes and not is_missing(sizes[group]) else words.name("group", group) for group in groups]  # fmt: skip
     outcome = str(frame["outcome_id"].iloc[0])
@@ -144,7 +171,7 @@ def _described(writer: Writer, row: Record | None) -> str:
         return words("hidden") if is_missing(row.get("share")) else words.percent(row["share"])
     if is_missing(row.get("mean")):
         return words("hidden")
-    return f"{words.number(row['mean'])} ({words.number(row['sd'])})"
+    return f"{words.number(row['mean'])}{NBSP}({words.number(row['sd'])})"
 
 
 def _events(writer: Writer) -> list[Part]:

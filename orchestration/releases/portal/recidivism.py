@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -13,6 +11,7 @@ from orchestration.analysis.showing import figures, figures_time
 from orchestration.analysis.showing.hazards import own_rows
 from orchestration.analysis.showing.in_time import of_drawn_groups, pattern_groupings
 from orchestration.analysis.showing.source import Table, is_missing, records
+from orchestration.releases.portal.alliance import dashed
 from orchestration.releases.portal.parts import Block, Figure, Page, Part, Section, Writer
 
 APART = 5  # months between two numbers at risk under a curve, at least: nearer they would lie over each other
@@ -26,7 +25,7 @@ def recidivism_page(writer: Writer) -> Page:
         Section("incidence", words("recidivism.incidence_title"), [Block("", _incidence(writer))], words("recidivism.incidence_lead")),
         Section("hazards", words("recidivism.hazards_title"), _hazards(writer), words("recidivism.hazards_lead")),
         Section("terms", words("recidivism.terms_title"), [Block("", _terms(writer))], words("recidivism.terms_lead")),
-        Section("processes", words("recidivism.processes_title"), [Block("", _processes(writer))], words("recidivism.processes_lead")),
+        Section("processes", words("recidivism.processes_title"), _processes(writer), words("recidivism.processes_lead")),
         Section("predicted", words("recidivism.predicted_title"), _predicted(writer), words("recidivism.predicted_lead")),
     ]  # fmt: skip
     return Page("recidivism", words("recidivism.title"), words("recidivism.lead"), sections)
@@ -41,29 +40,41 @@ def grouping_name(writer: Writer, grouping: str) -> str:
     if grouping == TERTILE:
         return words("recidivism.by_tertile", wave=spec.wave.upper(), number=len(spec.groups), **named)
     rule = words.name("rule_of_change", grouping.removeprefix("pattern_"))
-    return words("recidivism.by_pattern", span=spec.pattern_span, rule=rule, **named)
+    return words("recidivism.by_pattern", span=dashed(spec.pattern_span), rule=rule, **named)
 
 
 def _survival(writer: Writer) -> list[Block]:
     blocks = []
-    for grouping in (TERTILE, *pattern_groupings(writer.content.spec)[:1]):
+    for grouping in (ALL, TERTILE, *pattern_groupings(writer.content.spec)[:1]):
         name = grouping_name(writer, grouping)
-        part = of_drawn_groups(writer.frame("survival_curves"), writer.content.spec, grouping) if writer.has("survival_curves") else pd.DataFrame()  # fmt: skip
+        part = _of_grouping(writer, "survival_curves", grouping)
         if not len(part):
             blocks.append(Block(name, [writer.absent("survival_curves")]))
             continue
         blocks += [Block(name, [_survival_picture(writer, part, grouping)]), Block(writer.words("beside"), [_curve_table(writer, part, "survival", "survival_curves", name)], is_open=False)]  # fmt: skip
     parts: list[Part] = [_log_rank(writer) if writer.has("log_rank") else writer.absent("log_rank")]
     parts.append(_restricted_means(writer) if writer.has("restricted_mean") else writer.absent("restricted_mean"))
-    return [*blocks, Block(writer.words("recidivism.risks_title"), _risks(writer)), Block(writer.words("recidivism.compared"), parts)]
+    return [
+        *blocks,
+        Block(writer.words("recidivism.risks_title"), _risks(writer)),
+        Block(writer.words("recidivism.compared"), parts),
+    ]
+
+
+def _of_grouping(writer: Writer, item: str, grouping: str) -> pd.DataFrame:
+    """The rows of everybody, or of the groups that are drawn."""
+    if not writer.has(item):
+        return pd.DataFrame({"grouping": []})
+    frame = writer.frame(item)
+    return frame[frame["grouping"] == ALL] if grouping == ALL else of_drawn_groups(frame, writer.content.spec, grouping)
 
 
 def _survival_picture(writer: Writer, part: pd.DataFrame, grouping: str) -> Figure:
     rules, words = writer.content.spec.recidivism, writer.words
-    order = [*rules.groups] if grouping == TERTILE else [*PATTERNS]
-    kind = "group" if grouping == TERTILE else "pattern"
+    order = {ALL: [ALL], TERTILE: [*rules.groups]}.get(grouping, [*PATTERNS])
     groups = [group for group in order if group in set(part["group"])]
-    labels = {group: words.name(kind, group) for group in groups}
+    labels = {group: words.name("group", group) for group in groups}
+    gone = [words.name("group", group) for group in order if group not in groups]
     curves = part[part["group"].isin(groups)].assign(group=part["group"].map(labels))
     kept = [_spread_months(own) for _, own in curves.groupby(["outcome_id", "group"], sort=False)]
     at_risk = pd.concat(kept).assign(shown=lambda rows: [words.count(n) for n in rows["at_risk"]])
@@ -72,7 +83,8 @@ def _survival_picture(writer: Writer, part: pd.DataFrame, grouping: str) -> Figu
     return writer.figure(
         f"survival-{grouping.replace('_', '-')}",
         lambda stamp: figures_time.survival(curves, at_risk, titles, list(labels.values()), name.partition(", ")[0], stamp),
-        words("recidivism.survival_caption", grouping=name, steps=writer.content.rules.step_events, threshold=writer.content.rules.threshold),
+        words("recidivism.survival_caption", grouping=name, steps=writer.content.rules.step_events, threshold=writer.content.rules.threshold)
+        + (f" {words('recidivism.gone', groups=', '.join(gone))}" if gone else ""),
         words("recidivism.survival_alternative", grouping=name, groups=", ".join(labels.values())), writer.sizes(_whole(writer, part)), ["survival_curves"],
     )  # fmt: skip
 
@@ -89,7 +101,7 @@ def _spread_months(curve: pd.DataFrame) -> pd.DataFrame:
 
 def _whole(writer: Writer, part: pd.DataFrame) -> pd.DataFrame:
     """What the groups were tested with, which has n and events of all of them; without it, the groups' own."""
-    if not writer.has("log_rank"):
+    if not writer.has("log_rank") or (part["grouping"] == ALL).all():
         return part.drop(columns="events", errors="ignore")
     tests = of_drawn_groups(writer.frame("log_rank"), writer.content.spec)
     found = tests[tests["outcome_id"].isin(set(part["outcome_id"]))]
@@ -101,7 +113,7 @@ def _curve_table(writer: Writer, part: pd.DataFrame, share: str, item: str, name
     label = {"survival_curves": "group"}.get(item, "cause")
     kind = "cause" if label == "cause" else "group"
     rows = [
-        [f"{words.name('outcome', row['outcome_id'])}: {_named(writer, kind, row[label])}, {words('recidivism.month', month=words.count(row['month']))}",
+        [f"{words.name('outcome', row['outcome_id'])}: {words.name(kind, row[label])}, {words('recidivism.month', month=words.count(row['month']))}",
          words.percent(row[share]), words.span(words.percent(row["conf_low"]), words.percent(row["conf_high"])), words.count(row["at_risk"])]
         for row in records(part) if not is_missing(row[share])
     ]  # fmt: skip
@@ -110,12 +122,6 @@ def _curve_table(writer: Writer, part: pd.DataFrame, share: str, item: str, name
         [words("recidivism.outcome_group_month"), words(f"recidivism.{share}"), words("interval"), words("recidivism.at_risk")],
         rows, writer.sizes(_whole(writer, part) if label == "group" else part.drop(columns="events", errors="ignore")), [item],
     )  # fmt: skip
-
-
-def _named(writer: Writer, kind: str, code: object) -> str:
-    if kind == "group" and str(code) in writer.words.texts["names"]["pattern"]:
-        return writer.words.name("pattern", code)
-    return writer.words.name(kind, code)
 
 
 def _log_rank(writer: Writer) -> Table:
@@ -139,9 +145,11 @@ def _restricted_means(writer: Writer) -> Table:
     for grouping in (ALL, TERTILE, *pattern_groupings(spec)[:1]):
         own = frame[frame["grouping"] == ALL] if grouping == ALL else of_drawn_groups(frame, spec, grouping)
         for row in records(own):
-            against = None if is_missing(row["compared_with"]) or not row["compared_with"] else str(row["compared_with"])
-            group = _named(writer, "group", row["group"])
-            name = group if against is None else words("recidivism.less", one=group, other=_named(writer, "group", against))
+            against = (
+                None if is_missing(row["compared_with"]) or not row["compared_with"] else str(row["compared_with"])
+            )
+            group = words.name("group", row["group"])
+            name = group if against is None else words("recidivism.less", one=group, other=words.name("group", against))
             days, sign = words.number(row["days"], 1, "" if against is None else "+"), "" if against is None else "+"
             rows.append([f"{words.name('outcome', row['outcome_id'])}: {name}", words.count(row["n"]), days, words.interval(row, 1, sign=sign), "" if against is None else words.p(row["p_value"])])  # fmt: skip
     return writer.table(
@@ -160,7 +168,7 @@ def _risks(writer: Writer) -> list[Part]:
     cells = {(row["outcome_id"], row["group"], int(row["months"])): row for row in records(own)}
     lines = dict.fromkeys((outcome, group) for outcome, group, _ in cells)
     rows = [
-        [f"{words.name('outcome', outcome)}: {_named(writer, 'group', group)}",
+        [f"{words.name('outcome', outcome)}: {words.name('group', group)}",
          *[_risk(writer, cells[outcome, group, month]) if (outcome, group, month) in cells else words("hidden") for month in months]]
         for outcome, group in lines
     ]  # fmt: skip
@@ -180,12 +188,18 @@ def _risk(writer: Writer, row: dict[str, object]) -> str:
 
 
 def _incidence(writer: Writer) -> list[Part]:
-    frame = writer.frame("cumulative_incidence") if writer.has("cumulative_incidence") else pd.DataFrame({"grouping": []})
+    frame = (
+        writer.frame("cumulative_incidence") if writer.has("cumulative_incidence") else pd.DataFrame({"grouping": []})
+    )
     part = frame[frame["grouping"] == ALL]
     if not len(part):
         return [writer.absent("cumulative_incidence")]
     words, spec = writer.words, writer.content.spec
-    causes = {name: words.name("cause", name) for name in ("event", *spec.recidivism.competing_events) if name in set(part["cause"])}
+    causes = {
+        name: words.name("cause", name)
+        for name in ("event", *spec.recidivism.competing_events)
+        if name in set(part["cause"])
+    }
     titles = {name: label for name, label in writer.outcomes.items() if name in set(part["outcome_id"])}
     sizes = writer.sizes(part.drop(columns="events", errors="ignore"))
     picture = writer.figure(
@@ -280,25 +294,37 @@ def term_name(writer: Writer, term: str) -> str:
     return writer.words.name("term", term)
 
 
-def _processes(writer: Writer) -> list[Part]:
+def _processes(writer: Writer) -> list[Block]:
     if not writer.has("process_estimates"):
-        return [writer.absent("process_estimates")]
+        return [Block("", [writer.absent("process_estimates")])]
     words, frame = writer.words, writer.frame("process_estimates")
     own = frame[(frame["term"] == frame["scale"]) & frame["estimate"].notna()]
     own = own[(own["rater"] == writer.content.spec.recidivism.rater) & (own["adjustment"] == widest(writer))]
     if not len(own):
-        return [writer.absent("process_estimates")]
+        return [Block("", [writer.absent("process_estimates")])]
+    drawn = own["scale"] == writer.content.spec.recidivism.grouped_scale
+    blocks = [Block("", [_process_table(writer, own[drawn])])] if drawn.any() else []
+    return [
+        *blocks,
+        *(
+            [Block(words("recidivism.other_scales"), [_process_table(writer, own[~drawn])], is_open=False)]
+            if (~drawn).any()
+            else []
+        ),
+    ]
+
+
+def _process_table(writer: Writer, own: pd.DataFrame) -> Table:
+    words = writer.words
     rows = [
         [f"{words.name('outcome', row['outcome_id'])}: {words.name('process', row['process'])}, {words.name('scale', row['scale'])}",
          words.count(row["n"]), words.count(row["events"]), words.ratio(row), words.p(row["p_value"])]
         for row in records(own)
     ]  # fmt: skip
-    return [
-        writer.table(
-            words("recidivism.processes_caption"), [words("recidivism.outcome_model"), "n", words("events"), words("recidivism.ratio"), "p"],
-            rows, writer.sizes(own), ["process_estimates"], words("recidivism.processes_note"),
-        )
-    ]  # fmt: skip
+    return writer.table(
+        words("recidivism.processes_caption"), [words("recidivism.outcome_model"), "n", words("events"), words("recidivism.ratio"), "p"],
+        rows, writer.sizes(own), ["process_estimates"], words("recidivism.processes_note"),
+    )  # fmt: skip
 
 
 def _predicted(writer: Writer) -> list[Block]:
@@ -340,8 +366,12 @@ def multiverse_page(writer: Writer) -> Page:
     """Every model of a single score side by side: over all definitions of the outcome where that was computed, else over those of the fit."""
     words = writer.words
     item = "multiverse" if writer.has("multiverse") else "estimates"
-    section = Section("curve", words("multiverse.curve_title"), _multiverse(writer, item), words("multiverse.curve_lead"))
-    parts: list[Part] = [_definitions(writer) if writer.has("outcome_definition") else writer.absent("outcome_definition")]
+    section = Section(
+        "curve", words("multiverse.curve_title"), _multiverse(writer, item), words("multiverse.curve_lead")
+    )
+    parts: list[Part] = [
+        _definitions(writer) if writer.has("outcome_definition") else writer.absent("outcome_definition")
+    ]
     defined = Section("definitions", words("multiverse.definitions_title"), [Block("", parts)], words("multiverse.definitions_lead"))  # fmt: skip
     return Page("multiverse", words("multiverse.title"), words("multiverse.lead"), [section, defined])
 
@@ -359,7 +389,10 @@ def _multiverse(writer: Writer, item: str) -> list[Block]:
     if "p_holm" not in rows:
         rows = rows.assign(p_holm=holm(rows["p_value"]))
     parts: list[Part] = [] if item == "multiverse" else [writer.absent("multiverse")]
-    return [Block("", [*parts, _curve(writer, rows, item)]), Block(words("beside"), [_model_table(writer, rows, item)], is_open=False)]
+    return [
+        Block("", [*parts, _curve(writer, rows, item)]),
+        Block(words("beside"), [_model_table(writer, rows, item)], is_open=False),
+    ]
 
 
 def _curve(writer: Writer, rows: pd.DataFrame, item: str) -> Figure:
@@ -389,12 +422,13 @@ def _model_table(writer: Writer, rows: pd.DataFrame, item: str) -> Table:
 
 def _definitions(writer: Writer) -> Table:
     words, frame = writer.words, writer.frame("outcome_definition")
-    columns = [name for name in frame if str(name) in words.texts["names"]["definition"] and name != "outcome_id"]
+    columns = [str(name) for name in frame if str(name) in words.texts["names"]["definition"] and name != "outcome_id"]
     rows = [
-        [words.name("outcome", row["outcome_id"]), *[_cell(writer, row[str(name)]) for name in columns]] for row in records(frame)
+        [words.name("outcome", row["outcome_id"]), "; ".join(f"{words.name('definition', name)}: {_cell(writer, row[name])}" for name in columns)]
+        for row in records(frame)
     ]  # fmt: skip
-    heads = [words.name("definition", name) for name in columns]
-    return writer.table(words("multiverse.definitions_caption"), [words("outcome"), *heads], rows, writer.no_people(), ["outcome_definition"])  # fmt: skip
+    heads = [words("outcome"), words("multiverse.definition")]
+    return writer.table(words("multiverse.definitions_caption"), heads, rows, writer.no_people(), ["outcome_definition"], is_wordy=True)  # fmt: skip
 
 
 def _cell(writer: Writer, value: object) -> str:
@@ -403,5 +437,3 @@ def _cell(writer: Writer, value: object) -> str:
     if isinstance(value, int | float):
         return "–" if is_missing(value) else f"{value:g}"
     return writer.words.name("definition_value", value)
-
-

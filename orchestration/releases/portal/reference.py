@@ -46,7 +46,9 @@ def _changed_tables(writer: Writer, difference: Difference) -> Table:
          ", ".join([*(f"+ {column}" for column in one.columns_added), *(f"− {column}" for column in one.columns_removed), *one.columns]) or "–"]
         for name, one in difference.tables.items() if not one.is_same
     ]  # fmt: skip
-    heads = [words(f"changes.{name}") for name in ("table", "rows_old", "rows_new", "added", "removed", "changed", "columns")]
+    heads = [
+        words(f"changes.{name}") for name in ("table", "rows_old", "rows_new", "added", "removed", "changed", "columns")
+    ]
     return writer.table(words("changes.tables_caption"), heads, rows, writer.no_people(), note=words("changes.bands"))
 
 
@@ -58,7 +60,9 @@ def _changed_outcomes(writer: Writer, difference: Difference) -> Table:
         for outcome, counts in difference.outcomes.items()
     ]  # fmt: skip
     heads = [words("outcome"), *[words.name("outcome_change", kind) for kind in kinds]]
-    return writer.table(words("changes.outcomes_caption"), heads, rows, words("stated.bands"), note=words("changes.bands"))
+    return writer.table(
+        words("changes.outcomes_caption"), heads, rows, words("stated.bands"), note=words("changes.bands")
+    )
 
 
 def _causes(writer: Writer, difference: Difference) -> Table:
@@ -76,11 +80,17 @@ def _reasons(writer: Writer, difference: Difference) -> list[Part]:
     if reasons.get("registry_cutoff_on"):
         old, new = (quarter(day) for day in reasons["registry_cutoff_on"])
         found.append(words("changes.cutoff", old=old, new=new))
-    found += [words("changes.differs", what=words.name("made_of", name)) for name in ("settings", "known_on") if reasons.get(name)]
+    found += [
+        words("changes.differs", what=words.name("made_of", name))
+        for name in ("settings", "known_on")
+        if reasons.get(name)
+    ]
     found += [words("changes.differs", what=words.name("made_of", name.removesuffix("_changed"))) for name, value in reasons.items() if name.endswith("_changed") and value]  # fmt: skip
     for name, definition in difference.definitions.items():
         columns = ", ".join(words.name("definition", column) for column in definition.get("columns", {}))
-        found.append(words(f"changes.definition_{definition['change']}", outcome=words.name("outcome", name), columns=columns))
+        found.append(
+            words(f"changes.definition_{definition['change']}", outcome=words.name("outcome", name), columns=columns)
+        )
     for name, counts in difference.code_lists.items():
         found.append(words("changes.code_list", name=name, added=counts["added"], removed=counts["removed"]))
     return [Said(one) for one in found] or [Said(words("changes.nothing"))]
@@ -173,7 +183,10 @@ def table_pages(writer: Writer) -> list[Page]:
     tables = writer.content.catalogue.tables
     items = tuple(Link(one.name, words.of(one.description), f"tables/{one.name}.html") for one in tables)
     listed = Section("list", words("tables.list_title"), [Block("", [Links(items)])], words("tables.list_lead"))
-    return [Page("tables", words("tables.title"), words("tables.lead"), [listed]), *[_table_page(writer, one) for one in tables]]
+    return [
+        Page("tables", words("tables.title"), words("tables.lead"), [listed]),
+        *[_table_page(writer, one) for one in tables],
+    ]
 
 
 def _table_page(writer: Writer, one: TableDescription) -> Page:
@@ -190,7 +203,7 @@ def _table_page(writer: Writer, one: TableDescription) -> Page:
     parts: list[Part] = [*facts, Said(words("tables.where"))]
     sections = [
         Section("table", words("tables.what"), [Block("", parts)]),
-        Section("columns", words("tables.columns_title"), [Block("", [writer.table(words("tables.caption", table=one.name), heads, rows, writer.no_people())])]),
+        Section("columns", words("tables.columns_title"), [Block("", [writer.table(words("tables.caption", table=one.name), heads, rows, writer.no_people(), is_wordy=True)])]),
     ]  # fmt: skip
     return Page(f"tables/{one.name}", one.name, words.of(one.description), sections, {"parent": "tables"})
 
@@ -199,14 +212,23 @@ def quality_page(writer: Writer) -> Page:
     """Data quality by organisation."""
     words, quality = writer.words, writer.content.quality
     if quality is None:
-        sections = [Section("deliveries", words("quality.deliveries_title"), [Block("", [Said(words("quality.absent"), "absent")])])]
+        sections = [
+            Section(
+                "deliveries", words("quality.deliveries_title"), [Block("", [Said(words("quality.absent"), "absent")])]
+            )
+        ]
         return Page("quality", words("quality.title"), words("quality.lead"), sections)
     rows = [
         [words.name("organisation", row["organisation"]), *[words.count(row[name]) for name in ("received", "accepted", "rejected", "retracted")], str(row["last_period"] or "–")]
         for row in records(quality.deliveries)
     ]  # fmt: skip
-    heads = [words(f"quality.{name}") for name in ("organisation", "received", "accepted", "rejected", "retracted", "last_period")]
-    deliveries = writer.table(words("quality.deliveries_caption"), heads, rows, writer.no_people(), note=words("quality.deliveries_note"))
+    heads = [
+        words(f"quality.{name}")
+        for name in ("organisation", "received", "accepted", "rejected", "retracted", "last_period")
+    ]
+    deliveries = writer.table(
+        words("quality.deliveries_caption"), heads, rows, writer.no_people(), note=words("quality.deliveries_note")
+    )
     sections = [
         Section("deliveries", words("quality.deliveries_title"), [Block("", [deliveries])], words("quality.deliveries_lead")),
         Section("ratings", words("quality.ratings_title"), [Block("", [_ratings(writer, quality.ratings)])], words("quality.ratings_lead")),
@@ -217,7 +239,9 @@ def quality_page(writer: Writer) -> Page:
 def _ratings(writer: Writer, ratings: pd.DataFrame) -> Table:
     words = writer.words
     waves = sorted(str(name) for name in ratings["wave"].unique())
-    cells: Mapping[tuple[str, str, str], dict[str, object]] = {(row["organisation"], row["rater"], row["wave"]): row for row in records(ratings)}
+    cells: Mapping[tuple[str, str, str], dict[str, object]] = {
+        (row["organisation"], row["rater"], row["wave"]): row for row in records(ratings)
+    }
     rows = [
         [f"{words.name('organisation', organisation)}, {words.name('rater', rater)}", *[_done(writer, cells.get((organisation, rater, wave))) for wave in waves]]
         for organisation in sorted(str(name) for name in ratings["organisation"].unique()) for rater in sorted(str(name) for name in ratings["rater"].unique())
@@ -273,7 +297,9 @@ def disclosure_page(writer: Writer) -> Page:
         for row in records(writer.content.verdicts)
     ]  # fmt: skip
     heads = [words(f"disclosure.{name}") for name in ("item", "verdict", "rows", "hidden", "why")]
-    table = writer.table(words("disclosure.caption"), heads, rows, writer.no_people(), note=words("disclosure.note"))
+    table = writer.table(
+        words("disclosure.caption"), heads, rows, writer.no_people(), note=words("disclosure.note"), is_wordy=True
+    )
     settings = [
         [words("disclosure.small_cell"), words.count(rules.threshold)], [words("disclosure.dominance"), words.percent(rules.counts.dominance)],
         [words("disclosure.degrees"), words.count(rules.degrees_of_freedom)], [words("disclosure.steps"), words.count(rules.step_events)],

@@ -147,7 +147,9 @@ def _html(page: Page, content: PortalContent, words: Words) -> str:
         "current": page.extra.get("parent", page.path), "home": content.home,
     }  # fmt: skip
     extra: Mapping[str, object] = page.extra
-    return rendered(TEMPLATES / f"{page.template}.html.j2", **values, **{name: extra[name] for name in extra if name != "parent"})
+    return rendered(
+        TEMPLATES / f"{page.template}.html.j2", **values, **{name: extra[name] for name in extra if name != "parent"}
+    )
 
 
 def _choice(study: Study, tag: str, is_simulated: bool) -> str:

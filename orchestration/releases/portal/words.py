@@ -55,7 +55,7 @@ class Words:
 
     def number(self, value: float, decimals: int = 2, sign: str = "") -> str:
         """A number to so many decimals; a dash where there is none."""
-        return "–" if is_missing(value) else f"{value:{sign}.{decimals}f}".replace(".", self.decimal)
+        return "–" if is_missing(value) else f"{value:{sign}.{decimals}f}".replace(".", self.decimal).replace("-", "−")
 
     def count(self, value: float) -> str:
         """A whole number, in groups of three."""
