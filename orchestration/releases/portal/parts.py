@@ -42,7 +42,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Link:
-    """A name with what it is; without `href` it leads nowhere. `language`: where the name is in another one than the page."""
+    """A name with what it is; without `href` it leads nowhere."""
 
     name: str
     text: str
@@ -116,8 +116,8 @@ class Writer:
         """What each outcome definition that something left of is called, in their order."""
         named = [frame["outcome_id"] for frame in self.content.frames.values() if "outcome_id" in frame]
         found = dict.fromkeys(str(name) for names in named for name in names.dropna())
-        primary = self.frame("estimates")["outcome_id"] if self.has("estimates") else []
-        ordered = dict.fromkeys([*map(str, primary), *found])
+        modelled = map(str, self.frame("estimates")["outcome_id"]) if self.has("estimates") else ()
+        ordered = dict.fromkeys([*modelled, *found])
         return {name: self.words.name("outcome", name) for name in ordered}
 
     def has(self, item: str) -> bool:

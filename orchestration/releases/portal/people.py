@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pandas as pd
 
 from orchestration.analysis.baseline import YES_NO
@@ -10,6 +12,7 @@ from orchestration.analysis.showing import figures
 from orchestration.analysis.showing.source import NBSP, Record, Table, is_missing, records
 from orchestration.releases.portal.parts import Block, Figure, Page, Part, Section, Writer
 
+TITLE = 28  # characters in a line above a column of the flow diagram
 FLOW, EVENTS, ENTRY = "flow.", "events.", "flow.entry"
 
 
@@ -86,8 +89,8 @@ def _step(writer: Writer, one: Record, name: str) -> str:
 
 
 def _flow_sizes(writer: Writer, frame: pd.DataFrame, name: str) -> str:
-    total = frame.loc[(frame["table"] == name) & (frame["class"] == "total"), "count"].iloc[0]
-    return writer.words("stated.flow", n=_count(writer, total))
+    left = flow_steps(frame, name)[-1]["after"]
+    return writer.words("stated.flow", n=writer.words("stated.not_shown") if is_missing(left) else _count(writer, left))
 
 
 def _flow_picture(writer: Writer, frame: pd.DataFrame, names: list[str]) -> list[Figure]:
@@ -95,7 +98,7 @@ def _flow_picture(writer: Writer, frame: pd.DataFrame, names: list[str]) -> list
     for name in names:
         steps = flow_steps(frame, name)
         kept = [one for one in steps if one["step"] is None or one is steps[-1] or one["out"] != 0]
-        columns[_flow_title(writer, name)] = [
+        columns[textwrap.fill(_flow_title(writer, name), TITLE)] = [
             (_step(writer, one, name), "" if one["step"] is None else _count(writer, one["out"]), "" if is_missing(one["after"]) else _count(writer, one["after"]))
             for one in kept
         ]  # fmt: skip

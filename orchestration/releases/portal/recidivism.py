@@ -36,7 +36,7 @@ def grouping_name(writer: Writer, grouping: str) -> str:
     spec, words = writer.content.spec.recidivism, writer.words
     named = {"scale": words.name("scale", spec.grouped_scale), "rater": words.name("rater", spec.rater)}
     if grouping == ALL:
-        return words.name("group", ALL)
+        return words("recidivism.everybody")
     if grouping == TERTILE:
         return words("recidivism.by_tertile", wave=spec.wave.upper(), number=len(spec.groups), **named)
     rule = words.name("rule_of_change", grouping.removeprefix("pattern_"))
