@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import csv
+import hashlib
 import io
 import json
+import posixpath
 import re
 import struct
 import zlib
@@ -31,6 +33,7 @@ REASONS: Mapping[str, str] = {
     "archive": "an archive or compressed file, which hides its content",
     "image": "a picture with more in it than its pixels",
     "vector": "a drawing that holds its data",
+    "asset": "a style sheet or script that is not the one that was vouched for",
     "script": "a page with a script, or one that fetches something",
     "identifier": "a pseudonym, a national number, or a column of identifiers",
     "person": "a column that people have a row in",
@@ -92,6 +95,10 @@ _PDF_TEXT = re.compile(rb"\(((?:\\.|[^\\()])*)\)", re.DOTALL)
 _MARKUP = re.compile(
     r"<script|<iframe|<object|<embed|\son\w+\s*=|javascript:|<link\b|@import|\bsrc\s*=\s*[\"']?https?:", re.IGNORECASE
 )
+_FETCHED = re.compile(
+    r'<link rel="stylesheet" href="(?P<place>[\w./-]+)">|<script src="(?P<script>[\w./-]+)" defer></script>',
+    re.IGNORECASE,
+)
 _VECTOR = re.compile(r"<svg\b|<\?xml|image/svg", re.IGNORECASE)
 _EMBEDDED = re.compile(r"data:([\w.+/-]*)(?:;[\w=-]+)*;base64,([A-Za-z0-9+/=\s]+)|data:([\w.+/-]+)[,;]")
 
@@ -102,12 +109,14 @@ class Allowed:
 
     `threshold`: people in a count. `columns`: by file (path in the folder), the columns of a table that may leave. `dates`: dates
     that are not of a person. `synthetic`: files whose rows are of nobody; they may have columns of people, but no real pseudonym.
+    `assets`: by file, the SHA-256 of style sheets and scripts; such a file leaves when it is that, and pages may fetch those alone.
     """
 
     threshold: int = 10
     columns: Mapping[str, Collection[str]] = field(default_factory=dict)
     dates: frozenset[str] = frozenset()
     synthetic: frozenset[str] = frozenset()
+    assets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -179,7 +188,10 @@ def _findings(file: _File) -> Iterator[Finding]:
     yield from _in_bytes(file)
     kind = next((kind for magic, kind in _MAGIC if file.content.startswith(magic)), "")
     ending = Path(file.name).suffix.lower() or (".txt" if Path(file.name).name == _SUMS else "")
-    if file.is_synthetic and ending == ".sav" and file.content.startswith((b"$FL2", b"$FL3")):
+    if file.name in file.allowed.assets:
+        if hashlib.sha256(file.content).hexdigest() != file.allowed.assets[file.name]:
+            yield "asset", 1
+    elif file.is_synthetic and ending == ".sav" and file.content.startswith((b"$FL2", b"$FL3")):
         yield from _spss(file)
     elif kind == "pdf":
         yield from _pdf(file) if ending == ".pdf" else [("name", 1)]
@@ -279,9 +291,18 @@ def _embedded(file: _File, text: str) -> Iterator[Finding]:
 
 
 def _html(file: _File, text: str) -> Iterator[Finding]:
-    found = len(_MARKUP.findall(text))
+    found = len(
+        _MARKUP.findall(
+            _FETCHED.sub(lambda match: "" if _is_asset(file, match["place"] or match["script"]) else match[0], text)
+        )
+    )
     if found:
         yield "script", found
+
+
+def _is_asset(file: _File, place: str) -> bool:
+    """Whether a page fetches, by a path relative to itself, a file that was vouched for."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(file.name), place)) in file.allowed.assets
 
 
 def _csv(file: _File, text: str) -> Iterator[Finding]:

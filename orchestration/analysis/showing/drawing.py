@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,10 +19,16 @@ MARKERS = ("o", "s", "D", "^", "v")
 
 @dataclass(frozen=True)
 class Stamp:
-    """What every figure says of itself: where its numbers come from, and whether they are simulated."""
+    """What every figure says of itself: where its numbers come from, and whether they are simulated.
+
+    `words`: what the drawing code says -> what is to stand there, where the picture is not in English; one that ends or begins
+    with a space is a part of a text. `decimal`: the mark in the numbers of the axes.
+    """
 
     source: str
     is_simulated: bool
+    words: Mapping[str, str] = field(default_factory=dict)
+    decimal: str = "."
 
 
 def _style() -> dict[str, object]:
@@ -33,6 +40,27 @@ def _style() -> dict[str, object]:
     }  # fmt: skip
 
 
+def _translate(figure: Figure, stamp: Stamp) -> None:
+    """Put the words and the decimal mark of another language into a drawn figure."""
+    from matplotlib.text import Text
+
+    if stamp.decimal != ".":
+        axes = [axis for one in figure.axes for axis in (one.xaxis, one.yaxis)]
+        for formatter in {id(axis.get_major_formatter()): axis.get_major_formatter() for axis in axes}.values():
+            _use_decimal(formatter, stamp.decimal)
+    parts = {said: other for said, other in stamp.words.items() if said != said.strip()}
+    for text in figure.findobj(Text):
+        said = str(text.get_text())
+        for part, other in parts.items():
+            said = said.replace(part, other)
+        text.set_text(stamp.words.get(said, said))
+
+
+def _use_decimal(formatter: Any, decimal: str) -> None:
+    made = formatter.format_ticks
+    formatter.format_ticks = lambda values: [re.sub(r"\.(?=\d)", decimal, tick) for tick in made(values)]
+
+
 def drawn(draw: Callable[[], Figure], stamp: Stamp) -> bytes:
     """A figure as PNG, stamped; the same bytes for the same drawing."""
     import matplotlib
@@ -42,10 +70,11 @@ def drawn(draw: Callable[[], Figure], stamp: Stamp) -> bytes:
 
     with plt.rc_context(_style()):  # type: ignore[arg-type]
         figure = draw()
+        _translate(figure, stamp)
         figure.text(0.995, 0.004, stamp.source, ha="right", va="bottom", fontsize=6.6, color="#6a7077")
         if stamp.is_simulated:
             figure.text(
-                0.005, 0.004, "SIMULATED DATA", ha="left", va="bottom", fontsize=9, fontweight="bold", color="white",
+                0.005, 0.004, stamp.words.get("SIMULATED DATA", "SIMULATED DATA"), ha="left", va="bottom", fontsize=9, fontweight="bold", color="white",
                 bbox={"facecolor": "#b3261e", "edgecolor": "none", "pad": 2.5},
             )  # fmt: skip
         buffer = io.BytesIO()

@@ -211,7 +211,7 @@ def flow(columns: Mapping[str, list[tuple[str, str, str]]], stamp: Stamp) -> byt
                 if y and left_out != "0":
                     axis.annotate("", (0.72, y - 0.5), (0.3, y - 0.5), arrowprops={"arrowstyle": "-|>", "color": GREY})
                     axis.text(0.73, y - 0.5, f"left out: {left_out}", ha="left", va="center", fontsize=7.5, bbox=frame)
-                said = textwrap.fill(step, 42) + (f"\nn = {remaining}" if remaining else "")
+                said = textwrap.fill(step, 42 if len(columns) < 3 else 28) + (f"\nn = {remaining}" if remaining else "")
                 axis.text(0.3, y, said, ha="center", va="center", fontsize=7, bbox=frame, linespacing=1.1)
         figure.subplots_adjust(left=0.02, right=0.99, top=0.94, bottom=0.05, wspace=0.02)
         return figure
