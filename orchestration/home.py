@@ -117,4 +117,5 @@ def _require_home(settings: Settings) -> None:
 def forget(settings: Settings) -> None:
     """Remove a home and its key: only the demo does this, with its own home, before it starts anew."""
     shutil.rmtree(settings.home_path, ignore_errors=True)
+    settings.withdrawn_file.unlink(missing_ok=True)
     settings.key_path.unlink(missing_ok=True)

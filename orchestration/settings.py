@@ -26,7 +26,8 @@ class Settings(BaseSettings):
     first seen is taken as it is, and judged. `drift_tolerance` is the share of clients, or of events, by which a candidate may fall
     short of the published version before it is held back. Of what leaves: `dominance` is the share of a group from which a
     class gives it away, `release_difference` the number of people by which a count must have moved (1: any) to be shown again, the other limits
-    are in docs/disclosure.md.
+    are in docs/disclosure.md. `withdrawal_batch` is how many people must have been erased together before what is public is
+    superseded: of fewer, the difference would tell of them.
     """
 
     model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", frozen=True, extra="ignore")
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     model_degrees_of_freedom: int = Field(10, ge=5, le=100)
     curve_step_events: int = Field(10, ge=6, le=50)
     rounding_base: int = Field(5, ge=3, le=10)
+    withdrawal_batch: int = Field(10, ge=2, le=1000)
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
 
@@ -131,6 +133,34 @@ class Settings(BaseSettings):
     def own(self) -> Path:
         """Where fits of models and outcomes of one's own lie, by name."""
         return self.home_path / "own"
+
+    @property
+    def outcomes(self) -> Path:
+        """Where outcome definitions of one's own are computed, beside the versions."""
+        return self.home_path / "outcomes"
+
+    @property
+    def multiverse(self) -> Path:
+        return self.home_path / "multiverse"
+
+    @property
+    def releases(self) -> Path:
+        return self.home_path / "releases"
+
+    @property
+    def withdrawals(self) -> Path:
+        """Where the receipts of withdrawals lie: inside the zone, counts and estimates only."""
+        return self.home_path / "withdrawals"
+
+    @property
+    def withdrawn_file(self) -> Path:
+        """The keyed hashes of everybody who has withdrawn, beside the home: a home that is restored finds them there."""
+        return self.home_path.with_name(self.home_path.name + ".withdrawn.json")
+
+    @property
+    def report(self) -> Path:
+        """The page of the current fit."""
+        return self.home_path / "report.html"
 
     @property
     def dagster_home(self) -> Path:
