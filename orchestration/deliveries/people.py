@@ -170,7 +170,7 @@ def split(organisation: Organisation, tables: Tables, theirs: Owned) -> tuple[di
             for column in (owner_column(table), *_own_numbers(table), *_client_columns(table))
             if column is not None
         }
-        is_theirs = pa.array([False] * content.num_rows)
+        is_theirs = pa.array([False] * content.num_rows, pa.bool_())
         for source in identifying:
             is_theirs = pc.or_(is_theirs, pc.is_in(content[source].combine_chunks(), value_set=known))
         kept[table.name] = content.filter(pc.invert(is_theirs))
