@@ -698,7 +698,7 @@ def multiverse(version: str, as_json: bool) -> None:
     readings(settings)
     chosen = named_version(settings, version)
     spec = read_specification().with_imputations(settings.imputations)
-    folder = settings.home_path / "multiverse" / fit_id(fingerprint(chosen, MODEL_TABLES), spec, settings.seed)
+    folder = settings.multiverse / fit_id(fingerprint(chosen, MODEL_TABLES), spec, settings.seed)
     with progress_on_terminal(is_quiet=as_json) as progress:
         found = fit_all(read_inputs(chosen), spec, settings.seed, progress)
     said = {
@@ -988,6 +988,63 @@ def outcome(file: Path, version: str) -> None:
 
 
 @main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--mode",
+    required=True,
+    type=click.Choice(["stop", "erase"]),
+    help="stop: nothing new; erase: out of everything, also what is old.",
+)
+@click.option("--reason", required=True, help="Why, without a name: it stays on record.")
+@click.option(
+    "--basis",
+    type=click.Choice(["consent", "exception"]),
+    default="consent",
+    show_default=True,
+    help="exception: erasure was asked for, and the exception for research is applied by decision; the data stay and stop.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The receipt as JSON.")
+@_plainly
+def withdraw(file: Path, mode: str, reason: str, basis: str, as_json: bool) -> None:
+    """Let the people whom FILE names leave the study. FILE is CSV: organisation, column, number.
+
+    FILE is read once and nothing of it is kept; remove it afterwards. Interrupted at any moment, the next `withdraw` or
+    `refresh` goes on.
+    """
+    from orchestration.definitions import finish_withdrawals
+    from orchestration.deliveries.retraction import signed_on
+    from orchestration.home import home_settings, opened
+    from orchestration.releases.withdrawal import Asked, begin
+    from orchestration.terminal import progress_on_terminal
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    ledger = opened(settings)
+    with one_writer(settings):
+        begun = begin(settings, ledger, file, Asked(mode, basis, reason, signed_on()))
+    with progress_on_terminal(is_quiet=as_json) as progress:
+        finish_withdrawals(settings, progress)
+    (done,) = [item for item in ledger.withdrawals() if item.withdrawal_id == begun.withdrawal_id]
+    receipt = json.loads(str(done.receipt))
+    if as_json:
+        _json(receipt)
+        return
+    click.echo(f"withdrawal {done.withdrawal_id}: {done.mode}, {done.people} people; {receipt['decision']}")
+    for place, counts in receipt["places"].items():
+        said = ", ".join(f"{count} {name}".replace("_", " ") for name, count in counts.items())
+        click.echo(f"  {place}: {said}")
+    for old, new in receipt["versions"].items():
+        click.echo(f"  version {old} is now {new or 'gone: it could not be built again'}")
+    public = receipt["public"]
+    if done.mode == "erase":
+        click.echo(
+            f"  what is public stays until {public['batch']} people have left together; {public['people_waiting']} have"
+        )
+    click.echo(f"receipt: {settings.withdrawals / done.withdrawal_id / 'receipt.json'}")
+    click.echo(f"{file.name} was not kept here: remove it where it lies")
+
+
+@main.command()
 @click.option("--clients", default=200, show_default=True, type=click.IntRange(50, 100_000))
 @click.option("--seed", default=20260101, show_default=True, type=click.IntRange(0))
 @_plainly
@@ -1013,7 +1070,7 @@ def demo(clients: int, seed: int) -> None:
     take_simulated_consents(settings)
     code = apart(_refresh, settings, as_json=False, workers=os.cpu_count() or 1)
     if code == 0:
-        click.echo(f"report: {settings.home_path / 'report.html'}")
+        click.echo(f"report: {settings.report}")
         click.echo("next: `delictvrij status`, `delictvrij versions`, `delictvrij ui`")
     _leave(code)
 

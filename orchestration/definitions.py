@@ -14,7 +14,7 @@ from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.warnings import BetaWarning
 
-from orchestration.analysis.assets import FIT, REPORT, analysis_assets
+from orchestration.analysis.assets import FINGERPRINT, FIT, REPORT, analysis_assets
 from orchestration.automation import (
     FETCHING,
     Launched,
@@ -42,6 +42,7 @@ from orchestration.files import write_atomically
 from orchestration.home import home_settings, opened
 from orchestration.ledger import now
 from orchestration.progress import Progress, nobody
+from orchestration.releases.withdrawal import finish
 from orchestration.settings import Settings
 from orchestration.warehouse import dbt
 from orchestration.warehouse.assets import build_inputs_asset, version_asset, warehouse_models
@@ -108,7 +109,7 @@ def launch(
     instance: dg.DagsterInstance | None = None,
     workers: int = 0,
 ) -> Refreshed:
-    """Take in what waits, then build and refit as the conditions ask, until nothing is asked for any more.
+    """Finish the withdrawals that are on record, take in what waits, then build and refit as the conditions ask, until nothing is asked for any more.
 
     The same assets, conditions and instance as under the daemon; runs are in this process and appear in the UI. With
     `workers`, as many forks of this process take in what waits; it has no database open then.
@@ -127,6 +128,12 @@ def _launch(
     defs = build_defs(settings, progress)
     runs: list[Launched] = []
     requested: list[str] = []
+
+    def refit() -> bool:
+        runs.append(_refitted(defs, instance))
+        return runs[-1].is_success
+
+    finish(settings, ledger, refit, progress)
     ticker = Ticker(defs, instance, settings.dagster_home / "automation.json")
     if not ticker.has_baseline:
         ticker.tick()
@@ -165,6 +172,21 @@ def _launch(
     acknowledge(settings, ledger)
     clear_landing(settings, ledger, now())
     return Refreshed(tuple(runs), tuple(requested), unplaced)
+
+
+def finish_withdrawals(settings: Settings, progress: Progress = nobody) -> None:
+    """Carry out the withdrawals that are on record and not finished, and fit the published version again where a fit went."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(one_writer(settings))
+        instance = stack.enter_context(instance_of(settings))
+        finish(
+            settings, opened(settings), lambda: _refitted(build_defs(settings, progress), instance).is_success, progress
+        )
+
+
+def _refitted(defs: dg.Definitions, instance: dg.DagsterInstance) -> Launched:
+    """Fit the published version and show it, whether or not anything asks for it."""
+    return run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, [FINGERPRINT, FIT, REPORT])
 
 
 def judge_again(settings: Settings, instance: dg.DagsterInstance | None = None) -> Launched:

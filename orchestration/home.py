@@ -117,5 +117,5 @@ def _require_home(settings: Settings) -> None:
 def forget(settings: Settings) -> None:
     """Remove a home and its key: only the demo does this, with its own home, before it starts anew."""
     shutil.rmtree(settings.home_path, ignore_errors=True)
-    for beside in (settings.key_path, settings.audit_seal_path, settings.consents_file):
+    for beside in (settings.key_path, settings.audit_seal_path, settings.consents_file, settings.withdrawn_file):
         beside.unlink(missing_ok=True)

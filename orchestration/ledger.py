@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from orchestration.audit import Entry, Sealing, entry_of, next_entry, signed_on
 from orchestration.files import locked
-from orchestration.readings import Readings, Row, Sighting
+from orchestration.readings import Readings, ReplacedContent, Row, Sighting, Withdrawal
 
 if TYPE_CHECKING:
     from orchestration.settings import Settings
@@ -240,6 +240,51 @@ _audit_turn = sa.Table(
     _metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("turns", sa.Integer, nullable=False),
+)
+
+_withdrawal = sa.Table(
+    "withdrawal",
+    _metadata,
+    sa.Column("withdrawal_id", sa.String(32), primary_key=True),
+    sa.Column("mode", sa.String(16), nullable=False),
+    sa.Column("basis", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("requested_by", sa.String(127), nullable=False),
+    sa.Column("requested_at", sa.DateTime, nullable=False),
+    sa.Column("people", sa.Integer, nullable=False),
+    sa.Column("known_until", sa.Date),
+    sa.Column("finished_at", sa.DateTime),
+    sa.Column("receipt", sa.Text),
+)
+_withdrawn = sa.Table(
+    "withdrawn",
+    _metadata,
+    sa.Column("mark", sa.String(32), primary_key=True),
+    sa.Column("withdrawal_id", sa.ForeignKey("withdrawal.withdrawal_id"), nullable=False, index=True),
+    sa.Column("mode", sa.String(16), nullable=False),
+)
+_withdrawal_step = sa.Table(
+    "withdrawal_step",
+    _metadata,
+    sa.Column("withdrawal_id", sa.ForeignKey("withdrawal.withdrawal_id"), primary_key=True),
+    sa.Column("step", sa.String(63), primary_key=True),
+    sa.Column("done_at", sa.DateTime, nullable=False),
+    sa.Column("counts", sa.Text, nullable=False),
+)
+_reissue = sa.Table(
+    "reissue",
+    _metadata,
+    sa.Column("withdrawal_id", sa.ForeignKey("withdrawal.withdrawal_id"), primary_key=True),
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("old", sa.String(127), primary_key=True),
+    sa.Column("new", sa.String(127)),
+)
+_withheld = sa.Table(
+    "withheld",
+    _metadata,
+    sa.Column("manifest_sha256", sa.ForeignKey("delivery.manifest_sha256"), primary_key=True),
+    sa.Column("people", sa.Integer, nullable=False),
+    sa.Column("row_count", sa.Integer, nullable=False),
 )
 
 
@@ -477,6 +522,92 @@ class Ledger(Readings):
             connection.execute(_opening.delete().where(same))
             connection.execute(
                 _opening.insert().values(manifest_sha256=sha256, sealed_manifest_sha256=sealed_manifest_sha256)
+            )
+
+    # withdrawals ----------------------------------------------------------------------------------------------------
+    def begin_withdrawal(self, entry: Withdrawal, marks: Iterable[str]) -> None:
+        """Put a withdrawal on record with the marks of whom it names: from here on it is finished, whatever happens.
+
+        A mark of a person whose data were only stopped becomes one of the new withdrawal.
+        """
+        with self._begin() as connection:
+            connection.execute(_withdrawal.insert().values(**asdict(entry)))
+            for mark in sorted(set(marks)):
+                connection.execute(_withdrawn.delete().where(_withdrawn.c.mark == mark))
+                connection.execute(
+                    _withdrawn.insert().values(mark=mark, withdrawal_id=entry.withdrawal_id, mode=entry.mode)
+                )
+
+    def record_step(self, withdrawal_id: str, step: str, counts: dict[str, Any]) -> None:
+        """That a step of a withdrawal is done, with counts only; a step that is on record already stays as it is."""
+        same = sa.and_(_withdrawal_step.c.withdrawal_id == withdrawal_id, _withdrawal_step.c.step == step)
+        with self._begin() as connection:
+            if connection.execute(sa.select(_withdrawal_step).where(same)).first() is None:
+                connection.execute(
+                    _withdrawal_step.insert().values(
+                        withdrawal_id=withdrawal_id, step=step, done_at=now(), counts=json.dumps(counts, sort_keys=True)
+                    )
+                )
+
+    def record_reissue(self, withdrawal_id: str, kind: str, old: str, new: str | None) -> None:
+        """What a thing that a withdrawal took away is now: another id, or None where nothing takes its place."""
+        same = sa.and_(
+            _reissue.c.withdrawal_id == withdrawal_id, _reissue.c.kind == kind, _reissue.c.old == old
+        )  # fmt: skip
+        with self._begin() as connection:
+            connection.execute(_reissue.delete().where(same))
+            connection.execute(_reissue.insert().values(withdrawal_id=withdrawal_id, kind=kind, old=old, new=new))
+
+    def replace_contents(self, withdrawal_id: str, contents: Iterable[ReplacedContent]) -> None:
+        """Let deliveries hold other content than they did, all at once: hash, row counts, and how much was left out."""
+        with self._begin() as connection:
+            for content in contents:
+                same = _delivery.c.manifest_sha256 == content.manifest_sha256
+                connection.execute(
+                    _delivery.update()
+                    .where(same)
+                    .values(content_hash=content.new, row_counts=json.dumps(dict(content.row_counts), sort_keys=True))
+                )
+                connection.execute(
+                    _reissue.delete().where(
+                        _reissue.c.withdrawal_id == withdrawal_id,
+                        _reissue.c.kind == "content",
+                        _reissue.c.old == content.old,
+                    )
+                )
+                connection.execute(
+                    _reissue.insert().values(
+                        withdrawal_id=withdrawal_id, kind="content", old=content.old, new=content.new
+                    )
+                )
+                before = connection.execute(
+                    sa.select(_withheld.c.people, _withheld.c.row_count).where(
+                        _withheld.c.manifest_sha256 == content.manifest_sha256
+                    )
+                ).first() or (0, 0)
+                connection.execute(_withheld.delete().where(_withheld.c.manifest_sha256 == content.manifest_sha256))
+                connection.execute(
+                    _withheld.insert().values(
+                        manifest_sha256=content.manifest_sha256,
+                        people=before[0] + content.people,
+                        row_count=before[1] + content.rows,
+                    )
+                )
+
+    def record_withheld(self, sha256: str, people: int, rows: int) -> None:
+        """That rows of people who have withdrawn were delivered and not taken in: how many people and rows."""
+        with self._begin() as connection:
+            connection.execute(_withheld.delete().where(_withheld.c.manifest_sha256 == sha256))
+            connection.execute(_withheld.insert().values(manifest_sha256=sha256, people=people, row_count=rows))
+
+    def finish_withdrawal(self, withdrawal_id: str, receipt: dict[str, Any]) -> None:
+        """Close a withdrawal with its receipt: counts and names of places."""
+        same = _withdrawal.c.withdrawal_id == withdrawal_id
+        with self._begin() as connection:
+            connection.execute(
+                _withdrawal.update()
+                .where(same)
+                .values(finished_at=now(), receipt=json.dumps(receipt, sort_keys=True, default=str))
             )
 
     # builds and fits ------------------------------------------------------------------------------------------------

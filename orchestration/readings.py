@@ -58,6 +58,38 @@ class Sighting:
     acknowledged: str | None = None
 
 
+@dataclass(frozen=True)
+class Withdrawal:
+    """People who leave: how (stop or erase), on which basis, why, who asked for it here, and how many they are.
+
+    `known_until` is the cut-off of the registry extract that counted then: to that day those who stop are followed.
+    """
+
+    withdrawal_id: str
+    mode: str
+    basis: str
+    reason: str
+    requested_by: str
+    requested_at: datetime
+    people: int
+    known_until: date | None
+    finished_at: datetime | None = None
+    receipt: str | None = None
+
+
+@dataclass(frozen=True)
+class ReplacedContent:
+    """A delivery whose content is now another: the hash that it had, the one that it has, its rows by table, and how many
+    people and rows are no longer in it."""
+
+    manifest_sha256: str
+    old: str
+    new: str
+    row_counts: Mapping[str, int]
+    people: int
+    rows: int
+
+
 class Readings(ABC):
     """The questions that a ledger answers, whatever it is kept in."""
 
@@ -143,6 +175,48 @@ class Readings(ABC):
             sha256=sealed_manifest_sha256,
         )
         return [_record(row) for row in rows]
+
+    def withdrawals(self) -> list[Withdrawal]:
+        """Withdrawals, oldest first."""
+        rows = self._rows("select * from withdrawal order by requested_at, withdrawal_id")
+        return [
+            Withdrawal(
+                **{
+                    **row,
+                    "requested_at": _moment(row["requested_at"]),
+                    "finished_at": _moment(row["finished_at"]),
+                    "known_until": _day(row["known_until"]),
+                }
+            )
+            for row in rows
+        ]
+
+    def withdrawn(self) -> list[Row]:
+        """The marks of everybody who has withdrawn: mark, withdrawal_id and mode."""
+        return list(self._rows("select mark, withdrawal_id, mode from withdrawn order by mark"))
+
+    def steps_of(self, withdrawal_id: str) -> dict[str, dict[str, Any]]:
+        """The steps of a withdrawal that are done, oldest first, with their counts."""
+        rows = self._rows(
+            "select step, counts from withdrawal_step where withdrawal_id = :withdrawal_id order by done_at, step",
+            withdrawal_id=withdrawal_id,
+        )
+        return {row["step"]: json.loads(row["counts"]) for row in rows}
+
+    def reissues(self, kind: str) -> list[Row]:
+        """What withdrawals put in the place of what: old, new (None: nothing) and withdrawal_id, oldest first."""
+        return list(
+            self._rows(
+                "select reissue.old, reissue.new, reissue.withdrawal_id from reissue inner join withdrawal using (withdrawal_id) "
+                "where kind = :kind order by requested_at, withdrawal_id, old",
+                kind=kind,
+            )
+        )
+
+    def withheld(self) -> dict[str, tuple[int, int]]:
+        """Deliveries of which rows of people who have withdrawn were not taken in: people and rows, by manifest hash."""
+        rows = self._rows("select manifest_sha256, people, row_count from withheld")
+        return {row["manifest_sha256"]: (row["people"], row["row_count"]) for row in rows}
 
     def builds(self) -> list[dict[str, Any]]:
         """Builds, oldest first."""

@@ -28,7 +28,8 @@ class Settings(BaseSettings):
     short of the published version before it is held back. Of what leaves: `dominance` is the share of a group from which a
     class gives it away, `release_difference` the number of people by which a count must have moved (1: any) to be shown again, the other limits
     are in docs/disclosure.md. `permission_years` is how long a permission may last at most; `consents` is where the register of
-    consents lies, by default beside the home, apart from the data of the study.
+    consents lies, by default beside the home, apart from the data of the study. `withdrawal_batch` is how many people must have been
+    erased together before what is public is superseded: of fewer, the difference would tell of them.
     """
 
     model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", frozen=True, extra="ignore")
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     rounding_base: int = Field(5, ge=3, le=10)
     permission_years: int = Field(2, ge=1, le=10)
     consents: Path | None = None
+    withdrawal_batch: int = Field(10, ge=2, le=1000)
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
 
@@ -148,9 +150,33 @@ class Settings(BaseSettings):
         return self.home_path / "own"
 
     @property
+    def outcomes(self) -> Path:
+        """Where outcome definitions of one's own are computed, beside the versions."""
+        return self.home_path / "outcomes"
+
+    @property
+    def multiverse(self) -> Path:
+        return self.home_path / "multiverse"
+
+    @property
     def releases(self) -> Path:
         """Where releases lie, by tag: what stays in the zone, and what may leave."""
         return self.home_path / "releases"
+
+    @property
+    def withdrawals(self) -> Path:
+        """Where the receipts of withdrawals lie: inside the zone, counts and estimates only."""
+        return self.home_path / "withdrawals"
+
+    @property
+    def withdrawn_file(self) -> Path:
+        """The keyed hashes of everybody who has withdrawn, beside the home: a home that is restored finds them there."""
+        return self.home_path.with_name(self.home_path.name + ".withdrawn.json")
+
+    @property
+    def report(self) -> Path:
+        """The page of the current fit."""
+        return self.home_path / "report.html"
 
     @property
     def dagster_home(self) -> Path:

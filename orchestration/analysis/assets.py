@@ -255,7 +255,7 @@ def report_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.As
         name = (settings.fits / CURRENT).readlink().name
         _, manifest = read_fit(settings.fits / name)
         version = _published(settings)
-        out = settings.home_path / "report.html"
+        out = settings.report
         written = write_pages(settings.fits / name, dict(version.manifest), out, settings.small_cell)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(f"{name} {version.version_id}"),

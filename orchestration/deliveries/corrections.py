@@ -217,10 +217,15 @@ def correct(
         until=until,
     )
     others = [item for item in known if (item.organisation, item.table, item.key, item.column) != (made.organisation, made.table, made.key, made.column)]  # fmt: skip
-    write_atomically(settings.corrections_file, _as_yaml([*others, made]).encode())
+    write_corrections(settings.corrections_file, [*others, made])
     if record.status == "rejected":
         ledger.reopen(record.manifest_sha256)
     return made
+
+
+def write_corrections(path: Path, corrections: Sequence[Correction]) -> None:
+    """Write all corrections of a file, whole or not at all."""
+    write_atomically(path, _as_yaml(corrections).encode())
 
 
 def _landed(

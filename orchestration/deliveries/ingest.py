@@ -9,7 +9,7 @@ import csv
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from orchestration.deliveries import corrections, history, raw, waivers
+from orchestration.deliveries import corrections, history, people, raw, waivers
 from orchestration.deliveries.contracts import ORDINARY, FileLimits, Organisation, Table, read_contracts
 from orchestration.deliveries.inbox import signature
 from orchestration.deliveries.judgement import Judgement, Refused, Status, blocking, failed
@@ -47,6 +47,17 @@ PREVIEW = "preview-"  # folders in landing of a dry run; one that was killed lea
 
 
 @dataclass(frozen=True)
+class Withheld:
+    """How many people who have withdrawn a delivery holds, and how many of its rows are therefore not taken in."""
+
+    people: int
+    rows: int
+
+
+NOTHING_WITHHELD = Withheld(0, 0)
+
+
+@dataclass(frozen=True)
 class Examination:
     """What a delivery holds and what every rule found; `tables` is empty when it was refused before it was read."""
 
@@ -56,6 +67,7 @@ class Examination:
     deletions: Mapping[str, list[tuple[str, ...]]]
     has_test_numbers: bool
     content_hash: str | None
+    withheld: Withheld = NOTHING_WITHHELD
 
     @property
     def is_accepted(self) -> bool:
@@ -152,19 +164,69 @@ def examine(
         for reading in readings
     }
     deletions = raw.pseudonymised_deletions(manifest, spoken, key)
-    digest = raw.content_hash_of(tables, deletions)
+    before = snapshot_before(ledger, organisation.name, manifest.period)
+    marks = people.marks_of(ledger, key)
+
+    def earlier(table: Table) -> pa.Table | None:
+        digest = before.content_hash if before else None
+        return raw.read_raw(settings.raw, organisation.name, digest, table) if digest else None
+
+    left = without_withdrawn(organisation, marks, tables, deletions, earlier)
+    digest = raw.content_hash_of(left.stored, left.deletions)
     place = (organisation.name, manifest.period, manifest.delivery_id)
     known = waivers.read_waivers(settings.waivers_file)
     dummies = [judgement for reading in readings for judgement in history.judge_dummies(reading)]
     found.extend(waivers.apply(dummies, known, place, now().date()))
-    before = snapshot_before(ledger, organisation.name, manifest.period)
     if before is None or before.content_hash != digest:
         elsewhere = middles_elsewhere(organisation, settings, ledger)
-        mended, noted = _corrected(organisation, settings, tables, key)
+        mended, noted = _corrected(organisation, settings, left.judged, key)
         found.extend(noted)
-        gated = _gate(manifest, organisation, settings, readings, mended, deletions, before, elsewhere)
+        gated = _gate(manifest, organisation, settings, readings, mended, left.deletions, left.earlier, elsewhere)
         found.extend(waivers.apply(gated, known, place, now().date()))
-    return Examination(manifest, tuple(found), tables, deletions, has_test_numbers, digest)
+    return Examination(manifest, tuple(found), left.stored, left.deletions, has_test_numbers, digest, left.withheld)
+
+
+@dataclass(frozen=True)
+class WithoutWithdrawn:
+    """A delivery without the people who have withdrawn: what is judged against `earlier`, and what is stored.
+
+    Stored is also what was known of those whose data stopped, as the snapshot before has it.
+    """
+
+    judged: Mapping[str, pa.Table]
+    earlier: Callable[[Table], pa.Table | None]
+    stored: Mapping[str, pa.Table]
+    deletions: Mapping[str, list[tuple[str, ...]]]
+    withheld: Withheld
+
+
+def without_withdrawn(
+    organisation: Organisation,
+    marks: people.Marks,
+    tables: Mapping[str, pa.Table],
+    deletions: Mapping[str, list[tuple[str, ...]]],
+    earlier: Callable[[Table], pa.Table | None],
+) -> WithoutWithdrawn:
+    """Leave out of a delivery, given as raw tables, the rows of everybody who has withdrawn.
+
+    `earlier` gives a table of the snapshot before, or None where there is no such snapshot.
+    """
+    if marks.is_empty:
+        return WithoutWithdrawn(tables, earlier, tables, deletions, NOTHING_WITHHELD)
+    known = {table.name: content for table in organisation.tables if (content := earlier(table)) is not None}
+    states = [known, tables] if known else [tables]
+    stopped = people.owned(organisation, states, marks, people.STOP)
+    theirs = people.together(
+        people.owned(organisation, states, marks, people.ERASE), stopped, people.deleted_by_name(deletions, marks)
+    )
+    judged, left_out = people.split(organisation, tables, theirs)
+    others, _ = people.split(organisation, known, theirs) if known else ({}, {})
+    _, as_it_was = people.split(organisation, known, stopped) if known else ({}, {})
+    rows = people.rows_in(left_out)
+    return WithoutWithdrawn(
+        judged, lambda table: others.get(table.name), people.joined(judged, as_it_was), people.without_deletions(deletions, theirs),
+        Withheld(people.owned_people(organisation, left_out), rows) if rows else NOTHING_WITHHELD,
+    )  # fmt: skip
 
 
 def _corrected(
@@ -212,7 +274,7 @@ def _gate(
     readings: list[Reading],
     tables: Mapping[str, pa.Table],
     deletions: Mapping[str, list[tuple[str, ...]]],
-    before: DeliveryRecord | None,
+    before: Callable[[Table], pa.Table | None],
     others: Mapping[str, list[dict[str, float]]],
 ) -> Iterator[Judgement]:
     from orchestration.deliveries import gate
@@ -224,9 +286,8 @@ def _gate(
         table, frame = reading.table, frames[reading.table.name]
         yield from gate.judge_table(table, gate.prepare(table, frame, frames, by_name), limits)
         yield from gate.judge_evaluated(table, frame)
-        earlier = None
-        if before is not None and before.content_hash:
-            earlier = raw.read_raw(settings.raw, organisation.name, before.content_hash, table).to_pandas()
+        was = before(table)
+        earlier = None if was is None else was.to_pandas()
         yield gate.judge_shrinkage(
             table, frames[table.name], earlier, deletions.get(table.name, []), organisation.shrink_tolerance
         )
@@ -438,6 +499,8 @@ def _accept(digest: str, organisation: Organisation, found: Examination, setting
         sequence=manifest.sequence, content_hash=stored, cutoff_on=manifest.cutoff_on,
         is_simulated=found.has_test_numbers, row_counts=counts,
     )  # fmt: skip
+    if found.withheld.rows:
+        ledger.record_withheld(digest, found.withheld.people, found.withheld.rows)
     receipt = Receipt(
         organisation.name, manifest.period, manifest.delivery_id, digest, status, stored, counts, found.judgements
     )

@@ -56,6 +56,12 @@ def _scope(organisation: str, column: Column) -> str:
     return "" if column.pseudonym in _GLOBAL_PURPOSES else f"{organisation}/"
 
 
+def pseudonym_of(organisation: str, column: Column, number: str, key: PseudonymKey) -> str:
+    """The pseudonym of one number as a column of an organisation has it in the raw store."""
+    assert column.pseudonym is not None  # noqa: S101 - asked only of columns that have one
+    return key.pseudonym(column.pseudonym, _scope(organisation, column) + number)
+
+
 def to_raw(table: Table, frame: pd.DataFrame) -> pa.Table:
     """A pseudonymised frame as an Arrow table of exactly the raw schema."""
     return pa.Table.from_pandas(frame, schema=raw_schema(table), preserve_index=False).replace_schema_metadata(None)
@@ -73,9 +79,7 @@ def pseudonymised_deletions(
             for name in table.key:
                 column = table.column(name)
                 value = given.get(column.source, given.get(name, ""))
-                parts.append(
-                    key.pseudonym(column.pseudonym, _scope(organisation.name, column) + value) if column.pseudonym else value
-                )  # fmt: skip
+                parts.append(pseudonym_of(organisation.name, column, value, key) if column.pseudonym else value)
             deletions.setdefault(entry.table, []).append(tuple(parts))
     return deletions
 
@@ -101,6 +105,11 @@ def content_hash_of(tables: Mapping[str, pa.Table], deletions: Deletions) -> str
 def read_raw(root: Path, organisation: str, digest: str, table: Table) -> pa.Table:
     """One raw table of an accepted delivery."""
     return pq.read_table(root / organisation / digest / f"{table.name}.parquet", schema=raw_schema(table))
+
+
+def read_all(root: Path, organisation: Organisation, digest: str) -> dict[str, pa.Table]:
+    """All raw tables of an accepted delivery, by name."""
+    return {table.name: read_raw(root, organisation.name, digest, table) for table in organisation.tables}
 
 
 def read_deletions(root: Path, organisation: str, digest: str) -> dict[str, list[tuple[str, ...]]]:

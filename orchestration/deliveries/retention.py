@@ -6,7 +6,7 @@ The landing folder is the one place with direct identifiers. Everything after it
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,16 +29,40 @@ class Cleared:
 
 
 def clear_landing(settings: Settings, ledger: Ledger, now: datetime) -> Cleared:
-    """Delete what lies in landing and inbox of deliveries decided longer ago than `landing_retention_days`.
+    """Delete what lies in landing and inbox of deliveries decided longer ago than `landing_retention_days`, and at once
+    what is left of those that hold people who have withdrawn.
 
     `now` is UTC without a zone, as the ledger writes times. What was deleted is on record before it is: killed in
     between, the next call deletes the rest and adds nothing to the count of what is gone already.
     """
     before = now - timedelta(days=settings.landing_retention_days)
+    withheld = ledger.withheld()
+    cleared = clear(
+        settings,
+        ledger,
+        [
+            record
+            for record in ledger.deliveries()
+            if record.decided_at is not None and (record.decided_at <= before or record.manifest_sha256 in withheld)
+        ],
+        now,
+    )
+    # What a process that was killed left behind: of a dry run, and of a copy that was still growing.
+    for left in left_behind(settings):
+        if datetime.fromtimestamp(left.stat().st_mtime) < datetime.now() - timedelta(days=1):  # noqa: DTZ005, DTZ006
+            shutil.rmtree(left, ignore_errors=True)
+    return cleared
+
+
+def left_behind(settings: Settings) -> list[Path]:
+    """Folders in landing of processes that are at work, or were killed: of a dry run, and of a copy that is growing."""
+    return [*settings.landing.glob(f"{PREVIEW}*"), *settings.landing.glob("*/*/.*")]
+
+
+def clear(settings: Settings, ledger: Ledger, records: Iterable[DeliveryRecord], now: datetime) -> Cleared:
+    """Delete what lies in landing and inbox of these deliveries, on record."""
     deliveries = files = size = 0
-    for record in ledger.deliveries():
-        if record.decided_at is None or record.decided_at > before:
-            continue
+    for record in records:
         folders = list(_folders_of(record, settings))
         if not folders:
             continue
@@ -49,10 +73,6 @@ def clear_landing(settings: Settings, ledger: Ledger, now: datetime) -> Cleared:
             shutil.rmtree(folder)
             _remove_empty_parents(folder, settings)
         deliveries, files, size = deliveries + 1, files + len(held), size + bytes_held
-    # What a process that was killed left behind: of a dry run, and of a copy that was still growing.
-    for left in (*settings.landing.glob(f"{PREVIEW}*"), *settings.landing.glob("*/*/.*")):
-        if datetime.fromtimestamp(left.stat().st_mtime) < datetime.now() - timedelta(days=1):  # noqa: DTZ005, DTZ006
-            shutil.rmtree(left, ignore_errors=True)
     return Cleared(deliveries, files, size)
 
 

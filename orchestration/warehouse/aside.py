@@ -177,7 +177,7 @@ def own_outcomes(settings: Settings, ledger: Ledger, version: Version, file: Pat
     marts = {name: built.marts[name] for name in OUTCOME_TABLES}
     hashes = {name: content_hash(mart) for name, mart in marts.items()}
     name = f"{version.version_id}-{file.stem}-{combined_hash(hashes)[:8]}"
-    target = settings.home_path / "outcomes" / name
+    target = settings.outcomes / name
     with folder_by_rename(target) as aside:
         entries = _written(marts, hashes, aside)
         write_json(
@@ -199,6 +199,34 @@ def _written(marts: Mapping[str, pa.Table], hashes: Mapping[str, str], folder: P
         pq.write_table(mart, path, compression="zstd")
         entries[name] = {"rows": mart.num_rows, "content_hash": hashes[name], "sha256": sha256_file(path)}
     return entries
+
+
+def build_again(settings: Settings, ledger: Ledger, record: Mapping[str, Any]) -> Built:
+    """Build what a record names from what its deliveries hold today, with those of its corrections that are still in the file.
+
+    Raises CannotBuildAside when a delivery is gone, and when rows were lost on the way.
+    """
+    contracts = read_contracts(settings.expectations)
+    entries = []
+    for entry in record["deliveries"]:
+        known = ledger.delivery(entry["manifest_sha256"])
+        entries.append({**entry, "content_hash": str(known.content_hash) if known else entry["content_hash"]})
+    deliveries = deliveries_of(settings, ledger, contracts, {**record, "deliveries": entries})
+    wanted = list(record.get("corrections", []))
+    corrected = [item for item in corrections.read_corrections(settings.corrections_file) if item.as_record() in wanted]
+    built = _built(
+        as_recorded(settings, record),
+        ledger,
+        contracts,
+        deliveries,
+        corrected,
+        record.get("without", {}),
+        is_tested=False,
+    )
+    lost = [judgement for judgement in built.conserved if judgement.blocks]
+    if lost:
+        raise CannotBuildAside(f"rows were lost on the way to {', '.join(sorted({item.table for item in lost}))}")
+    return built
 
 
 @contextmanager

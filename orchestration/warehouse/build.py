@@ -239,6 +239,7 @@ def assemble(
     deliveries = tuple(record for records in by_organisation.values() for record in records)
     record = {
         **build_record(settings, key, deliveries, cutoff_on, ledger.waived()),
+        "withdrawals": withdrawals_counted(ledger),
         "rows_delivered": rows,
         **({"corrections": [item.as_record() for item in known]} if known else {}),
         **({"without": dict(without)} if without else {}),
@@ -252,6 +253,14 @@ def assemble(
         registry_cutoff_on=cutoff_on,
         record=record,
     )
+
+
+def withdrawals_counted(ledger: Ledger) -> list[dict[str, Any]]:
+    """The withdrawals that a build heeds, as its record has them: how many people, how, and when; nobody."""
+    return [
+        {"mode": item.mode, "people": item.people, "on": item.requested_at.date().isoformat()}
+        for item in ledger.withdrawals()
+    ]
 
 
 def registry_cutoff(
@@ -356,6 +365,5 @@ def build_record(
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "key_id": key.key_id,
         "code_lists": code_lists(settings),
-        "withdrawals": [],
         "is_simulated": any(record.is_simulated for record in deliveries),
     }

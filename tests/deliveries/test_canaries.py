@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -31,6 +30,7 @@ from tests.deliveries.making import (
     sign,
     write_manifest,
 )
+from tests.searching import as_number, texts
 
 NAME = "Zwaluwstaart-van Kannarie"
 TEXTS = (NAME, "z.kannarie@post.example", "06-98765123", "Kanariestraat 417")
@@ -60,31 +60,8 @@ PERSONS = (
 CANARIES = (*TEXTS, *NUMBERS, *FAMILY, *PLACES, *CALLS, *MAILS, *PERSONS)
 # Short digits come by chance among the decimals of an estimate and in a hash: they count where they stand as a number.
 PATTERNS = {
-    name: re.compile(
-        rf"(?<![0-9A-Fa-f.]){name}(?![0-9A-Fa-f])" if name.isdigit() and len(name) < 8 else re.escape(name)
-    )
-    for name in CANARIES
+    name: as_number(name) if name.isdigit() and len(name) < 8 else re.compile(re.escape(name)) for name in CANARIES
 }
-
-
-def _texts(path: Path) -> Iterator[str]:
-    """What a file holds: its bytes in three encodings, and decoded where it is Parquet or SQLite."""
-    content = path.read_bytes()
-    yield content.decode("latin-1")
-    yield content.decode("utf-16-le", "ignore")
-    if path.suffix == ".parquet":
-        frame = pq.read_table(path).to_pandas()
-        yield frame.astype(str).to_csv()
-    if path.suffix == ".duckdb":
-        with duckdb.connect(str(path), read_only=True) as connection:
-            tables = "select schema_name, table_name from duckdb_tables() where database_name = current_database()"
-            for schema, name in connection.execute(tables).fetchall():
-                yield repr(connection.execute(f'select * from "{schema}"."{name}"').fetchall())
-    if path.suffix in (".sqlite", ".db"):
-        with sqlite3.connect(path) as connection:
-            tables = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
-            for name in tables:
-                yield repr(connection.execute(f"select * from {name}").fetchall())
 
 
 def found_outside_landing(home: Path) -> list[tuple[str, str]]:
@@ -95,7 +72,7 @@ def found_outside_landing(home: Path) -> list[tuple[str, str]]:
     return names + [
         (str(path), canary)
         for path in files
-        for text in _texts(path)
+        for text in texts(path)
         for canary, pattern in PATTERNS.items()
         if canary in text and pattern.search(text)
     ]
