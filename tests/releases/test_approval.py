@@ -281,6 +281,19 @@ def test_a_file_that_is_added_to_a_release_is_named(home: Platform) -> None:
     assert damage(home.settings, release) == ["public/more.csv", "zone/link"]
 
 
+def test_microdata_that_were_removed_under_a_tombstone_are_no_damage_and_are_not_approved(home: Platform) -> None:
+    release = drafted(home)
+    folder = release.folder(home.settings)
+    shutil.rmtree(folder / "zone")
+    assert damage(home.settings, release) == ["zone/parquet/client.parquet"]
+    (folder / "tombstone.json").write_text("{}")
+    assert damage(home.settings, release) == []
+    with pytest.raises(DraftOutdated, match="withdrawn"):
+        approve(home.settings, home.ledger, TAGS[0], "bert")
+    (folder / "zone").mkdir()
+    assert damage(home.settings, release) == ["tombstone.json", "zone/parquet/client.parquet"]
+
+
 def test_the_files_of_a_draft_are_read_only_and_all_in_its_manifest(home: Platform) -> None:
     folder = drafted(home).folder(home.settings)
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -330,6 +343,7 @@ def test_a_draft_that_is_killed_leaves_nothing_that_anybody_sees_and_the_next_on
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert list(home.settings.releases.iterdir()) != []
+    (home.settings.releases / "assets").mkdir()  # of the page above all releases: not the draft's to clear up
     assert releases(home.ledger) == []
     assert damage(home.settings, drafted(home)) == []
-    assert [path.name for path in home.settings.releases.iterdir()] == [TAGS[0]]
+    assert {path.name for path in home.settings.releases.iterdir()} == {TAGS[0], "assets"}
