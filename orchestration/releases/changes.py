@@ -17,7 +17,7 @@ from orchestration.releases.disclosure_counts import said
 
 if TYPE_CHECKING:
     from orchestration.analysis.specification import Specification
-    from orchestration.warehouse.diff import Difference
+    from orchestration.warehouse.diff import Difference, TableChange
 
 _KEY = ["model_id", "term"]
 
@@ -65,15 +65,15 @@ class Changes:
 
 def changes(difference: Difference, after: str, step: str, results: tuple[Headline, ...], threshold: int) -> Changes:
     """What may be said of a difference of two versions and of results that left."""
-    tables = tuple(
-        TableBands(
-            name, *(band(count, threshold) for count in (one.added, one.removed, one.changed)),
-            {column: band(count, threshold) for column, count in one.columns.items()}, one.columns_added, one.columns_removed,
-        )
-        for name, one in difference.tables.items() if not one.is_same
-    )  # fmt: skip
+    tables = tuple(_in_bands(name, one, threshold) for name, one in difference.tables.items() if not one.is_same)
     definitions = {name: str(one["change"]) for name, one in difference.definitions.items()}
     return Changes(after, step, tables, definitions, tuple(difference.code_lists), results)
+
+
+def _in_bands(name: str, change: TableChange, threshold: int) -> TableBands:
+    added, removed, changed = (band(count, threshold) for count in (change.added, change.removed, change.changed))
+    columns = {column: band(count, threshold) for column, count in change.columns.items()}
+    return TableBands(name, added, removed, changed, columns, change.columns_added, change.columns_removed)
 
 
 def band(count: int, threshold: int) -> str:
@@ -100,6 +100,6 @@ def _ratios(frame: pd.DataFrame, spec: Specification) -> dict[tuple[str, str, st
     widest = list(spec.recidivism.adjustments)[-1]
     is_head = (frame["rater"] == spec.recidivism.rater) & (frame["adjustment"] == widest) & (frame["exposure"] == "score") & (frame["term"] == frame["scale"])  # fmt: skip
     rows = frame[is_head & frame["estimate"].notna()].drop_duplicates(_KEY)
-    ratios = np.exp(rows[["estimate", "conf_low", "conf_high"]].astype(float)).round(2)
+    ratios = np.exp(rows[["estimate", "conf_low", "conf_high"]].to_numpy(dtype=float)).round(2)
     named = rows[["model_id", "outcome_id", "term"]].itertuples(index=False, name=None)
-    return {name: tuple(values) for name, values in zip(named, ratios.to_numpy().tolist(), strict=True)}
+    return {name: tuple(values) for name, values in zip(named, ratios.tolist(), strict=True)}

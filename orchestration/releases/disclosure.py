@@ -546,7 +546,7 @@ def baseline_tables(baseline: pd.DataFrame) -> list[CountTable]:
             continue
         is_whole = set(labels) == {TOTAL}
         cells = pd.DataFrame({**({} if is_whole else {"group": labels}), "value": values, COUNT: counts})
-        name = f"baseline.{outcome}.{term}"
+        name = f"baseline.{outcome}.{term!s}"
         tables.append(CountTable(name, ("value",) if is_whole else ("group", "value"), cells, population=name))
     return tables
 

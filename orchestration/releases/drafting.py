@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestration.releases.catalogue import Catalogue
     from orchestration.releases.disclosure import Judged, ReleaseRules
     from orchestration.releases.disclosure_counts import Band, Release
+    from orchestration.releases.disclosure_scan import Allowed
     from orchestration.releases.public import Leaving
     from orchestration.settings import Settings
     from orchestration.warehouse.diff import Difference
@@ -231,12 +232,14 @@ def _write_public(
     place = folder / PUBLIC
     place.mkdir()
     drafting.progress("release: synthetic twin", 3, STEPS)
-    also = _write_twin(place, drafting, leaving) | _write_portal(place, drafting, leaving, inputs)
+    also = _write_twin(place, drafting, leaving)
+    vouched = _write_portal(place, drafting, leaving, inputs)
+    also |= {f"{PORTAL}/": "pages to read, in Dutch and English"} if vouched else {}
     public.write_tables(place, leaving, also)
     public.write_sums(place)
     drafting.progress("release: every file looked at", 5, STEPS)
     synthetic = {path.relative_to(place).as_posix() for path in (place / TWIN).rglob("*") if path.is_file()}
-    found = public.scanned(place, leaving, _secrets(inputs, fitted["imputed"]), synthetic)
+    found = public.scanned(place, leaving, _secrets(inputs, fitted["imputed"]), synthetic, vouched)
     write_json(folder / KEPT / SCAN, json.loads(found.to_json(orient="records")))
 
 
@@ -275,7 +278,7 @@ def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name:
+        if not name.startswith(str(error.name)):
             raise
         return None
 
@@ -291,14 +294,16 @@ def _write_twin(public: Path, drafting: Drafting, leaving: Leaving) -> dict[str,
     return {f"{TWIN}/": "SYNTHETIC microdata of nobody, in the form of the real ones"}
 
 
-def _write_portal(public: Path, drafting: Drafting, leaving: Leaving, inputs: Inputs) -> dict[str, str]:
-    """The pages: `write_portal(folder, PortalContent)`."""
+def _write_portal(public: Path, drafting: Drafting, leaving: Leaving, inputs: Inputs) -> Allowed | None:
+    """The pages, and what of them is vouched for: `write_portal(folder, PortalContent)`, `vouched(content, folder's name)`."""
     drafting.progress("release: portal", 4, STEPS)
-    module = _module("orchestration.releases.portal")
+    module = _module("orchestration.releases.portal.site")
     if module is None:
-        return {}
-    module.write_portal(public / PORTAL, portal_content(drafting, leaving, inputs))
-    return {f"{PORTAL}/": "pages to read, in Dutch and English"}
+        return None
+    content = portal_content(drafting, leaving, inputs)
+    module.write_portal(public / PORTAL, content)
+    allowed: Allowed = module.vouched(content, PORTAL)
+    return allowed
 
 
 def portal_content(drafting: Drafting, leaving: Leaving, inputs: Inputs) -> Any:

@@ -105,16 +105,20 @@ def write_sums(folder: Path) -> None:
     write_atomically(folder / SUMS, "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names).encode())
 
 
-def scanned(folder: Path, leaving: Leaving, secrets: Secrets, synthetic: Collection[str] = ()) -> pd.DataFrame:
+def scanned(
+    folder: Path, leaving: Leaving, secrets: Secrets, synthetic: Collection[str] = (), vouched: Allowed | None = None
+) -> pd.DataFrame:
     """The verdict on every file of a public folder (`scan_folder`). Raises MayNotLeave unless all of them pass.
 
-    `synthetic`: files whose rows are of nobody.
+    `synthetic`: files whose rows are of nobody. `vouched`: what else is vouched for, as by who writes the pages.
     """
     columns = {f"{TABLES}/{name}.csv": (RELEASE, SIMULATED, *frame.columns) for name, frame in leaving.judged.frames.items()}  # fmt: skip
     header = (folder / CODEBOOK).read_text(encoding="utf-8").partition("\n")[0]
-    allowed = Allowed(
-        leaving.rules.threshold, {**columns, CODEBOOK: header.split(",")},
-        frozenset({leaving.about.released_on.isoformat(), leaving.about.registry_cutoff_on}), frozenset(synthetic),
+    days = {leaving.about.released_on.isoformat(), leaving.about.registry_cutoff_on}
+    vouched = vouched or Allowed()
+    allowed = replace(
+        vouched, threshold=leaving.rules.threshold, columns={**vouched.columns, **columns, CODEBOOK: header.split(",")},
+        dates=vouched.dates | days, synthetic=vouched.synthetic | set(synthetic),
     )  # fmt: skip
     found = scan_folder(folder, allowed, secrets)
     if not may_leave(found):
@@ -126,13 +130,13 @@ def scanned(folder: Path, leaving: Leaving, secrets: Secrets, synthetic: Collect
 
 def _about(about: metadata.About) -> metadata.About:
     """The release as it is said in public: of its tables, not of the microdata."""
-    said = {name: dict(zip(("nl", "en"), text, strict=True)) for name, text in described().study.items()}
-    return replace(about, study=replace(about.study, **said))
+    abstract, access = ({"nl": nl, "en": en} for nl, en in (described().study[name] for name in ("abstract", "access")))
+    return replace(about, study=replace(about.study, abstract=abstract, access=access))
 
 
 def _labelled(frame: pd.DataFrame, about: metadata.About) -> pd.DataFrame:
     """A judged table with the release that it is of and whether that is simulated; yes and no as JSON has them."""
-    flags = [name for name in frame if frame[name].dtype == bool]
+    flags = [str(name) for name in frame if frame[name].dtype == bool]
     said = frame.assign(**{name: frame[name].map({True: "true", False: "false"}) for name in flags})
     said.insert(0, SIMULATED, str(about.is_simulated).lower())
     said.insert(0, RELEASE, about.tag)
@@ -162,7 +166,7 @@ def _resource(name: str, frame: pd.DataFrame) -> dict[str, Any]:
     known = described()
     fields = [
         {"name": column, "type": _type(frame[column]), "title": known.columns[column][1], "description": known.columns[column][0]}
-        for column in frame
+        for column in map(str, frame)
     ]  # fmt: skip
     return {
         "profile": "tabular-data-resource", "name": name, "path": f"{TABLES}/{name}.csv", "format": "csv", "mediatype": "text/csv",

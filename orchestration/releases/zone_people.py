@@ -70,7 +70,7 @@ def movements(
     left: dict[str, Band] = {}
     for population in populations:
         first, last = (_classes(inputs, population, spec) for inputs in (before, after))
-        came, went = movement(first, last, "client_id", [name for name in last if name != "client_id"])
+        came, went = movement(first, last, "client_id", [str(name) for name in last if name != "client_id"])
         if population == FLOW and (came or went or not before.cohort_flow.equals(after.cohort_flow)):
             continue
         entered[population], left[population] = _known(came, threshold), _known(went, threshold)
