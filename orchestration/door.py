@@ -97,7 +97,8 @@ def load(
         for name in frame.columns:
             if variables[name].values:
                 frame[name] = _categories(frame[name], variables[name], language)
-    frame.attrs = {"table": table, **held.about, **_said(described)}
+    for name, said in {"table": table, **held.about, **_said(described)}.items():
+        frame.attrs[name] = said
     return frame
 
 

@@ -18,8 +18,10 @@ import pytest
 from orchestration.hashing import sha256_file
 from orchestration.ledger import Ledger
 from orchestration.releases import consents
+from orchestration.releases.formats import read_written
 from orchestration.releases.handover import CannotHandOver, Receipt, downloads, receipt_of
 from orchestration.releases.registers import Terms, revoke
+from orchestration.releases.tables import ReleasedTable
 from orchestration.releases.writing import FolderDamaged, table_files, verify_written
 from tests.conftest import settings_in
 from tests.releases import scripts
@@ -281,6 +283,39 @@ def test_a_release_that_is_not_intact_is_not_handed_over(desk: Desk, tmp_path: P
         (folder / "csv" / "more.csv").write_text("x\n")
     with pytest.raises(FolderDamaged, match=r"csv/(officer|more)\.csv"):
         desk.hand(Stand(folder), ("wave",))
+    _nothing_happened(desk)
+
+
+def test_a_release_that_is_changed_while_it_is_handed_over_is_not(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.permit()
+    desk.consent()
+    folder = shutil.copytree(desk.release.folder, tmp_path / "moving")
+
+    def meanwhile(*_: object) -> None:
+        (folder / "README.md").write_text("other words")
+
+    monkeypatch.setattr("orchestration.releases.handover._require_the_same", meanwhile)
+    with pytest.raises(FolderDamaged, match=r"README\.md"):
+        desk.hand(Stand(folder), ("wave",))
+    _nothing_happened(desk)
+
+
+def test_what_does_not_arrive_as_it_is_in_the_release_is_not_handed_over(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.permit(replace(EVERYTHING, classes=NO_CRIMINAL))
+    desk.consent()
+    read = read_written
+
+    def shortened(folder: Path, name: str) -> ReleasedTable:
+        table = read(folder, name)
+        return table if folder == desk.release.folder else replace(table, rows=table.rows.slice(1))
+
+    monkeypatch.setattr("orchestration.releases.handover.read_written", shortened)
+    with pytest.raises(FolderDamaged, match="client did not arrive"):
+        desk.hand(tables=("client",))
     _nothing_happened(desk)
 
 
