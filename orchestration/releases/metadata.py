@@ -26,6 +26,10 @@ ACCESS = "info:eu-repo/semantics/"  # the vocabulary of access levels that archi
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _FRICTIONLESS = {"text": "string", "integer": "integer", "decimal": "number", "boolean": "boolean", "date": "date"}
 SPREADSHEET_CELLS = 32_767
+MEDIA_TYPES: Mapping[str, str] = {
+    ".csv": "text/csv", ".json": "application/json", ".html": "text/html", ".xml": "application/xml", ".pdf": "application/pdf",
+    ".md": "text/markdown", ".parquet": "application/vnd.apache.parquet", ".sav": "application/x-spss-sav", ".cff": "application/yaml",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -323,10 +327,17 @@ def ro_crate(about: About, files: Mapping[str, int]) -> dict[str, Any]:
             {
                 "@id": "./", "@type": "Dataset", "name": about.title, "version": about.tag,
                 "description": about.study.abstract["en"], "datePublished": about.released_on.isoformat(),
-                "license": about.study.access["en"], "author": [{"@id": one["@id"]} for one in people],
+                "license": {"@id": "#access"}, "author": [{"@id": one["@id"]} for one in people],
                 "keywords": ", ".join(about.study.keywords), "hasPart": parts,
             },
+            {"@id": "#access", "@type": "CreativeWork", "name": about.study.access["en"], "description": about.study.access["nl"]},
             *people,
-            *({"@id": name, "@type": "File", "name": name, "contentSize": str(files[name])} for name in sorted(files)),
+            *(
+                {
+                    "@id": name, "@type": "File", "name": name, "contentSize": str(files[name]),
+                    "encodingFormat": MEDIA_TYPES.get(Path(name).suffix, "text/plain"),
+                }
+                for name in sorted(files)
+            ),
         ],
     }  # fmt: skip

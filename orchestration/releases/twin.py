@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ITERATIONS = 5  # of the chains that impute the twin: enough for rows that nobody draws conclusions from
 WIDE_COLUMNS = 10
 BENCHMARK, RETURN = "benchmark_recid", ("follow", "durat", "cens", "event")
-PSEUDONYMS = {"client": "client", "officer": "officer", "supervision": "supervision", "dyad": "dyad"}
+NAMED = ("client", "officer", "supervision", "dyad")  # tables whose rows have a pseudonym, which others refer to
 
 
 class TwinNotBuilt(Mendable):
@@ -72,8 +72,11 @@ def write_twin(
     """Write the twin into `out`, a folder that is not there yet, whole or not at all.
 
     `judged` are frames that may leave (`disclosure.Judged.frames`); of `settings` the windows and the dbt project are used, never
-    the home, its key or its ledger. The same frames, tag and code give the same rows. Raises TwinNotBuilt.
+    the home, its key or its ledger. The same frames, tag and code give the same rows. Raises TwinNotBuilt,
+    and FileExistsError where there is something in `out` already.
     """
+    if out.exists():
+        raise FileExistsError(f"{out.name} is there already: a twin is written once")
     seed = of.seed if seed is None else seed
     seeds = settings.dbt_project / "seeds"
     config, clients = nearest(aims_of(judged, main_outcome(seeds)), start_of(settings, of), seeds)
@@ -169,8 +172,8 @@ def _renamed(tables: Sequence[ReleasedTable]) -> list[ReleasedTable]:
 
     by_name = {table.name: table.rows for table in tables}
     names: dict[str, str] = {}
-    for table, kind in PSEUDONYMS.items():
-        ids = sorted(set(by_name[table][f"{kind}_id"].to_pylist()))
+    for kind in NAMED:
+        ids = sorted(set(by_name[kind][f"{kind}_id"].to_pylist()))
         names |= {one: f"{SYNTHETIC.lower()}-{kind}-{number:05d}" for number, one in enumerate(ids, start=1)}
     found = []
     for table in tables:
