@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from orchestration.analysis.explanation import KINDS
 from orchestration.analysis.specification import read_specification
 from orchestration.releases import disclosure
 from orchestration.releases.disclosure import Judged
@@ -195,7 +196,7 @@ def test_nothing_is_inline_and_nothing_comes_from_elsewhere(pages: dict[str, str
 
 STATED = {
     "release": r"release 2026\.1\.0|uitgave 2026\.1\.0",
-    "n": r"n = (\d[\d.,]*|not shown|niet getoond)|n and events|n en gebeurtenissen",
+    "n": r"n = ((about |circa )?\d[\d.,]*|not shown|niet getoond)|n and events|n en gebeurtenissen",
     "events": r"events?\b|gebeurtenissen",
     "follow-up end": r"register (to|tot en met) 2025-Q4",
     "suppression": r"(counts|aantallen) (below|onder) 10 (not shown|niet getoond)",
@@ -286,6 +287,13 @@ def test_a_script_that_is_not_ours_and_a_page_that_asks_for_one_do_not_leave(
     assert scan_folder(tmp_path, allowed).set_index("item").loc["portal/assets/portal.js", "rule"] == "asset"
 
 
+def test_no_count_of_few_people_is_on_any_page(pages: dict[str, str]) -> None:
+    for path, page in pages.items():
+        text = text_of(page)
+        assert not re.search(r"(?<![\d.,])[1-9] \(\d+.%\)", text), f"{path}: a pattern of fewer than ten"
+        assert not re.search(r"n = (about |circa )?[1-9](?![\d.,])", text), f"{path}: a group of fewer than ten"
+
+
 def shown_text(page: Page) -> str:
     """All cells and sentences of a page."""
     parts = [part for section in page.sections for block in section.blocks for part in block.parts]
@@ -348,11 +356,19 @@ def test_the_counts_of_a_rule_are_those_of_its_own_table(content: PortalContent)
 # ------------------------------------------------------------------------------------------------------ moves, quality
 
 
-def test_the_part_of_few_people_in_a_move_is_not_shown(content: PortalContent) -> None:
+def test_the_part_of_few_people_in_a_move_is_put_together_with_another(content: PortalContent) -> None:
     estimates = content.frames["estimates"]
     parts = judged_moves(explanation(estimates), estimates, estimates, RULES).parts
     assert len(parts) and parts["new_people"].isna().all() and parts["corrected_records"].isna().all()
-    assert parts[TOGETHER].isna().all(), "four people alone would be shown by what is left"
+    assert parts["withdrawals"].isna().all(), "that nobody withdrew is as telling as that somebody did"
+    assert parts[TOGETHER].to_numpy() == pytest.approx(0.45) and parts["code_and_libraries"].to_numpy() == pytest.approx(0.05)  # fmt: skip
+
+
+def test_where_all_kinds_are_of_few_people_no_part_is_shown(content: PortalContent) -> None:
+    estimates = content.frames["estimates"]
+    record = {**explanation(estimates), "people": [{"outcome_id": estimates["outcome_id"].iloc[0], "kind": "new_people", "clients": 4}]}  # fmt: skip
+    parts = judged_moves(record, estimates, estimates, RULES).parts
+    assert len(parts) and parts[[*KINDS, TOGETHER]].isna().all(axis=None) and parts["move"].notna().all()
 
 
 def test_kinds_that_few_have_are_one_part_once_they_are_enough_together(content: PortalContent) -> None:
