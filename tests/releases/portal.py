@@ -17,6 +17,7 @@ from orchestration.releases.portal.site import write_portal
 from tests.analysis.synthetic import synthetic_inputs
 from tests.releases.browser import IMPACTS, first_view, looks
 from tests.releases.conftest import small_specification
+from tests.releases.making import catalogue
 from tests.releases.sites import RULES, content_of
 
 
@@ -26,7 +27,9 @@ def small_site(folder: Path) -> Path:
     one = inputs.outcome_definition["outcome_id"].iloc[0]
     cohort = inputs.analysis_cohort[inputs.analysis_cohort["outcome_id"] == one]
     tables = run_fit(replace(inputs, analysis_cohort=cohort), small_specification()).tables
-    write_portal(folder, content_of(judge_fit(tables, RULES, "2026.1.0"), tables))
+    write_portal(
+        folder, content_of(judge_fit(tables, RULES, "2026.1.0"), tables, [one.name for one in catalogue().tables])
+    )
     return folder
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
@@ -22,6 +22,7 @@ from tests.releases.conftest import small_specification
 from tests.releases.making import DAY, catalogue
 
 RULES = ReleaseRules()
+FEW_TABLES = ("client", "followup", "outcome_definition", "wave")
 NOT_JUDGED_YET = ("baseline", "coding", "reference_risk", "outcome_definition")
 EDITIONS = (
     Edition("2026.1.0", DAY, "approved", "2026.1.0/public/portal"),
@@ -83,16 +84,19 @@ def ratings(done: Mapping[str, tuple[int, int]]) -> tuple[pd.DataFrame, pd.DataF
     return frame.drop(columns="organisation"), frame[["client_id", "organisation"]]
 
 
-def content_of(judged: Judged, fit_tables: Mapping[str, pd.DataFrame]) -> PortalContent:
-    """The content of a portal with everything in it. What disclosure control does not know yet stands in as the fit has it: these
-    people do not exist."""
+def content_of(
+    judged: Judged, fit_tables: Mapping[str, pd.DataFrame], tables: Sequence[str] = FEW_TABLES
+) -> PortalContent:
+    """The content of a portal with everything in it, and pages for some tables. What disclosure control does not know yet stands in as
+    the fit has it: these people do not exist."""
+    described = replace(catalogue(), tables=tuple(catalogue().table(name) for name in tables))
     frames = dict(judged.frames) | {name: fit_tables[name] for name in NOT_JUDGED_YET if name in fit_tables}
     about = About(
         "2026.1.0", DAY, "cafe", "f00d", True, "2025-12-31", read_study(), catalogue().tables, {"client": 186}
     )
     wave, client = ratings({"rn": (60, 80), "svg": (20, 42), "ljr": (3, 30)})
     return PortalContent(
-        about, catalogue(), small_specification(), RULES, frames, judged.verdicts, difference(),
+        about, described, small_specification(), RULES, frames, judged.verdicts, difference(),
         judged_moves(explanation(frames["estimates"]), frames["estimates"], frames["estimates"], RULES),
         quality_of(records({"rn": "accepted", "svg": "rejected", "ljr": "retracted"}), wave, client, RULES), EDITIONS, DOWNLOADS, "../../..",
     )  # fmt: skip

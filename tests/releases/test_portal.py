@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from orchestration.analysis.explanation import KINDS
 from orchestration.analysis.specification import read_specification
 from orchestration.releases import disclosure
 from orchestration.releases.disclosure import Judged
@@ -195,7 +196,7 @@ def test_nothing_is_inline_and_nothing_comes_from_elsewhere(pages: dict[str, str
 
 STATED = {
     "release": r"release 2026\.1\.0|uitgave 2026\.1\.0",
-    "n": r"n = (\d[\d.,]*|not shown|niet getoond)|n and events|n en gebeurtenissen",
+    "n": r"n = ((about |circa )?\d[\d.,]*|not shown|niet getoond)|n and events|n en gebeurtenissen",
     "events": r"events?\b|gebeurtenissen",
     "follow-up end": r"register (to|tot en met) 2025-Q4",
     "suppression": r"(counts|aantallen) (below|onder) 10 (not shown|niet getoond)",
@@ -223,7 +224,7 @@ def test_every_figure_and_table_states_release_sizes_follow_up_suppression_and_s
 ) -> None:
     assert {path: missing for path, page in pages.items() if (missing := unstated(page))} == {}
     shown = [len(re.findall(f"<{tag}[ >]", page)) for tag in ("figure", "table") for page in pages.values()]
-    assert sum(shown) > 100
+    assert sum(shown) > 80
     assert not any("2025-12" in page for page in pages.values()), "the register's cut-off is a quarter"
 
 
@@ -284,6 +285,13 @@ def test_a_script_that_is_not_ours_and_a_page_that_asks_for_one_do_not_leave(
     page.write_text("<p>nothing</p>")
     (tmp_path / "portal" / "assets" / "portal.js").write_text("alert(1)")
     assert scan_folder(tmp_path, allowed).set_index("item").loc["portal/assets/portal.js", "rule"] == "asset"
+
+
+def test_no_count_of_few_people_is_on_any_page(pages: dict[str, str]) -> None:
+    for path, page in pages.items():
+        text = text_of(page)
+        assert not re.search(r"(?<![\d.,])[1-9] \(\d+.%\)", text), f"{path}: a pattern of fewer than ten"
+        assert not re.search(r"n = (about |circa )?[1-9](?![\d.,])", text), f"{path}: a group of fewer than ten"
 
 
 def shown_text(page: Page) -> str:
@@ -348,11 +356,19 @@ def test_the_counts_of_a_rule_are_those_of_its_own_table(content: PortalContent)
 # ------------------------------------------------------------------------------------------------------ moves, quality
 
 
-def test_the_part_of_few_people_in_a_move_is_not_shown(content: PortalContent) -> None:
+def test_the_part_of_few_people_in_a_move_is_put_together_with_another(content: PortalContent) -> None:
     estimates = content.frames["estimates"]
     parts = judged_moves(explanation(estimates), estimates, estimates, RULES).parts
     assert len(parts) and parts["new_people"].isna().all() and parts["corrected_records"].isna().all()
-    assert parts[TOGETHER].isna().all(), "four people alone would be shown by what is left"
+    assert parts["withdrawals"].isna().all(), "that nobody withdrew is as telling as that somebody did"
+    assert parts[TOGETHER].to_numpy() == pytest.approx(0.45) and parts["code_and_libraries"].to_numpy() == pytest.approx(0.05)  # fmt: skip
+
+
+def test_where_all_kinds_are_of_few_people_no_part_is_shown(content: PortalContent) -> None:
+    estimates = content.frames["estimates"]
+    record = {**explanation(estimates), "people": [{"outcome_id": estimates["outcome_id"].iloc[0], "kind": "new_people", "clients": 4}]}  # fmt: skip
+    parts = judged_moves(record, estimates, estimates, RULES).parts
+    assert len(parts) and parts[[*KINDS, TOGETHER]].isna().all(axis=None) and parts["move"].notna().all()
 
 
 def test_kinds_that_few_have_are_one_part_once_they_are_enough_together(content: PortalContent) -> None:
@@ -420,14 +436,14 @@ def test_the_page_above_all_releases_leads_to_each(site: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- browser
 
-FEW = ("index", "recidivism", "codebook", "tables/client", "changes", "disclosure")
+FEW = ("index", "recidivism", "codebook", "tables/client")
 
 
 @needs_chromium
 def test_a_browser_finds_nothing_grave_and_fetches_nothing_from_elsewhere(site: Path) -> None:
     """A sample of the pages; `python -m tests.releases.portal` looks at all."""
     pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
-    paths = [*(f"{language}/{path}.html" for path, language in zip(FEW, LANGUAGES * 3, strict=True)), "index.html"]
+    paths = [*(f"{language}/{path}.html" for path, language in zip(FEW, LANGUAGES * 2, strict=True)), "index.html"]
     seen = looks(site, paths)
     seen += looks(site.parents[2], ["en/index.html", f"{EDITIONS[1].portal}/nl/index.html"])
     assert {one.path: (one.elsewhere, one.errors, one.rules) for one in seen if not one.is_clean} == {}
@@ -463,7 +479,7 @@ def test_the_codebook_is_whole_without_a_script_and_searched_with_one(site: Path
         page.goto(f"{address}/en/codebook.html")
         columns = page.locator("ul.columns > li:visible")
         whole = columns.count()
-        assert whole > 200 and page.locator("#search").is_visible() is is_scripted
+        assert whole > 30 and page.locator("#search").is_visible() is is_scripted
         if is_scripted:
             page.fill("#wanted", "client.sex")
             assert 0 < columns.count() < 5

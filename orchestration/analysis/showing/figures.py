@@ -198,7 +198,9 @@ def flow(columns: Mapping[str, list[tuple[str, str, str]]], stamp: Stamp) -> byt
         import matplotlib.pyplot as plt
 
         most = max(map(len, columns.values()), default=1)
-        figure, axes = plt.subplots(1, max(len(columns), 1), figsize=(9.2, 0.62 * most + 0.9), squeeze=False)
+        height = 0.62 * most + 0.9
+        above = 0.2 * max((title.count("\n") for title in columns), default=0)  # inches for further lines of a title
+        figure, axes = plt.subplots(1, max(len(columns), 1), figsize=(9.2, height + above), squeeze=False)
         frame = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "#9aa0a6"}
         for axis, (title, steps) in zip(axes[0], columns.items(), strict=False):
             axis.set_axis_off()
@@ -213,7 +215,7 @@ def flow(columns: Mapping[str, list[tuple[str, str, str]]], stamp: Stamp) -> byt
                     axis.text(0.73, y - 0.5, f"left out: {left_out}", ha="left", va="center", fontsize=7.5, bbox=frame)
                 said = textwrap.fill(step, 42 if len(columns) < 3 else 28) + (f"\nn = {remaining}" if remaining else "")
                 axis.text(0.3, y, said, ha="center", va="center", fontsize=7, bbox=frame, linespacing=1.1)
-        figure.subplots_adjust(left=0.02, right=0.99, top=0.94, bottom=0.05, wspace=0.02)
+        figure.subplots_adjust(left=0.02, right=0.99, top=0.94 - above / (height + above), bottom=0.05, wspace=0.02)
         return figure
 
     return drawn(draw, stamp)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from orchestration.analysis.explanation import CODE, KINDS
+from orchestration.analysis.explanation import CODE, DEFINITIONS, KINDS
 from orchestration.releases.disclosure import ReleaseRules
 from orchestration.releases.disclosure_counts import said
 
@@ -43,8 +43,8 @@ def judged_moves(explanation: Mapping[str, Any], now: pd.DataFrame, before: pd.D
     """What may leave of an explanation (`Explanation.as_record`).
 
     `now` and `before`: the judged `estimates` of this release and the one before; a term that did not leave in both has no row.
-    The part of a kind that few clients have is put together with the others of that sort; where they are too few together, no
-    part of that outcome is shown.
+    The part of a kind that few clients have (or none: that is as telling) is put together with those of the smallest others until
+    they are enough; where all are too few, no part of that outcome is shown.
     """
     counts = {(row["outcome_id"], row["kind"]): int(row["clients"]) for row in explanation["people"]}
     terms = ["model_id", "term"]
@@ -64,9 +64,20 @@ def judged_moves(explanation: Mapping[str, Any], now: pd.DataFrame, before: pd.D
 
 
 def _part(row: Mapping[str, Any], counts: Mapping[tuple[str, str], int], threshold: int) -> dict[str, Any]:
-    outcome = row["outcome_id"]
-    few = [kind for kind in KINDS if kind != CODE and 0 < counts.get((outcome, kind), 0) < threshold]
-    is_shown = not few or sum(counts[outcome, kind] for kind in few) >= threshold
-    shown = {kind: None if kind in few or not is_shown else row[kind] for kind in KINDS}
-    together = sum(float(row[kind]) for kind in few) if few and is_shown else None
+    merged = _put_together(
+        {kind: counts.get((row["outcome_id"], kind), 0) for kind in KINDS if kind != CODE}, threshold
+    )
+    is_shown = merged is not None
+    shown = {kind: row[kind] if is_shown and kind not in (merged or ()) else None for kind in KINDS}
+    together = sum(float(row[kind]) for kind in merged) if merged else None
     return {**{name: row[name] for name in COLUMNS if name in row}, **shown, TOGETHER: together}
+
+
+def _put_together(counts: Mapping[str, int], threshold: int) -> tuple[str, ...] | None:
+    """The kinds whose parts are one: those of few clients, nobody among them, and the smallest others until they are enough. None where
+    all are too few. That no definition changed is public, so that such a part may stand as nought."""
+    few = [kind for kind, count in counts.items() if count < threshold and not (kind == DEFINITIONS and count == 0)]
+    others = sorted((kind for kind, count in counts.items() if count >= threshold), key=lambda kind: counts[kind])
+    while few and others and sum(counts[kind] for kind in few) < threshold:
+        few.append(others.pop(0))
+    return tuple(few) if not few or sum(counts[kind] for kind in few) >= threshold else None
