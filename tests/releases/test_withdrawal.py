@@ -93,7 +93,8 @@ def test_the_receipt_says_what_held_the_person_and_what_became_of_it_in_counts(l
     places = receipt["places"]
     assert set(places) == {"begun", *STEPS}
     assert places["raw store written without them"]["deliveries"] == 2  # the partner's and the registry's
-    assert places["corrections"] == {"corrections": 1}
+    assert places["fits"] == {"fit": 1, "own": 1, "multiverse": 1}
+    assert (places["releases"], places["outcomes of one's own"]) == ({"releases": 1}, {"outcomes": 1})
     assert places["estimates before"] == {"was_fitted": 1}
     assert list(receipt["versions"]) == [left.old.version_id]
     assert receipt["releases"] == ["2026.1.0"]
@@ -232,7 +233,7 @@ def _numbers(delivery: Path, client: str) -> set[str]:
         ([("rn", "Achternaam", "Jansen")], "row 1: column is none of client_number"),
         ([("rn", "BSN", "900000005")], "row 1: number does not pass the eleven test"),
         ([("rn", "BSN", "12")], "row 1: number is not of the form of national_number"),
-        ([("north_carolina", "record", "1")], "row 1: organisation is none of"),
+        ([("north_carolina", "record", "70707")], "row 1: organisation is none of"),
         ([], "names nobody"),
     ],
 )
