@@ -692,7 +692,7 @@ def multiverse(version: str, as_json: bool) -> None:
     from orchestration.files import folder_by_rename
     from orchestration.home import home_settings, readings
     from orchestration.terminal import progress_on_terminal
-    from orchestration.warehouse.versions import fingerprint, named_version
+    from orchestration.warehouse.versions import fingerprint, named_version, require_present
 
     settings = home_settings()
     readings(settings)
@@ -704,6 +704,7 @@ def multiverse(version: str, as_json: bool) -> None:
     said = {
         "version_id": chosen.version_id, "simulated": chosen.manifest["simulated"], "seed": settings.seed, "imputations": settings.imputations,
     }  # fmt: skip
+    require_present(chosen)
     with folder_by_rename(folder) as aside:
         whole = write_multiverse(found, spec, aside, said)
     if as_json:
@@ -1296,7 +1297,10 @@ def ui(port: int | None) -> None:
     from orchestration.terminal import serve
 
     settings = home_settings()
-    opened(settings)
+    if any(item.finished_at is None for item in opened(settings).withdrawals()):
+        from orchestration.definitions import finish_withdrawals
+
+        finish_withdrawals(settings)
     _leave(serve(settings, port or settings.ui_port))
 
 

@@ -47,8 +47,8 @@ def keep_estimates(settings: Settings, target: Path) -> bool:
     return True
 
 
-def remove_fits(settings: Settings, versions: Collection[str], kept: Path) -> dict[str, int]:
-    """Remove every fit, fit of one's own and multiverse that was not made on one of these versions; gives how many of each.
+def remove_fits(settings: Settings, versions: Collection[str], kept: Path) -> None:
+    """Remove every fit, fit of one's own and multiverse that was not made on one of these versions.
 
     With the current fit go the pages that show it. A researcher's own model files, which are about nobody, go to `kept`.
     """
@@ -66,17 +66,14 @@ def remove_fits(settings: Settings, versions: Collection[str], kept: Path) -> di
             folder.name in path.read_text(encoding="utf-8") for folder in fits
         ):
             path.unlink()
-    own = list(affected_fits(settings.own, versions))
-    for folder in own:
+    for folder in list(affected_fits(settings.own, versions)):
         for name in OWN_FILES:
             if (folder / name).is_file():
                 (kept / folder.name).mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, kept / folder.name / name)
         shutil.rmtree(folder)
-    grids = list(affected_fits(settings.multiverse, versions))
-    for folder in grids:
+    for folder in list(affected_fits(settings.multiverse, versions)):
         shutil.rmtree(folder)
-    return {"fits": len(fits), "own": len(own), "multiverse": len(grids)}
 
 
 def compare_estimates(before: Path, after: Path, target: Path) -> int:

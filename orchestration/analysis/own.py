@@ -35,7 +35,7 @@ from orchestration.trouble import Mendable
 from orchestration.warehouse import aside
 from orchestration.warehouse.build import one_writer
 from orchestration.warehouse.outcomes import OutcomeNotDefined, read_definitions
-from orchestration.warehouse.versions import Version
+from orchestration.warehouse.versions import Version, require_present
 
 OWN = "own"  # the role of outcome definitions of one's own
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -118,6 +118,7 @@ def fit_own(settings: Settings, ledger: Ledger, asked: Asked, progress: Progress
         except (ImputationError, InputError, SpecificationError) as error:
             raise CannotFitOwn(f"nothing is fitted: {error}") from None
         few = few_events(result.estimates)
+        require_present(asked.version)
         with folder_by_rename(folder) as filled:
             whole = write_fit(result, filled, {**manifest, **few})
             for which, path in (("models", copied.models or MODELS), ("outcomes", copied.outcomes)):

@@ -72,6 +72,15 @@ class Place:
     def folder(self) -> Path:
         return self.settings.withdrawals / self.entry.withdrawal_id
 
+    def take_away(self, kind: str, names: Iterable[str]) -> None:
+        """Note what is about to be removed, so that a process that dies in between does not forget that it was there."""
+        for name in names:
+            self.ledger.record_reissue(self.entry.withdrawal_id, kind, name, None)
+
+    def taken_away(self, kind: str) -> list[Mapping[str, Any]]:
+        """What this withdrawal took away of a kind, and what is in its place."""
+        return [row for row in self.ledger.reissues(kind) if row["withdrawal_id"] == self.entry.withdrawal_id]
+
     def counts(self, step: str) -> dict[str, Any]:
         return self.ledger.steps_of(self.entry.withdrawal_id).get(step, {})
 
@@ -192,7 +201,11 @@ def _keep_before(place: Place) -> dict[str, Any]:
 def _rewrite_raw(place: Place) -> dict[str, Any]:
     replaced = leaving.rewrite_raw(place.settings, place.ledger, place.contracts, place.marks)
     place.ledger.replace_contents(place.entry.withdrawal_id, replaced)
-    return {"deliveries": len(replaced), "rows": sum(item.rows for item in replaced)}
+    held = {row["new"] for row in place.taken_away("content")}
+    return {
+        "contents": len(held),
+        "deliveries": sum(record.content_hash in held for record in place.ledger.deliveries()),
+    }
 
 
 def _remove_raw(place: Place) -> dict[str, Any]:
@@ -222,7 +235,7 @@ def _reissue_versions(place: Place) -> dict[str, Any]:
             done[made.old] = made.new
         if done[version.version_id] != version.version_id:
             reissue.remove_version(settings, version.version_id)
-    ours = [row for row in ledger.reissues("version") if row["withdrawal_id"] == place.entry.withdrawal_id]
+    ours = place.taken_away("version")
     return {
         "versions": len(ours),
         "without_a_row_of_theirs": sum(row["old"] == row["new"] for row in ours),
@@ -235,21 +248,29 @@ def _present_versions(settings: Settings) -> set[str]:
 
 
 def _remove_outcomes(place: Place) -> dict[str, Any]:
-    return {"outcomes": reissue.remove_outcomes(place.settings, place.ledger, place.folder / "outcomes")}
+    found = list(reissue.affected_outcomes(place.settings, place.ledger))
+    place.take_away("outcomes", (folder.name for folder in found))
+    reissue.remove_outcomes(found, place.folder / "outcomes")
+    return {"outcomes": len(place.taken_away("outcomes"))}
 
 
 def _remove_fits(place: Place) -> dict[str, Any]:
-    return fits.remove_fits(place.settings, _present_versions(place.settings), place.folder / "own")
+    present = _present_versions(place.settings)
+    for kind, root in (
+        ("fit", place.settings.fits), ("own", place.settings.own), ("multiverse", place.settings.multiverse)
+    ):  # fmt: skip
+        place.take_away(kind, (folder.name for folder in fits.affected_fits(root, present)))
+    fits.remove_fits(place.settings, present, place.folder / "own")
+    return {kind: len(place.taken_away(kind)) for kind in ("fit", "own", "multiverse")}
 
 
 def _supersede_releases(place: Place) -> dict[str, Any]:
     becomes = {row["old"]: row["new"] for row in place.ledger.reissues("version")}
     found = list(superseding.affected_releases(place.settings, _present_versions(place.settings)))
-    files = 0
+    place.take_away("release", (folder.name for folder in found))
     for folder in found:
-        files += superseding.supersede(folder, becomes, now().date())
-        place.ledger.record_reissue(place.entry.withdrawal_id, "release", folder.name, None)
-    return {"releases": len(found), "files": files}
+        superseding.supersede(folder, becomes, now().date())
+    return {"releases": len(place.taken_away("release"))}
 
 
 def _remove_leftovers(place: Place) -> dict[str, Any]:

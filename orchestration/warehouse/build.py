@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestration.deliveries import corrections, raw, waivers
+from orchestration.deliveries import corrections, people, raw, waivers
 from orchestration.deliveries.contracts import Organisation, Table
 from orchestration.deliveries.corrections import Correction
 from orchestration.deliveries.keys import PseudonymKey
@@ -236,6 +236,7 @@ def assemble(
                 correct(table, target, known, key, today, settings.corrections_file)
     cutoff_on = registry_cutoff(contracts, by_organisation)
     write_build_row(sources, cutoff_on, settings)
+    write_stopped(sources, contracts, ledger, people.marks_of(ledger, key))
     deliveries = tuple(record for records in by_organisation.values() for record in records)
     record = {
         **build_record(settings, key, deliveries, cutoff_on, ledger.waived()),
@@ -301,6 +302,26 @@ def keep(settings: Settings, build_id: str) -> Path:
     for path in others[: -(KEPT_BUILDS - 1)]:
         shutil.rmtree(path)
     return target
+
+
+def write_stopped(sources: Path, contracts: Mapping[str, Organisation], ledger: Ledger, marks: people.Marks) -> None:
+    """Write whose data stopped, and until when the registry had been asked about them, as `_stopped.parquet`.
+
+    Somebody of whom no newer extract is taken in is followed to the cut-off of the last that was.
+    """
+    until = {item.withdrawal_id: item.known_until for item in ledger.withdrawals()}
+    known_until = {row["mark"]: until[row["withdrawal_id"]] for row in ledger.withdrawn() if row["mode"] == people.STOP}
+    stopped: dict[str, date | None] = {}
+    for organisation in contracts.values() if known_until else ():
+        clients = people.clients_table(organisation)
+        if clients is None:
+            continue
+        content = pq.read_table(sources / f"{organisation.name}__{clients.name}.parquet")
+        persons = {person for _, person in people.pairs(clients, content) if person}
+        stopped |= {person: known_until[people.mark(marks.key, person)] for person in marks.named(persons, people.STOP)}
+    fields = pa.schema([("client_id", pa.string()), ("known_until", pa.date32())])
+    rows = [{"client_id": person, "known_until": day} for person, day in sorted(stopped.items())]
+    pq.write_table(pa.Table.from_pylist(rows, schema=fields), sources / "_stopped.parquet")
 
 
 def warehouse_code(settings: Settings) -> str:

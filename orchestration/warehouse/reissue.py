@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,15 +113,12 @@ def affected_outcomes(settings: Settings, ledger: Ledger) -> Iterator[Path]:
             yield folder
 
 
-def remove_outcomes(settings: Settings, ledger: Ledger, kept: Path) -> int:
-    """Remove the affected folders of outcomes of one's own; their definitions, which are about nobody, go to `kept`."""
-    removed = 0
-    for folder in list(affected_outcomes(settings, ledger)):
+def remove_outcomes(folders: Iterable[Path], kept: Path) -> None:
+    """Remove folders of outcomes of one's own; their definitions, which are about nobody, go to `kept`."""
+    for folder in folders:
         manifest = folder / versions.MANIFEST
         if manifest.is_file():
             kept.mkdir(parents=True, exist_ok=True)
             rows = json.loads(manifest.read_text(encoding="utf-8"))["definitions"]
             outcomes.write_definitions(kept / f"{folder.name}.csv", rows)
         shutil.rmtree(folder)
-        removed += 1
-    return removed

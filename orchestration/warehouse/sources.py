@@ -26,6 +26,10 @@ _BUILD_COLUMNS = {
     "enrolment_to": "Last day of the enrolment window",
     "landmark_months": "Months from index start to the landmark",
 }
+_STOPPED_COLUMNS = {
+    "client_id": "Somebody of whom nothing new is taken in any more",
+    "known_until": "Cut-off day of the registry extract that counted when that was asked",
+}
 _HEADER = "Generated from expectations/ by `python -m orchestration.warehouse.sources`. Do not edit."
 
 
@@ -62,13 +66,25 @@ def _organisation(organisation: Organisation) -> dict[str, Any]:
 
 
 def _platform() -> dict[str, Any]:
-    location = "sources/_build.parquet"
-    columns = [{"name": name, "description": description} for name, description in _BUILD_COLUMNS.items()]
+    def columns(described: Mapping[str, str]) -> list[dict[str, str]]:
+        return [{"name": name, "description": description} for name, description in described.items()]
+
     return {
         "name": "platform",
         "description": "What the platform itself says about this build.",
-        "config": {"meta": {"kind": "platform", "external_location": location}},
-        "tables": [{"name": "build", "description": "One row: the settings of this build.", "columns": columns}],
+        "config": {"meta": {"kind": "platform", "external_location": "sources/_{name}.parquet"}},
+        "tables": [
+            {
+                "name": "build",
+                "description": "One row: the settings of this build.",
+                "columns": columns(_BUILD_COLUMNS),
+            },
+            {
+                "name": "stopped",
+                "description": "One row per person whose data stopped.",
+                "columns": columns(_STOPPED_COLUMNS),
+            },
+        ],
     }
 
 

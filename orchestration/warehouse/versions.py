@@ -183,6 +183,14 @@ def verify(version: Version) -> None:
         raise VersionDamaged(f"version {version.version_id}: {', '.join(damaged)} differ from the manifest")
 
 
+def require_present(version: Version) -> None:
+    """Raise NoSuchVersion when a version has gone since it was read: nothing that was made of it may be kept then."""
+    if not version.folder.is_dir():
+        raise NoSuchVersion(
+            f"version {version.version_id} was issued again without people who withdrew; nothing was kept: ask for `current`"
+        )
+
+
 def named_version(settings: Settings, name: str) -> Version:
     """The version that a person names: its id, the beginning of it, or `current`. Raises NoSuchVersion."""
     if name == CURRENT:

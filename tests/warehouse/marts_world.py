@@ -69,6 +69,7 @@ class World:
 
     rows: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
     registry_cutoff_on: date = date(2026, 12, 31)
+    stopped: dict[str, date] = field(default_factory=dict)
 
     def add(self, organisation: str, table: str, **row: Any) -> None:
         """Add one row; columns that are not named are not recorded."""
@@ -167,6 +168,11 @@ class World:
             "landmark_months": pa.array([9], pa.int32()),
         }
         pq.write_table(pa.table(settings), sources / "_build.parquet")
+        stopped = {
+            "client_id": pa.array([pseudonym(client) for client in self.stopped], pa.string()),
+            "known_until": pa.array(list(self.stopped.values()), pa.date32()),
+        }
+        pq.write_table(pa.table(stopped), sources / "_stopped.parquet")
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def test_a_build_has_a_file_for_every_table_and_one_row_of_settings(
     expected = {
         f"{name}__{item.name}.parquet" for name, organisation in contracts.items() for item in organisation.tables
     }
-    assert set(_sources(inputs)) == expected | {"_build.parquet"}
+    assert set(_sources(inputs)) == expected | {"_build.parquet", "_stopped.parquet"}
     assert pq.read_table(inputs.folder / "sources" / "_build.parquet").to_pylist() == [
         {
             "registry_cutoff_on": date(2025, 12, 31),

@@ -52,6 +52,7 @@ def a_world() -> World:
     world.assign("rn", "changes_officer", "bram", date(2022, 8, 1))
     world.rate("rn", "changes_officer", "T2", LANDMARK, 3)
 
+    world.stopped["changes_officer"] = date(2025, 12, 31)
     world.offence("reoffends", date(2020, 1, 1), date(2020, 2, 1), custodial_days=60, article="Sr 302")
     world.offence("reoffends", LANDMARK + timedelta(days=100), LANDMARK + timedelta(days=300), article="WVW 9")
     world.offence("reoffends", LANDMARK + timedelta(days=200), LANDMARK + timedelta(days=250))
@@ -138,6 +139,12 @@ def test_the_offences_after_the_first_are_there_too(built: Built) -> None:
 def test_a_row_of_the_seed_is_an_outcome_with_no_other_sql(built: Built, outcome: str, days: int, event: bool) -> None:
     followup = built.row("followup", "reoffends", outcome_id=outcome)
     assert (followup["days"], bool(followup["event"])) == (days, event)
+
+
+def test_somebody_whose_data_stopped_is_followed_to_the_cut_off_that_counted_then(built: Built) -> None:
+    followup = built.row("followup", "changes_officer", outcome_id="general_landmark")
+    assert followup["days"] == (date(2025, 12, 31) - timedelta(days=183) - LANDMARK).days
+    assert followup["exit_reason"] == "cutoff" and followup["maturity"] == "provisional"
 
 
 @pytest.mark.parametrize("client", ["stays_clear", "old_offence", "acquitted"])

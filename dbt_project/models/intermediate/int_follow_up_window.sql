@@ -9,7 +9,7 @@ with departure as (
 ),
 
 bounds as (
-    -- many to one: outcome of its origin and entry, person searched for, departure of that person; one build
+    -- many to one: outcome of its origin and entry, person searched for, departure of that person, whether that person stopped; one build
     select
         origin.client_id,
         outcome.outcome_id,
@@ -32,7 +32,10 @@ bounds as (
         origin.entry_on,
         coalesce(linkage.status = 'found', false) as is_linked,
         origin.origin_on + {{ months_to_days("outcome.horizon_months") }} as horizon_on,
-        build.registry_cutoff_on - {{ months_to_days("outcome.lag_months") }} as last_seen_on,
+        least(
+            build.registry_cutoff_on - {{ months_to_days("outcome.lag_months") }},
+            stopped.known_until - {{ months_to_days("outcome.lag_months") }}
+        ) as last_seen_on,
         departure.death_on,
         departure.emigrated_on,
     from {{ ref("int_origin") }} as origin
@@ -43,6 +46,7 @@ bounds as (
     left join {{ ref("stg_registry__linkage") }} as linkage
         on origin.client_id = linkage.national_number
     left join departure on origin.client_id = departure.client_id
+    left join {{ ref("stg_platform__stopped") }} as stopped on origin.client_id = stopped.client_id
 )
 
 select

@@ -1,0 +1,4 @@
+select
+    client_id,
+    known_until,
+from {{ source("platform", "stopped") }}
