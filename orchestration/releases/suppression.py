@@ -493,6 +493,7 @@ def _least(people: _Population) -> tuple[set[int], bool]:
     An implicit hitting set: the cheapest choice that hits every set found so far is attacked; each success gives a set more.
     """
     search = _Search(people, [], set())
+    search.barred |= _public_anyway(search)
     best: set[int] | None = None
     for _ in range(MOST_ROUNDS):
         chosen = _hitting(search)
@@ -508,6 +509,16 @@ def _least(people: _Population) -> tuple[set[int], bool]:
     return best, False
 
 
+def _public_anyway(search: _Search) -> set[int]:
+    """Cells that could be hidden and never be protected, since earlier releases bound them even when nothing is shown now."""
+    attack = search.attack
+    if not search.people.last:
+        return set()
+    nothing = np.zeros(len(attack.now), dtype=bool)
+    goals = [goal for goal in attack.goals(set(attack.now) - search.forced) if goal.cell in search.loss]
+    return {goal.cell for goal in goals if attack.against(goal, nothing) is not None}
+
+
 def _defended(search: _Search, chosen: set[int]) -> set[int] | None:
     """`chosen` and more, until no attack succeeds: the cheapest of each set that a success gives. None where a cell turned out to
     be barred, so that the choice must be made again."""
@@ -519,7 +530,7 @@ def _defended(search: _Search, chosen: set[int]) -> set[int] | None:
             while (support := attack.against(goal, _shown(attack, grown))) is not None:
                 search.cuts.append((goal.cell, frozenset(support)))
                 helpful = support - search.barred
-                if not helpful and goal.cell in chosen and goal.cell not in search.forced:
+                if not helpful and goal.cell in grown and goal.cell not in search.forced:
                     search.barred.add(goal.cell)
                     return None
                 if not helpful:

@@ -223,3 +223,24 @@ def test_the_same_people_are_suppressed_alike_also_where_a_table_is_of_a_part_of
     for one, two in zip(first.release.tables, again.release.tables, strict=True):
         pd.testing.assert_series_equal(one.cells[COUNT], two.cells[COUNT])
     assert set(again.hidden["rule"]) == set(first.hidden["rule"]) == {"small", "secondary"}
+
+
+def test_cells_that_were_public_before_are_shown_again_and_the_hidden_ones_stay_hidden() -> None:
+    counts = {
+        "stable": (10, 38),
+        "improving": (6, 24),
+        "deteriorating": (11, 39),
+        "not_rated": (12, 52),
+        "total": (39, 153),
+    }
+    rows = [
+        (group, value, count)
+        for group, (yes, no) in counts.items()
+        for value, count in (("yes", yes), ("no", no), ("total", yes + no))
+    ]
+    table = CountTable("baseline.o.t", ("group", "value"), pd.DataFrame(rows, columns=["group", "value", COUNT]))
+    still = {"people": (0, 0)}
+    first = suppress(Release("2026.1.0", (table,)))
+    again = suppress(Release("2026.1.1", (table,), still, still), [first.release])
+    assert first.release.tables[0].cells[COUNT].isna().sum() == 4
+    pd.testing.assert_series_equal(again.release.tables[0].cells[COUNT], first.release.tables[0].cells[COUNT])
