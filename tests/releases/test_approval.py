@@ -246,6 +246,14 @@ def test_who_drafted_cannot_approve_under_another_spelling(home: Platform, alias
     assert named_release(home.ledger, TAGS[0]).state == DRAFT
 
 
+def test_a_draft_that_two_people_decide_at_once_is_decided_once(home: Platform) -> None:
+    drafted(home)
+    assert home.ledger.decide_release(TAGS[0], REJECTED, "bert", "wrong fit")
+    assert not home.ledger.decide_release(TAGS[0], APPROVED, "carla", "")
+    assert named_release(home.ledger, TAGS[0]).decided_by == "bert"
+    assert home.ledger.audit()[-1]["what"] == "release.rejected"
+
+
 def test_an_approval_supersedes_the_release_before_it(home: Platform) -> None:
     for tag in TAGS[:2]:
         drafted(home, tag)
