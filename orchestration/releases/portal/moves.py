@@ -55,7 +55,12 @@ def judged_moves(explanation: Mapping[str, Any], now: pd.DataFrame, before: pd.D
         for row in explanation["parts"]
         if (row["model_id"], row["term"]) in public and row["move"] is not None
     ]
-    bands = [(outcome, kind, *said(count, rules.threshold)) for (outcome, kind), count in sorted(counts.items())]
+    bands = [
+        (outcome, kind, *said(counts.get((outcome, kind), 0), rules.threshold))
+        for outcome in sorted({outcome for outcome, _ in counts})
+        for kind in KINDS
+        if kind != CODE
+    ]
     return Moves(
         pd.DataFrame(rows, columns=list(COLUMNS)),
         pd.DataFrame(bands, columns=["outcome_id", "kind", "low", "high"]),

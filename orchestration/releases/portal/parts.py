@@ -148,8 +148,10 @@ class Writer:
         return str(own[column].iloc[0]) if len(own) else None
 
     def suppression(self, items: Sequence[str]) -> str:
-        """What was hidden of these tables, and that small counts are not shown."""
+        """That small counts are not shown, and what was hidden of these tables of the fit."""
         least = self.words("stated.least", threshold=self.content.rules.threshold)
+        if not items:
+            return least
         own = self.content.verdicts[self.content.verdicts["item"].isin(list(items))]
         hidden = own[own["verdict"] != PASS]
         if not len(hidden):

@@ -22,19 +22,17 @@ STEP = 0.05  # to which shares of people are rounded
 @dataclass(frozen=True)
 class Quality:
     """`deliveries`: a row per organisation (`DELIVERIES`). `ratings`: a row per organisation, rater and wave (`RATINGS`): planned
-    ratings, rounded, and the share that was done, to `STEP`; both missing where few were or were not. `is_complete`: nothing was hidden."""
+    ratings, rounded, and the share that was done, to `STEP`; both missing where few were or were not."""
 
     deliveries: pd.DataFrame
     ratings: pd.DataFrame
-    is_complete: bool = True
 
 
 def quality_of(
     records: Iterable[DeliveryRecord], wave: pd.DataFrame, client: pd.DataFrame, rules: ReleaseRules
 ) -> Quality:
     """Of the ledger's deliveries and two published tables, `wave` and `client`."""
-    ratings = judged_ratings(wave, client, rules)
-    return Quality(delivery_counts(records), ratings, bool(ratings["done"].notna().all()))
+    return Quality(delivery_counts(records), judged_ratings(wave, client, rules))
 
 
 def delivery_counts(records: Iterable[DeliveryRecord]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from orchestration.releases.portal.content import ROLES, Edition
 from orchestration.releases.portal.moves import TOGETHER
 from orchestration.releases.portal.parts import Block, Link, Links, Page, Part, Quote, Said, Section, Writer
 from orchestration.releases.portal.recidivism import term_name
-from orchestration.warehouse.diff import Difference
+from orchestration.warehouse.diff import CAUSES, PAST, PROGRESS, Difference
 
 
 def changes_page(writer: Writer) -> Page:
@@ -43,8 +43,8 @@ def _changed_tables(writer: Writer, difference: Difference) -> Table:
     words = writer.words
     rows = [
         [name, *[_band(writer, count) for count in (one.rows_old, one.rows_new, one.added, one.removed, one.changed)],
-         ", ".join([*(f"+ {column}" for column in one.columns_added), *(f"− {column}" for column in one.columns_removed), *one.columns]) or "–"]
-        for name, one in difference.tables.items() if not one.is_same
+         ", ".join([*(f"+ {column}" for column in one.columns_added), *(f"− {column}" for column in one.columns_removed)]) or "–"]
+        for name, one in difference.tables.items()
     ]  # fmt: skip
     heads = [
         words(f"changes.{name}") for name in ("table", "rows_old", "rows_new", "added", "removed", "changed", "columns")
@@ -54,7 +54,7 @@ def _changed_tables(writer: Writer, difference: Difference) -> Table:
 
 def _changed_outcomes(writer: Writer, difference: Difference) -> Table:
     words = writer.words
-    kinds = list(dict.fromkeys(kind for counts in difference.outcomes.values() for kind in counts))
+    kinds = (*PAST, *PROGRESS)
     rows = [
         [words.name("outcome", outcome), *[_band(writer, counts.get(kind, 0)) for kind in kinds]]
         for outcome, counts in difference.outcomes.items()
@@ -67,7 +67,7 @@ def _changed_outcomes(writer: Writer, difference: Difference) -> Table:
 
 def _causes(writer: Writer, difference: Difference) -> Table:
     words = writer.words
-    rows = [[words.name("cause_of_change", cause), _band(writer, count)] for cause, count in difference.causes.items()]
+    rows = [[words.name("cause_of_change", cause), _band(writer, difference.causes.get(cause, 0))] for cause in CAUSES]
     return writer.table(words("changes.causes_caption"), [words("changes.cause"), words("changes.outcomes_number")], rows, words("stated.bands"))  # fmt: skip
 
 
