@@ -1012,7 +1012,6 @@ def withdraw(file: Path, mode: str, reason: str, basis: str, as_json: bool) -> N
     FILE is read once and nothing of it is kept; remove it afterwards. Interrupted at any moment, the next `withdraw` or
     `refresh` goes on.
     """
-    from orchestration.definitions import finish_withdrawals
     from orchestration.deliveries.retraction import signed_on
     from orchestration.home import home_settings, opened
     from orchestration.releases.withdrawal import Asked, begin
@@ -1021,8 +1020,11 @@ def withdraw(file: Path, mode: str, reason: str, basis: str, as_json: bool) -> N
 
     settings = home_settings()
     ledger = opened(settings)
+    _finish_interrupted(settings)
     with one_writer(settings):
         begun = begin(settings, ledger, file, Asked(mode, basis, reason, signed_on()))
+    from orchestration.definitions import finish_withdrawals  # heavy: not before the file is in order
+
     with progress_on_terminal(is_quiet=as_json) as progress:
         finish_withdrawals(settings, progress)
     (done,) = [item for item in ledger.withdrawals() if item.withdrawal_id == begun.withdrawal_id]
@@ -1288,19 +1290,26 @@ def take_simulated_consents(settings: Settings) -> None:
     file.unlink()
 
 
+def _finish_interrupted(settings: Settings) -> None:
+    """Carry out what an interrupted `withdraw` left undone."""
+    from orchestration.home import opened
+
+    if any(item.finished_at is None for item in opened(settings).withdrawals()):
+        from orchestration.definitions import finish_withdrawals
+
+        finish_withdrawals(settings)
+
+
 @main.command()
 @click.option("--port", type=int, help="Port on the loopback address.")
 @_plainly
 def ui(port: int | None) -> None:
     """Open Dagster over the home, on 127.0.0.1, with its sensors and schedules."""
-    from orchestration.home import home_settings, opened
+    from orchestration.home import home_settings
     from orchestration.terminal import serve
 
     settings = home_settings()
-    if any(item.finished_at is None for item in opened(settings).withdrawals()):
-        from orchestration.definitions import finish_withdrawals
-
-        finish_withdrawals(settings)
+    _finish_interrupted(settings)
     _leave(serve(settings, port or settings.ui_port))
 
 

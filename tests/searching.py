@@ -21,7 +21,10 @@ import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 
+from orchestration.hashing import sha256_file
+
 PSEUDONYM = re.compile(r"[0-9a-f]{32}")
+TABLES = (".parquet", ".sav", ".duckdb")
 _HEX_RUN = re.compile(r"[0-9a-f]{32,}")
 
 
@@ -68,12 +71,13 @@ def texts(path: Path) -> Iterator[str]:
     """What a file holds: its bytes in two encodings, and decoded where it is a table, a database or packed."""
     content = path.read_bytes()
     yield content.decode("latin-1")
-    yield content.decode("utf-16-le", "ignore")
+    if path.suffix not in TABLES:
+        yield content.decode("utf-16-le", "ignore")
     for inner in _unpacked(content):
         yield inner.decode("latin-1")
-    if path.suffix in (".parquet", ".sav", ".duckdb"):
+    if path.suffix in TABLES:
         for frame in frames(path):
-            yield frame.astype(str).to_csv()
+            yield from ("\n".join(frame[column].astype(str).unique()) for column in frame)
     if path.suffix in (".sqlite", ".db"):
         with closing(sqlite3.connect(path)) as connection:
             tables = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
@@ -104,6 +108,9 @@ class Words:
         if self.pseudonyms:
             for run in _HEX_RUN.finditer(text):
                 spelled = run.group()
+                if len(spelled) == 32:
+                    found |= {spelled} & self.pseudonyms
+                    continue
                 windows = {spelled[start : start + 32] for start in range(len(spelled) - 31)}
                 found |= windows & self.pseudonyms
         return found
@@ -127,6 +134,15 @@ def search(
 ) -> Search:
     """Search every file below some folders, and every name of a file or folder, for words; and each table for rows."""
     found = Search()
+    known: dict[tuple[str, str], int] = {}  # the same bytes are searched once
+
+    def inside(path: Path) -> int:
+        mark = (path.suffix, sha256_file(path))
+        if mark not in known:
+            known[mark] = len(set().union(*(words.in_text(text) for text in texts(path))))
+            known[mark] += sum(rows(frame) for frame in frames(path)) if rows else 0
+        return known[mark]
+
     for root in roots:
         for path in sorted(root.rglob("*")) if root.is_dir() else [root] if root.is_file() else []:
             if leave_out(path):
@@ -136,8 +152,7 @@ def search(
                 found.files += 1
                 found.bytes += path.stat().st_size
                 found.kinds.add(path.suffix)
-                hits += len(set().union(*(words.in_text(text) for text in texts(path))))
-                hits += sum(rows(frame) for frame in frames(path)) if rows else 0
+                hits += inside(path)
             if hits:
                 found.hits.append((str(path), hits))
     return found

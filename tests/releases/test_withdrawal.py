@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from orchestration.cli import main
 from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.ingest import check_delivery, ingest, known_key
 from orchestration.deliveries.leaving import CannotRead, Known
@@ -244,6 +246,19 @@ def test_a_file_that_names_people_wrongly_is_refused_row_by_row_without_a_number
     with pytest.raises(CannotRead, match=said) as refused:
         begin(settled.settings, settled.ledger, file, ERASE)
     assert not any(row[2] in str(refused.value) for row in rows)
+    assert settled.ledger.withdrawals() == []
+
+
+def test_the_command_says_what_is_wrong_with_the_file_in_one_line_and_does_nothing(
+    settled: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settled.settings
+    for name, value in (("HOME", settings.home), ("KEY_FILE", settings.key_file), ("INBOX", settings.inbox)):
+        monkeypatch.setenv(f"DELICTVRIJ_{name}", str(value))
+    file = request(settings.home_path.parent, ("rn", "BSN", "900000004"))
+    said = CliRunner().invoke(main, ["withdraw", str(file), "--mode", "erase", "--reason", "asked"])
+    assert said.exit_code == 1
+    assert "row 1: number" in said.output and "900000004" not in said.output
     assert settled.ledger.withdrawals() == []
 
 

@@ -9,7 +9,7 @@ with departure as (
 ),
 
 bounds as (
-    -- many to one: outcome of its origin and entry, person searched for, departure of that person, whether that person stopped; one build
+    -- many to one: outcome of its origin and entry, person searched for, departure of that person, who stopped; a build
     select
         origin.client_id,
         outcome.outcome_id,
