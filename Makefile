@@ -34,7 +34,7 @@ ui: $(READY) ## Dagster over the home, on the loopback address
 	@$(BIN)/delictvrij ui
 
 test: $(READY) ## the tests
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## lint, format, types, SQL, and whether what is generated is up to date
 	@$(BIN)/ruff check

@@ -4,23 +4,49 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from orchestration.deliveries.contracts import Organisation, read_contracts
 from orchestration.deliveries.ingest import ingest
+from orchestration.files import folder_by_rename, locked
 from orchestration.home import initialise, opened
 from orchestration.ledger import Ledger
 from orchestration.settings import Settings
 from orchestration.simulation import simulate
 
+if TYPE_CHECKING:
+    from orchestration.analysis.specification import Specification
+    from tests.warehouse.histories import Compiled
+
 # How long an example takes says something of the machine, nothing of the code.
 hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("house")
+
+# The files that take longest, longest first: one that a worker begins last keeps everybody waiting.
+LONGEST = (
+    "tests/warehouse/test_histories.py",
+    "tests/test_automation.py",
+    "tests/deliveries/test_canaries.py",
+    "tests/warehouse/test_again.py",
+    "tests/warehouse/test_marts.py",
+    "tests/recovery/test_recovery_study.py",
+    "tests/analysis/test_refit.py",
+    "tests/analysis/test_fit.py",
+    "tests/deliveries/test_fetching.py",
+    "tests/test_fetching_runs.py",
+    "tests/warehouse/test_bad_candidates.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 
 
 @dataclass(frozen=True)
@@ -45,12 +71,37 @@ def _no_settings_from_outside() -> Iterator[None]:
         yield
 
 
+Shared = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """A folder by its name, filled once by whichever worker asks first; the others wait for it. Look, do not touch."""
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+
+    def filled(name: str, fill: Callable[[Path], object]) -> Path:
+        with locked(root / f"{name}.lock"):
+            if not (root / name).exists():
+                with folder_by_rename(root / name) as aside:
+                    fill(aside)
+        return root / name
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def simulated(shared: Shared) -> Path:
     """The last delivery of each organisation for 40 simulated clients; look, do not touch."""
-    out = tmp_path_factory.mktemp("simulated")
-    simulate(out, clients=40, seed=20260101, periods="last")
-    return out
+    return shared("simulated", lambda out: simulate(out, clients=40, seed=20260101, periods="last"))
+
+
+@pytest.fixture(scope="session")
+def compiled(shared: Shared) -> Compiled:
+    """The dbt project, compiled once."""
+    from tests.warehouse.histories import Compiled
+
+    return Compiled.of(shared("compiled", Compiled.once))
 
 
 @pytest.fixture(scope="session")
@@ -78,16 +129,18 @@ def ledger(platform: Platform) -> Ledger:
 
 
 @pytest.fixture(scope="session")
-def _settled_once(tmp_path_factory: pytest.TempPathFactory, simulated: Path) -> Path:
-    folder = tmp_path_factory.mktemp("settled")
-    settings = settings_in(folder)
-    initialise(settings)
-    shutil.copytree(simulated, settings.inbox_path, dirs_exist_ok=True)
-    ledger = opened(settings)
-    for manifest in sorted(settings.inbox_path.glob("*/*/*/manifest.json")):
-        receipt = ingest(manifest.parent, settings, ledger)
-        assert receipt.status == "accepted", (receipt.delivery_id, receipt.reasons)
-    return folder
+def _settled_once(shared: Shared, simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def settle(folder: Path) -> None:
+        settings = settings_in(folder)
+        initialise(settings)
+        shutil.copytree(simulated, settings.inbox_path, dirs_exist_ok=True)
+        ledger = opened(settings)
+        for manifest in sorted(settings.inbox_path.glob("*/*/*/manifest.json")):
+            receipt = ingest(manifest.parent, settings, ledger)
+            assert receipt.status == "accepted", (receipt.delivery_id, receipt.reasons)
+        ledger.close()
+
+    return shutil.copytree(shared("settled", settle), tmp_path_factory.mktemp("settled") / "own")
 
 
 @pytest.fixture
@@ -96,3 +149,46 @@ def settled(_settled_once: Path, tmp_path: Path) -> Platform:
     shutil.copytree(_settled_once, tmp_path, dirs_exist_ok=True)
     settings = settings_in(tmp_path)
     return Platform(settings, opened(settings))
+
+
+@pytest.fixture(scope="session")
+def _published_once(shared: Shared, _settled_once: Path) -> Path:
+    def publish(folder: Path) -> None:
+        from tests.warehouse.again import publish_now
+
+        shutil.copytree(_settled_once, folder, dirs_exist_ok=True)
+        settings = settings_in(folder)
+        ledger = opened(settings)
+        publish_now(settings, ledger)
+        ledger.close()
+
+    return shared("published", publish)
+
+
+@pytest.fixture
+def published(_published_once: Path, tmp_path: Path) -> Platform:
+    """A settled home whose one version is published; what it was published from is still its candidate."""
+    shutil.copytree(_published_once, tmp_path, dirs_exist_ok=True, symlinks=True)
+    settings = settings_in(tmp_path)
+    return Platform(settings, opened(settings))
+
+
+def brief(spec: Specification) -> Specification:
+    """Every part of a fit with few models in each: one rater, one scale, one growth model, few rounds and samples."""
+    (structure, *_) = reversed(spec.development.structures)
+    return replace(
+        spec,
+        recidivism=replace(spec.recidivism, raters=("client",), scales=("trust",), bootstraps=4),
+        determinants=replace(spec.determinants, raters=("client",), scales=("trust",)),
+        development=replace(spec.development, structures={structure: spec.development.structures[structure]}),
+        imputer=replace(spec.imputer, iterations=2),
+    )
+
+
+@pytest.fixture
+def _brief_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The platform fits and shows few models, where what is asked is how fits come about and not what is in them."""
+    from orchestration.analysis.specification import read_specification
+
+    for module in ("assets", "showing.pages", "showing.report"):
+        monkeypatch.setattr(f"orchestration.analysis.{module}.read_specification", lambda: brief(read_specification()))

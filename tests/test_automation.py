@@ -15,6 +15,9 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+from orchestration.analysis.inputs import read_inputs
+from orchestration.analysis.reuse import rows_read
+from orchestration.analysis.specification import read_specification
 from orchestration.automation import instance_of, refit_condition, report_condition
 from orchestration.cli import main
 from orchestration.definitions import Refreshed, build_defs, launch
@@ -85,6 +88,14 @@ def hash_of_current(settings: Settings) -> str:
     return digest.hexdigest()
 
 
+def rows_that_models_read(settings: Settings) -> dict[str, str]:
+    """The fingerprints of what all models of the repository read, of which a brief fit takes a part."""
+    version = current_version(settings)
+    assert version is not None
+    return rows_read(read_inputs(version), read_specification())
+
+
+@pytest.mark.usefixtures("_brief_models")
 def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settings: Settings) -> None:
     for organisation, periods in EARLY.items():
         for period in periods:
@@ -115,7 +126,7 @@ def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settin
         assert again.requested == ()
 
         # a rejected delivery fails its run and leaves the published version byte for byte as it was
-        before = hash_of_current(settings)
+        before, read_before = hash_of_current(settings), rows_that_models_read(settings)
         spoiled = deliver(backlog, settings, "rn", "2025-Q3")
         mutate(spoiled, "unknown_code")
         rejected = launch(settings, instance=instance)
@@ -132,6 +143,7 @@ def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settin
         assert "versions/model_inputs" in asked(unread)
         assert "analysis/fit" not in asked(unread)
         assert hash_of_current(settings) != before
+        assert rows_that_models_read(settings) == read_before
         assert len(ledger.fits()) == 1
 
         # the next year's registry extract brings follow-up: one build, one refit
@@ -140,6 +152,7 @@ def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settin
         assert yearly.is_success
         assert yearly.requested.count("analysis/fit") == 1
         assert yearly.requested.count("versions/version") == 1
+        assert rows_that_models_read(settings) != read_before
         assert len(ledger.fits()) == 2
         changes = json.loads((settings.fits / f"{ledger.fits()[-1]['fit_id']}.changes.json").read_text())
         assert changes["events_added"] > 0
@@ -244,6 +257,7 @@ def test_organisations_taken_in_side_by_side_keep_their_order_and_their_verdicts
     assert seen == {run.run_id for run in done.runs}
 
 
+@pytest.mark.usefixtures("_brief_models")
 def test_taking_a_delivery_back_builds_the_version_before_again(backlog: Path, settings: Settings) -> None:
     for organisation, periods in EARLY.items():
         for period in periods:

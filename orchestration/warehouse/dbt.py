@@ -1,7 +1,7 @@
 """Running the dbt project in this process: parse it, build it into the candidate, and say how each node fared.
 
-In this process because a dbt started anew costs more than the build itself at study size. No row and no statement is
-logged: dbt's log keeps what is said at level `info`.
+In this process because a dbt started anew costs more than the build itself at study size; what was parsed is kept for the
+builds that follow in it. No row and no statement is logged: dbt's log keeps what is said at level `info`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 from orchestration.hashing import code_hash
 from orchestration.settings import Settings
@@ -50,8 +52,21 @@ def manifest_path(settings: Settings) -> Path:
     """The dbt manifest of the project as it is now; parsed once for each state of the project. Raises DbtFailed."""
     manifest = target_folder(settings) / "manifest.json"
     if not manifest.is_file():
-        _invoke(settings, ["parse"])
+        _parse(settings.dbt_project, manifest.parent)
     return manifest
+
+
+def parsed(settings: Settings) -> Any:
+    """dbt's own manifest of the project as it is now, for its commands to start from. Raises DbtFailed."""
+    return _parse(settings.dbt_project, target_folder(settings))
+
+
+@lru_cache(maxsize=2)  # the project of the house, and one with outcome definitions of somebody's own
+def _parse(project: Path, target: Path) -> Any:
+    result = _run(["parse"], project, target)
+    if not result.success:
+        raise DbtFailed("dbt parse: the project has an error; `make check` shows it")
+    return result.result
 
 
 def build(settings: Settings, folder: Path, *, is_tested: bool = True) -> list[Node]:
@@ -61,7 +76,7 @@ def build(settings: Settings, folder: Path, *, is_tested: bool = True) -> list[N
     """
     left_out = ["unit_test"] if is_tested else ["unit_test", "test"]
     with contextlib.chdir(folder):
-        return _invoke(settings, ["build", "--no-write-json", "--exclude-resource-types", *left_out])
+        return _nodes(settings, ["build", "--no-write-json", "--exclude-resource-types", *left_out])
 
 
 @dataclass(frozen=True)
@@ -92,34 +107,26 @@ def compiled_models(target: Path) -> list[CompiledModel]:
     return found
 
 
-def _invoke(settings: Settings, command: Sequence[str]) -> list[Node]:
+def _nodes(settings: Settings, command: Sequence[str]) -> list[Node]:
+    result = _run(command, settings.dbt_project, target_folder(settings), parsed(settings))
+    nodes = [Node(item.node.unique_id, str(item.status), item.failures) for item in result.result.results]
+    if not nodes:
+        raise DbtFailed(f"dbt {command[0]}: nothing was run")
+    return nodes
+
+
+def _run(command: Sequence[str], project: Path, target: Path, manifest: Any = None) -> Any:
+    """One command of dbt in this process; what dbt says of it. Raises DbtFailed when it came to no result."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
-    target = target_folder(settings)
-    project = str(settings.dbt_project)
-    options = [
-        "--project-dir",
-        project,
-        "--profiles-dir",
-        project,
-        "--target-path",
-        str(target),
-        "--log-path",
-        str(target),
-    ]
+    places = {"--project-dir": project, "--profiles-dir": project, "--target-path": target, "--log-path": target}
+    options = [str(word) for place in places.items() for word in place]
     try:
-        result = dbtRunner().invoke(["--quiet", *command, *options])
+        result = dbtRunner(manifest=manifest).invoke(["--quiet", *command, *options])
     finally:
         # dbt keeps the database open for the life of the process; others must be able to read it, and to build anew.
         DuckDBConnectionManager.close_all_connections()
     if result.exception is not None:
         raise DbtFailed(f"dbt {command[0]}: {type(result.exception).__name__}")
-    if command[0] == "parse":
-        if not result.success:
-            raise DbtFailed("dbt parse: the project has an error; `make check` shows it")
-        return []
-    nodes = [Node(item.node.unique_id, str(item.status), item.failures) for item in result.result.results]
-    if not nodes:
-        raise DbtFailed(f"dbt {command[0]}: nothing was run")
-    return nodes
+    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from orchestration.analysis.fit import FitResult, run_fit, write_fit
 from orchestration.analysis.inputs import Inputs
 from orchestration.analysis.specification import Specification, read_specification
 from tests.analysis.synthetic import synthetic_inputs
+from tests.conftest import Shared
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +28,10 @@ def spec() -> Specification:
 
 
 @pytest.fixture(scope="session")
-def result(inputs: Inputs, spec: Specification) -> FitResult:
-    return run_fit(inputs, spec)
+def result(inputs: Inputs, spec: Specification, shared: Shared) -> FitResult:
+    folder = shared("fit", lambda out: (out / "result.pickle").write_bytes(pickle.dumps(run_fit(inputs, spec))))
+    found: FitResult = pickle.loads((folder / "result.pickle").read_bytes())  # noqa: S301 - made by the line above
+    return found
 
 
 @pytest.fixture(scope="session")

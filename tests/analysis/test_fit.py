@@ -21,6 +21,7 @@ from orchestration.hashing import sha256_file
 from orchestration.warehouse import versions
 from orchestration.warehouse.versions import Version, VersionDamaged
 from tests.analysis.synthetic import without_outcome
+from tests.conftest import brief
 
 
 def quick(spec: Specification) -> Specification:
@@ -43,29 +44,38 @@ def quick(spec: Specification) -> Specification:
     )
 
 
-def test_the_same_inputs_give_the_same_bytes(
-    inputs: Inputs, spec: Specification, result: FitResult, fit_folder: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def quickly(inputs: Inputs, spec: Specification) -> tuple[FitResult, list[tuple[str, int, int]]]:
+    """One quick fit, and what it said of its progress."""
+    calls: list[tuple[str, int, int]] = []
+    return run_fit(inputs, quick(spec), progress=lambda *step: calls.append(step)), calls
+
+
+def test_the_same_inputs_give_the_same_bytes(inputs: Inputs, spec: Specification, tmp_path: Path) -> None:
     shuffled = replace(inputs, **{name: frame.sample(frac=1, random_state=3) for name, frame in inputs.tables.items()})
-    manifest = write_fit(
-        run_fit(shuffled, spec),
-        tmp_path / "again",
-        {"fit_id": "f00d", "version_id": "cafe", "fingerprint": "beef", "simulated": True},
+    made = {"fit_id": "f00d", "version_id": "cafe", "fingerprint": "beef", "simulated": True}
+    one, again = (
+        write_fit(run_fit(rows, brief(spec)), tmp_path / name, made)["tables"]
+        for name, rows in (("one", inputs), ("again", shuffled))
     )
-    before = json.loads((fit_folder / "manifest.json").read_text())
-    assert {name: entry["sha256"] for name, entry in manifest["tables"].items()} == {
-        name: entry["sha256"] for name, entry in before["tables"].items()
+    assert {name: entry["sha256"] for name, entry in one.items()} == {
+        name: entry["sha256"] for name, entry in again.items()
     }
+    assert one["estimates"]["rows"] >= 50 and one["imputed"]["rows"] > 0
 
 
-def test_another_seed_moves_only_what_is_imputed(inputs: Inputs, spec: Specification) -> None:
-    one, other = run_fit(inputs, quick(spec), seed=1), run_fit(inputs, quick(spec), seed=2)
+def test_another_seed_moves_only_what_is_imputed(
+    inputs: Inputs, spec: Specification, quickly: tuple[FitResult, object]
+) -> None:
+    one, other = quickly[0], run_fit(inputs, quick(spec), seed=2)
     assert not one.estimates.equals(other.estimates)
     assert one.survival_curves.equals(other.survival_curves)
 
 
-def test_an_outcome_does_not_depend_on_which_others_there_are(inputs: Inputs, spec: Specification) -> None:
-    both = run_fit(inputs, quick(spec)).estimates
+def test_an_outcome_does_not_depend_on_which_others_there_are(
+    inputs: Inputs, spec: Specification, quickly: tuple[FitResult, object]
+) -> None:
+    both = quickly[0].estimates
     alone = run_fit(without_outcome(inputs, "general_supervision_end"), quick(spec)).estimates
     pd.testing.assert_frame_equal(both[both["outcome_id"] == "general_landmark"].reset_index(drop=True), alone)
 
@@ -173,9 +183,8 @@ def test_who_answered_too_few_items_is_told_by_them(inputs: Inputs, spec: Specif
     assert seen.loc[("general_landmark", "client_trust_t2"), "hinted"] == 12
 
 
-def test_progress_counts_up_to_its_total(inputs: Inputs, spec: Specification) -> None:
-    calls: list[tuple[str, int, int]] = []
-    run_fit(inputs, quick(spec), progress=lambda what, done, total: calls.append((what, done, total)))
+def test_progress_counts_up_to_its_total(quickly: tuple[FitResult, list[tuple[str, int, int]]]) -> None:
+    _, calls = quickly
     assert [done for _, done, _ in calls] == list(range(1, calls[-1][2] + 1))
 
 
@@ -222,7 +231,7 @@ def test_the_name_of_a_fit_changes_with_rows_seed_and_m(spec: Specification) -> 
 
 
 def test_a_comparison_counts_people_and_events_and_shows_every_move(
-    inputs: Inputs, spec: Specification, tmp_path: Path
+    inputs: Inputs, spec: Specification, quickly: tuple[FitResult, object], tmp_path: Path
 ) -> None:
     """Two clients fewer and one event fewer in the older fit."""
     cohort = inputs.analysis_cohort
@@ -236,7 +245,7 @@ def test_a_comparison_counts_people_and_events_and_shows_every_move(
         tmp_path / "old",
         {"fit_id": "old", "version_id": "1"},
     )
-    write_fit(run_fit(inputs, quick(spec)), tmp_path / "new", {"fit_id": "new", "version_id": "2"})
+    write_fit(quickly[0], tmp_path / "new", {"fit_id": "new", "version_id": "2"})
     compared = compare_fits(tmp_path / "old", tmp_path / "new")
     row = compared.cohorts.set_index("outcome_id").loc["general_landmark"]
     assert row[["clients_added", "clients_gone", "events_added", "events_gone"]].tolist() == [2, 0, 1, 0]

@@ -257,6 +257,7 @@ def _rewritten(delivery: Path, organisation: Organisation, table_name: str, rewr
 Rewritten = Callable[[Table, pd.DataFrame], tuple[Table, pd.DataFrame]]
 
 
+@pytest.mark.usefixtures("_brief_models")
 def test_nothing_of_anybody_is_anywhere_after_good_and_bad_deliveries_of_every_form_were_taken_in_built_and_fitted(
     settled: Platform, contracts: dict[str, Organisation], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -272,7 +273,7 @@ def test_nothing_of_anybody_is_anywhere_after_good_and_bad_deliveries_of_every_f
             bad = deliver(source, settings.inbox_path, f"bad-{number}", period, sequence=number)
             _rewritten(bad, contracts[name], table.name, _everywhere)
     ledger.close()
-    done = launch(settings)
+    done = launch(settings.model_copy(update={"imputations": 2}))
     said = capfd.readouterr()
     verdicts = {(record.organisation, record.delivery_id): record.status for record in ledger.deliveries()}
     assert {verdicts[name, "people"] for name in partners} == {"accepted"}

@@ -159,11 +159,6 @@ def test_the_variance_within_imputations_is_what_pooling_began_with() -> None:
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    return Compiled.once(tmp_path_factory.mktemp("compiled"))
-
-
-@pytest.fixture(scope="module")
 def made(compiled: Compiled) -> Population:
     return simulated_population(200, 7, CONFIG, compiled)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from orchestration.analysis.inputs import MODEL_TABLES
+from orchestration.settings import Settings
+from orchestration.warehouse import dbt
 from tests.warehouse.marts_world import PROJECT
 
 MODELS = sorted((PROJECT / "models").rglob("*.sql"))
@@ -72,3 +75,23 @@ def test_the_exposures_name_what_is_read() -> None:
     read = {item["name"]: {re.findall(r"'(\w+)'", ref)[0] for ref in item["depends_on"]} for item in exposures}
     assert read["fit"] == set(MODEL_TABLES)
     assert read["release"] == {path.stem for path in MODELS if path.parent.name == "marts"}
+
+
+def test_a_project_is_parsed_once_in_a_process_and_again_when_a_file_of_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("dbt_project.yml", "profiles.yml", "seeds/outcome.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("as it was")
+    asked: list[tuple[list[str], Path]] = []
+
+    def run(command: list[str], project: Path, target: Path) -> SimpleNamespace:
+        asked.append((command, target))
+        return SimpleNamespace(success=True, result=len(asked))
+
+    monkeypatch.setattr(dbt, "_run", run)
+    settings = Settings(dbt_project=tmp_path)
+    assert [dbt.parsed(settings), dbt.parsed(settings)] == [1, 1]
+    (tmp_path / "seeds" / "outcome.csv").write_text("another outcome")
+    assert [dbt.parsed(settings), dbt.parsed(settings)] == [2, 2]
+    assert [command for command, _ in asked] == [["parse"], ["parse"]] and len({target for _, target in asked}) == 2

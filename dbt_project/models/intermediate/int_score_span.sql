@@ -113,7 +113,7 @@ officer_change as (
     select
         supervision_id,
         changed_on,
-        arg_min(reason, sequence) as reason,
+        arg_min_null(reason, sequence) as reason,
     from {{ ref("int_officer_change") }}
     group by all
 )
