@@ -33,7 +33,8 @@ ROOM = Path(__file__).parent
 MANIFEST = "manifest.json"
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "statsmodels", "lifelines", "matplotlib", "mixedlm")
 SHOWING = ROOM / "showing"  # reads fits, and changes no number of one
-CHANGES_NO_NUMBER = ("assets.py", "signoff.py", "leaving.py")  # when it is fitted, which fit counts, which fits go
+# When it is fitted, which fit counts, which fits go, and fits of one's own, which go through the same functions.
+CHANGES_NO_NUMBER = ("assets.py", "signoff.py", "leaving.py", "own.py")
 RECOVERY = ROOM / "recovery.json"  # what `make recovery` found, and for which code
 ZONE_TABLES = ("imputed",)  # hold a row per person; everything else is estimates and counts
 
