@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestration.deliveries.consent_file import COLUMNS, ENDED, KEPT
 from orchestration.files import write_atomically
 from orchestration.hashing import sha256_bytes
 from orchestration.readings import Readings
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from orchestration.deliveries.keys import PseudonymKey
     from orchestration.ledger import Ledger
 
-COLUMNS = ("national_number", "consent", "given_on", "withdrawn_on", "earlier_data")
-KEPT, ENDED = "kept", "ended"
 PURPOSE = "client"  # the purpose of the pseudonym by which every table names a client
 _SHOWN = 5
 

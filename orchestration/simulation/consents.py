@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestration.releases.catalogue import read_policy
-from orchestration.releases.consents import COLUMNS, KEPT
+from orchestration.deliveries.consent_file import COLUMNS, KEPT
 from orchestration.simulation.cohort import Cohort
 
 CONSENTS = "consents.csv"
+ASKED = ("participation", "registry")  # what simulated clients were asked to consent to
 
 
 def consents_of(cohort: Cohort) -> pd.DataFrame:
@@ -32,7 +32,7 @@ def consents_of(cohort: Cohort) -> pd.DataFrame:
             "earlier_data": known["known_on"].notna().map({True: KEPT, False: ""}),
         }
     )
-    each = [entries.assign(consent=consent) for consent in sorted(read_policy().consents)]
+    each = [entries.assign(consent=consent) for consent in ASKED]
     return pd.concat(each, ignore_index=True)[list(COLUMNS)]
 
 

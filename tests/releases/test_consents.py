@@ -10,9 +10,10 @@ import pytest
 from orchestration.deliveries.keys import PseudonymKey
 from orchestration.ledger import Ledger
 from orchestration.releases import consents
+from orchestration.releases.catalogue import read_policy
 from orchestration.releases.consents import COLUMNS, Consent, ConsentsRefused, Counts, Lacking, NoConsents
 from orchestration.simulation import simulate_cohort
-from orchestration.simulation.consents import consents_of
+from orchestration.simulation.consents import ASKED, consents_of
 
 TODAY = date(2026, 3, 1)
 KEY = PseudonymKey(b"k" * 32, "delictvrij")
@@ -160,7 +161,7 @@ def test_simulated_clients_consent_and_those_who_withdrew_at_a_wave_withdrew_her
     waves = cohort.partners["waves"]
     withdrew = waves[waves["status"] == "withdrawn"][["organisation", "supervision_number"]].drop_duplicates()
     found = consents_of(cohort)
-    assert len(found) == 400
+    assert set(ASKED) == set(read_policy().consents) and len(found) == 400
     assert not found.duplicated(["national_number", "consent"]).any()
     assert len(withdrew) == (found["withdrawn_on"] != "").sum() / 2 > 0
     assert (found["earlier_data"] == "kept").equals(found["withdrawn_on"] != "")
