@@ -1097,7 +1097,7 @@ def release_reject(tag: str, reason: str) -> None:
 def release_list(as_json: bool) -> None:
     """List the releases, and say of each whether it is still what was drafted. Leaves with 1 when one is not."""
     from orchestration.home import home_settings, readings
-    from orchestration.releases.approval import damage, releases
+    from orchestration.releases.approval import damage, is_buried, releases
 
     settings = home_settings()
     found = [(release, damage(settings, release)) for release in releases(readings(settings))]
@@ -1106,7 +1106,13 @@ def release_list(as_json: bool) -> None:
     else:
         for release, files in found:
             by = f"drafted by {release.drafted_by}" + (f", {release.decided_by} decided" if release.decided_by else "")
-            state = f"DAMAGED: {len(files)} file(s), {', '.join(files[:3])}" if files else "as drafted"
+            state = (
+                f"DAMAGED: {len(files)} file(s), {', '.join(files[:3])}"
+                if files
+                else "microdata withdrawn"
+                if is_buried(release.folder(settings))
+                else "as drafted"
+            )
             click.echo(f"{release.tag:12}{release.state:12}{release.drafted_at.date()}  {release.version_id[:8]} {release.fit_id[:8]}  {by}; {state}")  # fmt: skip
         if not found:
             click.echo("nothing has been drafted yet")

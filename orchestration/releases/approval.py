@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from orchestration.files import folder_by_rename, write_json
 from orchestration.hashing import is_as_marked, sha256_file
 from orchestration.readings import Readings
+from orchestration.releases.tags import is_tag
 from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ MOVES: Mapping[tuple[str, str], str] = {
 LEFT = (APPROVED, SUPERSEDED)  # what researchers and the public have, or had
 MANIFEST, ZONE, PUBLIC, KEPT = "release.json", "zone", "public", "kept"
 MANIFEST_OF_FIT = "manifest.json"
+TOMBSTONE = "tombstone.json"  # says, in the place of microdata, that people in them have withdrawn
 
 
 class NoSuchRelease(Mendable):
@@ -214,6 +216,10 @@ def approve(settings: Settings, ledger: Ledger, tag: str, by: str, reason: str =
             "now: counts of both together could give people away; reject it and draft again"
         )
     verify_release(settings, release)
+    if is_buried(release.folder(settings)):
+        raise DraftOutdated(
+            f"the microdata of {tag} were removed since people have withdrawn: reject it and draft again"
+        )
     sources(settings, ledger, release.version_id, release.fit_id)
     if not ledger.decide_release(tag, state, by, reason.strip(), [before.tag] if before else []):
         raise CannotDecide(f"{tag} is no draft any more")
@@ -231,13 +237,25 @@ def reject(ledger: Ledger, tag: str, by: str, reason: str) -> Released:
     return named_release(ledger, tag)
 
 
+def is_buried(folder: Path) -> bool:
+    """Whether the microdata of a release were removed since people in them have withdrawn: nothing is left of them, and it is said."""
+    return (folder / TOMBSTONE).is_file() and not (folder / ZONE).exists()
+
+
 def damage(settings: Settings, release: Released) -> list[str]:
-    """The files of a release that are not as they were drafted: changed, gone, or not of it; nothing where it is intact."""
+    """The files of a release that are not as they were drafted: changed, gone, or not of it; nothing where it is intact.
+
+    Microdata that were removed with a tombstone in their place are no damage.
+    """
     folder = release.folder(settings)
     if not is_as_marked(folder / MANIFEST, release.manifest_sha256):
         return [MANIFEST]
     marks: dict[str, str] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    strange = set(_files(folder)) - set(marks) - {MANIFEST}
+    own = {MANIFEST}
+    if is_buried(folder):
+        marks = {name: mark for name, mark in marks.items() if not name.startswith(f"{ZONE}/")}
+        own |= {TOMBSTONE}
+    strange = set(_files(folder)) - set(marks) - own
     return sorted({name for name, mark in marks.items() if not is_as_marked(folder / name, mark)} | strange)
 
 
@@ -259,5 +277,5 @@ def _files(folder: Path) -> list[str]:
 def _clear_leftovers(folder: Path, known: Collection[str]) -> None:
     """Remove what drafts left that were killed: hidden folders, and one that was renamed and never put on record."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_dir() and path.name not in known:
+        if path.is_dir() and path.name not in known and (path.name.startswith(".") or is_tag(path.name)):
             shutil.rmtree(path)

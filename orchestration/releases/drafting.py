@@ -44,6 +44,10 @@ class NothingNew(Mendable):
     """Version and fit are those of the release before; says its tag."""
 
 
+class WaitsForBatch(Mendable):
+    """What changed is that few people left, and a release now would tell of them; says how many there have to be."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a person asks for: a version and a fit by name, a tag or None for the one that the rule gives, in whose name, on which day."""
@@ -95,7 +99,7 @@ def draft_release(
 ) -> Released:
     """Draft a release of a version and a fit. `spec`: the models of this platform.
 
-    Raises what `approval.sources` raises, FitUnfit where the fit was made by other models, NothingNew, BadTag, ReleaseDamaged where an
+    Raises what `approval.sources` raises, FitUnfit where the fit was made by other models, NothingNew, WaitsForBatch, BadTag, ReleaseDamaged where an
     earlier release is not intact, MayNotLeave, and what the writers of its parts raise. Nothing is seen of a draft that fails.
     """
     from orchestration.analysis.reuse import models_hash
@@ -120,6 +124,7 @@ def draft_release(
         raise NothingNew(
             f"version and fit are those of release {before.release.tag}; name a tag to release them again all the same"
         )
+    _require_batch(settings, ledger, before, step)
     tag = _tag(before, step, chosen.version, asked.tag, {release.tag for release in known})
     drafting = Drafting(
         settings, ledger, chosen, catalogue, spec, manifest, str(tag), step, asked.day, before, difference, earlier,
@@ -160,6 +165,19 @@ def _step(
         return "year" if now > was else "minor"
     is_modelled_otherwise = before.manifest["models_hash"] != manifest["models_hash"]
     return tags.step_of(difference, was, now, is_modelled_otherwise, before.release.fit_id != chosen.fit_id)
+
+
+def _require_batch(settings: Settings, ledger: Ledger, before: Before | None, step: tags.Step) -> None:
+    """That a release which brings no new year does not follow on the erasure of a few: the difference would tell of them."""
+    module = _module("orchestration.releases.superseding")
+    if module is None or before is None or step == "year":
+        return
+    waiting = module.waiting_for_batch(settings, ledger, before.release.decided_at)
+    if not waiting.may_be_public:
+        raise WaitsForBatch(
+            f"people have been erased since release {before.release.tag}: {waiting.batch} are needed before one follows, or another "
+            "year of follow-up"
+        )
 
 
 def _tag(before: Before | None, step: tags.Step, version: Version, asked: str | None, taken: set[str]) -> tags.Tag:

@@ -96,13 +96,16 @@ def suppress(release: Release, earlier: Sequence[Release] = (), rules: Rules | N
     )
 
 
-def primary(table: CountTable, rules: Rules, shown_before: Mapping[Key, list[int]] | None = None) -> pd.Series:
+def primary(
+    table: CountTable, rules: Rules, shown_before: Mapping[Key, list[int]] | None = None, domains: Domains | None = None
+) -> pd.Series:
     """The rule by which each cell may not be shown, '' where it may; by row of the table.
 
     small: 1 to threshold - 1 people. zero: nobody. class: its class is at least `dominance` of a group. difference: it moved by 1
-    to `difference` - 1 since it was shown. Where a class says nothing about a person, only small and difference are asked.
+    to `difference` - 1 since it was shown. Where a class says nothing about a person, only small and difference are asked. `domains`: all
+    categories of each dimension in the population that `shown_before` is of, by default those of the table.
     """
-    domains = {name: tuple(table.leaves(name)) for name in (*table.dimensions, *table.where)}
+    domains = domains or {name: tuple(table.leaves(name)) for name in (*table.dimensions, *table.where)}
     counts = {tuple(row[:-1]): int(row[-1]) for row in _rows(table)}
     rule = []
     for labels, count in counts.items():
@@ -241,7 +244,11 @@ class _Population:
 
     def _add(self, number: int, table: CountTable) -> None:
         is_now = number == self.last
-        rule = primary(table, self.rules, self._shown_before()) if is_now else pd.Series("", index=table.cells.index)
+        rule = (
+            primary(table, self.rules, self._shown_before(), self.domains)
+            if is_now
+            else pd.Series("", index=table.cells.index)
+        )
         guards = table.cells[GUARD].tolist() if GUARD in table.cells else [SPAN] * len(table.cells)
         for row, why, guard, known in zip(_rows(table), rule, guards, _known(table), strict=True):
             labels, count = row[:-1], row[-1]
@@ -486,6 +493,7 @@ def _least(people: _Population) -> tuple[set[int], bool]:
     An implicit hitting set: the cheapest choice that hits every set found so far is attacked; each success gives a set more.
     """
     search = _Search(people, [], set())
+    search.barred |= _public_anyway(search)
     best: set[int] | None = None
     for _ in range(MOST_ROUNDS):
         chosen = _hitting(search)
@@ -501,6 +509,16 @@ def _least(people: _Population) -> tuple[set[int], bool]:
     return best, False
 
 
+def _public_anyway(search: _Search) -> set[int]:
+    """Cells that could be hidden and never be protected, since earlier releases bound them even when nothing is shown now."""
+    attack = search.attack
+    if not search.people.last:
+        return set()
+    nothing = np.zeros(len(attack.now), dtype=bool)
+    goals = [goal for goal in attack.goals(set(attack.now) - search.forced) if goal.cell in search.loss]
+    return {goal.cell for goal in goals if attack.against(goal, nothing) is not None}
+
+
 def _defended(search: _Search, chosen: set[int]) -> set[int] | None:
     """`chosen` and more, until no attack succeeds: the cheapest of each set that a success gives. None where a cell turned out to
     be barred, so that the choice must be made again."""
@@ -512,7 +530,7 @@ def _defended(search: _Search, chosen: set[int]) -> set[int] | None:
             while (support := attack.against(goal, _shown(attack, grown))) is not None:
                 search.cuts.append((goal.cell, frozenset(support)))
                 helpful = support - search.barred
-                if not helpful and goal.cell in chosen and goal.cell not in search.forced:
+                if not helpful and goal.cell in grown and goal.cell not in search.forced:
                     search.barred.add(goal.cell)
                     return None
                 if not helpful:

@@ -44,6 +44,11 @@ def parsed(text: str) -> Tag:
     return Tag(year, minor, patch)
 
 
+def is_tag(text: str) -> bool:
+    """Whether a text is a tag."""
+    return _TAG.fullmatch(text) is not None
+
+
 def follow_up_year(registry_cutoff_on: str) -> int:
     """The year of a release: that in which the day after the registry's cut-off falls."""
     return (date.fromisoformat(registry_cutoff_on) + timedelta(days=1)).year

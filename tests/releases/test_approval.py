@@ -246,6 +246,14 @@ def test_who_drafted_cannot_approve_under_another_spelling(home: Platform, alias
     assert named_release(home.ledger, TAGS[0]).state == DRAFT
 
 
+def test_a_draft_that_two_people_decide_at_once_is_decided_once(home: Platform) -> None:
+    drafted(home)
+    assert home.ledger.decide_release(TAGS[0], REJECTED, "bert", "wrong fit")
+    assert not home.ledger.decide_release(TAGS[0], APPROVED, "carla", "")
+    assert named_release(home.ledger, TAGS[0]).decided_by == "bert"
+    assert home.ledger.audit()[-1]["what"] == "release.rejected"
+
+
 def test_an_approval_supersedes_the_release_before_it(home: Platform) -> None:
     for tag in TAGS[:2]:
         drafted(home, tag)
@@ -279,6 +287,19 @@ def test_a_file_that_is_added_to_a_release_is_named(home: Platform) -> None:
     (release.folder(home.settings) / "public" / "more.csv").write_text("")
     (release.folder(home.settings) / "zone" / "link").symlink_to("..")
     assert damage(home.settings, release) == ["public/more.csv", "zone/link"]
+
+
+def test_microdata_that_were_removed_under_a_tombstone_are_no_damage_and_are_not_approved(home: Platform) -> None:
+    release = drafted(home)
+    folder = release.folder(home.settings)
+    shutil.rmtree(folder / "zone")
+    assert damage(home.settings, release) == ["zone/parquet/client.parquet"]
+    (folder / "tombstone.json").write_text("{}")
+    assert damage(home.settings, release) == []
+    with pytest.raises(DraftOutdated, match="withdrawn"):
+        approve(home.settings, home.ledger, TAGS[0], "bert")
+    (folder / "zone").mkdir()
+    assert damage(home.settings, release) == ["tombstone.json", "zone/parquet/client.parquet"]
 
 
 def test_the_files_of_a_draft_are_read_only_and_all_in_its_manifest(home: Platform) -> None:
@@ -330,6 +351,7 @@ def test_a_draft_that_is_killed_leaves_nothing_that_anybody_sees_and_the_next_on
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert list(home.settings.releases.iterdir()) != []
+    (home.settings.releases / "assets").mkdir()  # of the page above all releases: not the draft's to clear up
     assert releases(home.ledger) == []
     assert damage(home.settings, drafted(home)) == []
-    assert [path.name for path in home.settings.releases.iterdir()] == [TAGS[0]]
+    assert {path.name for path in home.settings.releases.iterdir()} == {TAGS[0], "assets"}

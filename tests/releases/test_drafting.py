@@ -31,7 +31,7 @@ from orchestration.releases.approval import (
     damage,
     releases,
 )
-from orchestration.releases.drafting import Asked, NothingNew, draft_release
+from orchestration.releases.drafting import Asked, NothingNew, WaitsForBatch, draft_release
 from orchestration.releases.kept_counts import read_counts
 from orchestration.releases.public import MayNotLeave
 from orchestration.releases.tags import BadTag
@@ -175,6 +175,14 @@ def twin(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     module.TwinOf = lambda *of: of  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     yield module
+
+
+def test_a_release_that_only_few_erased_people_would_change_waits_for_more(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    module = types.ModuleType("orchestration.releases.superseding")
+    module.waiting_for_batch = lambda *_: types.SimpleNamespace(may_be_public=False, batch=10)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(WaitsForBatch, match="10 are needed"):
+        small.draft(tag="2026.1.1")
 
 
 def test_what_fills_a_folder_of_its_own_is_called_with_what_may_leave_only(

@@ -18,7 +18,7 @@ from orchestration.hashing import sha256_file
 from orchestration.releases import disclosure, metadata
 from orchestration.releases.catalogue import NotDescribed
 from orchestration.releases.disclosure import Judged, ReleaseRules, judge_fit
-from orchestration.releases.disclosure_counts import COUNT
+from orchestration.releases.disclosure_counts import COUNT, CountTable, Release
 from orchestration.releases.disclosure_scan import Secrets
 from orchestration.releases.kept_counts import read_counts, write_counts
 from orchestration.releases.public import Leaving, MayNotLeave, described, scanned, write_sums, write_tables
@@ -202,10 +202,45 @@ def test_nobody_moved_between_a_version_and_itself_and_one_person_more_is_one_to
     assert all(left[name] == (0, 0) for name in populations if name.startswith("patterns"))
 
 
-def test_the_same_people_are_suppressed_alike_when_it_is_known_that_nobody_moved(judged: Judged, fit_tables: Mapping[str, pd.DataFrame]) -> None:  # fmt: skip
-    counted = disclosure.count_tables({"event_counts": fit_tables["event_counts"]})["event_counts"]
-    still = dict.fromkeys([counted[0].population], (0, 0))
-    first = suppress(disclosure.Release("2026.1.0", tuple(counted)))
-    again = suppress(disclosure.Release("2026.1.1", tuple(counted), still, still), [first.release])
-    for one, other in zip(first.release.tables, again.release.tables, strict=True):
-        pd.testing.assert_series_equal(one.cells[COUNT], other.cells[COUNT])
+@pytest.mark.parametrize("knows_that_nobody_moved", [True, False])
+def test_the_same_people_are_suppressed_alike_also_where_a_table_is_of_a_part_of_them(
+    knows_that_nobody_moved: bool,
+) -> None:
+    whole = [("stable", 53), ("improving", 34), ("deteriorating", 45), ("total", 132)]
+    part = [("stable", 45), ("improving", 28), ("deteriorating", 35), ("total", 108)]
+    other = [("stable", 107), ("improving", 9), ("deteriorating", 16), ("total", 132)]
+    tables = tuple(
+        CountTable(f"{rule}.{len(where)}", (rule,), pd.DataFrame(rows, columns=[rule, COUNT]), where=where)
+        for rule, rows, where in (
+            ("half_sd", whole, {}),
+            ("half_sd", part, {"pairs": "same_officer"}),
+            ("rci", other, {}),
+        )
+    )
+    still = {"people": (0, 0)} if knows_that_nobody_moved else {}
+    first = suppress(Release("2026.1.0", tables))
+    again = suppress(Release("2026.1.1", tables, still, still), [first.release])
+    for one, two in zip(first.release.tables, again.release.tables, strict=True):
+        pd.testing.assert_series_equal(one.cells[COUNT], two.cells[COUNT])
+    assert set(again.hidden["rule"]) == set(first.hidden["rule"]) == {"small", "secondary"}
+
+
+def test_cells_that_were_public_before_are_shown_again_and_the_hidden_ones_stay_hidden() -> None:
+    counts = {
+        "stable": (10, 38),
+        "improving": (6, 24),
+        "deteriorating": (11, 39),
+        "not_rated": (12, 52),
+        "total": (39, 153),
+    }
+    rows = [
+        (group, value, count)
+        for group, (yes, no) in counts.items()
+        for value, count in (("yes", yes), ("no", no), ("total", yes + no))
+    ]
+    table = CountTable("baseline.o.t", ("group", "value"), pd.DataFrame(rows, columns=["group", "value", COUNT]))
+    still = {"people": (0, 0)}
+    first = suppress(Release("2026.1.0", (table,)))
+    again = suppress(Release("2026.1.1", (table,), still, still), [first.release])
+    assert first.release.tables[0].cells[COUNT].isna().sum() == 4
+    pd.testing.assert_series_equal(again.release.tables[0].cells[COUNT], first.release.tables[0].cells[COUNT])
