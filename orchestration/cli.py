@@ -1224,7 +1224,8 @@ def release_downloads(as_json: bool) -> None:
     from orchestration.ledger import now
     from orchestration.releases.handover import downloads
 
-    found = downloads(opened(home_settings()), now().date())
+    settings = home_settings()
+    found = downloads(settings, opened(settings), now().date())
     if as_json:
         _json([{**asdict(one), "is_stale": one.is_stale} for one in found])
         return

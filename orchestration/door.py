@@ -195,6 +195,8 @@ def _release(settings: Settings, ledger: Readings, tag: str) -> _Held:
     if release.state not in approval.LEFT:
         raise NotForUse(f"release {tag} is {release.state}; only one that was approved is loaded")
     folder = release.folder(settings)
+    if approval.is_buried(folder):
+        raise NotForUse(f"the microdata of release {tag} were removed, since people in them have withdrawn")
     if not is_as_marked(folder / approval.MANIFEST, release.manifest_sha256):
         raise TableDamaged(f"release {tag} is not as it was drafted: do not use it")
     files = json.loads((folder / approval.MANIFEST).read_text(encoding="utf-8"))["files"]

@@ -21,6 +21,7 @@ from orchestration.releases.approval import (
     SUPERSEDED,
     ZONE,
     Released,
+    is_buried,
     named_release,
     releases,
     verify_release,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from orchestration.ledger import Ledger
 
 CLIENT = "client_id"
+WITHDRAWN = "withdrawn"
 RECEIPT = ".receipt.json"
 _OF_A_MODEL = (IMPUTATION, "cluster", "entry_days", "duration_days", "event")
 
@@ -90,7 +92,8 @@ class KeptRelease:
 
     @property
     def state(self) -> str:
-        return self.released.state
+        """As the ledger says, or `withdrawn` where its microdata were removed since people in them have withdrawn."""
+        return WITHDRAWN if is_buried(self.released.folder(self.settings)) else self.released.state
 
     @property
     def folder(self) -> Path:
@@ -210,7 +213,10 @@ def receipt_of(out: Path) -> Path:
 def _require_approved(release: Release) -> None:
     if release.state == APPROVED:
         return
-    why = {SUPERSEDED: "superseded: hand over the one that took its place"}
+    why = {
+        SUPERSEDED: "superseded: hand over the one that took its place",
+        WITHDRAWN: "withdrawn: people in it have withdrawn, and its microdata were removed",
+    }
     raise CannotHandOver(
         f"{release.tag} is {why.get(release.state, f'{release.state}: only an approved one is handed over')}"
     )
@@ -407,10 +413,10 @@ def _put_on_record(ledger: Ledger, receipt: Receipt) -> None:
     )  # fmt: skip
 
 
-def downloads(ledger: Readings, today: date) -> tuple[Download, ...]:
+def downloads(settings: Settings, ledger: Readings, today: date) -> tuple[Download, ...]:
     """Who had what when, oldest first, with what has become of the release and of the permission."""
     known = {one.permission_id: one.state(today) for one in permissions(ledger)}
-    states = {one.tag: one.state for one in releases(ledger)}
+    states = {one.tag: KeptRelease(settings, one).state for one in releases(ledger)}
     return tuple(
         Download(
             tag=row["tag"], version_id=row["version_id"], person=row["person"], permission_id=row["permission_id"],

@@ -160,6 +160,11 @@ def test_a_release_has_more_tables_and_a_draft_is_not_loaded(own_zone: Zone) -> 
         load("wide", "2026.2.0")
     with pytest.raises(approval.NoSuchRelease):
         load("wide", "2030.1.0")
+    buried = own_zone.settings.releases / TAG
+    shutil.rmtree(buried / "zone")
+    (buried / approval.TOMBSTONE).write_text("{}")
+    with pytest.raises(NotForUse, match="people in them have withdrawn"):
+        load("wide", TAG)
 
 
 def test_a_handed_over_folder_needs_no_home(

@@ -18,6 +18,7 @@ import pytest
 from orchestration.hashing import sha256_file
 from orchestration.ledger import Ledger
 from orchestration.releases import consents
+from orchestration.releases.approval import TOMBSTONE
 from orchestration.releases.formats import read_written
 from orchestration.releases.handover import CannotHandOver, Receipt, downloads, receipt_of
 from orchestration.releases.registers import Terms, revoke
@@ -339,7 +340,7 @@ def test_who_has_an_older_release_is_known_so_that_they_can_be_told(desk: Desk) 
     made = {"version_id": "v", "fit_id": "f", "after": None, "manifest_sha256": "0"}
     desk.ledger.record_draft({**made, "tag": "2026.1.0"}, "one")
     desk.ledger.decide_release("2026.1.0", "approved", "two", "")
-    (had,) = downloads(desk.ledger, TODAY)
+    (had,) = downloads(desk.settings, desk.ledger, TODAY)
     assert (had.person, had.tables, had.handed_by, had.is_stale) == (
         "researcher",
         ("officer", "wave"),
@@ -348,6 +349,11 @@ def test_who_has_an_older_release_is_known_so_that_they_can_be_told(desk: Desk) 
     )
     desk.ledger.record_draft({**made, "tag": "2026.2.0", "after": "2026.1.0"}, "one")
     desk.ledger.decide_release("2026.2.0", "approved", "two", "", ["2026.1.0"])
-    (had,) = downloads(desk.ledger, date(2027, 1, 2))
+    (had,) = downloads(desk.settings, desk.ledger, date(2027, 1, 2))
     assert (had.is_stale, had.release_state, had.permission_state) == (True, "superseded", "ended")
     assert "release.handed_over" in {row["what"] for row in desk.ledger.audit()}
+    tombstone = desk.settings.releases / "2026.1.0" / TOMBSTONE
+    tombstone.parent.mkdir(parents=True)
+    tombstone.write_text("{}")
+    (had,) = downloads(desk.settings, desk.ledger, TODAY)
+    assert (had.is_stale, had.release_state) == (True, "withdrawn")
