@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from orchestration.files import write_atomically
 from orchestration.releases.catalogue import LANGUAGES, Label, Missing, TableDescription, Variable
@@ -24,7 +24,8 @@ Language = Literal["nl", "en"]
 NAME_BYTES, LABEL_BYTES, VALUE_LABEL_BYTES, FILE_LABEL_BYTES = 64, 256, 120, 64  # what SPSS takes
 RESERVED = frozenset(["ALL", "AND", "BY", "EQ", "GE", "GT", "LE", "LT", "NE", "NOT", "OR", "TO", "WITH"])
 EXECUTED = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
-SIMULATED, SYNTHETIC = "SIMULATED", "SYNTHETIC"
+SIMULATED: Final = "SIMULATED"
+SYNTHETIC: Final = "SYNTHETIC"
 Mark = Literal["", "SIMULATED", "SYNTHETIC"]  # what is written wherever rows are not those of people
 
 

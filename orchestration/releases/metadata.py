@@ -284,7 +284,7 @@ def ddi(about: About) -> bytes:
     described = add(root, "dataDscr")
     for number, table in enumerate(about.tables, start=1):
         for position, one in enumerate(table.variables, start=1):
-            said_of = {"nature": one.measure} if one.measure != "scale" else {}
+            said_of: dict[str, str] = {"nature": one.measure} if one.measure != "scale" else {}
             said_of |= {"measUnit": one.unit} if one.unit else {}
             variable = add(
                 described, "var", ID=f"F{number}V{position}", name=one.name, files=f"F{number}",

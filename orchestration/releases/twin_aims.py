@@ -5,7 +5,7 @@ cohort comes near them. No row of a person is read here; how a twin is built and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,14 +65,12 @@ def aims_of(judged: Mapping[str, pd.DataFrame], outcome_id: str) -> Aims:
     rated: dict[tuple[str, str], float] = {}
     if people and len(means):
         most = means.groupby(["wave", "rater"])["n"].max()
-        rated = {
-            (str(wave), str(rater)): min(0.95, max(0.05, _to(n / people, 0.05))) for (wave, rater), n in most.items()
-        }
+        rated = {key: min(0.95, max(0.05, _to(n / people, 0.05))) for key, n in _by_wave(most)}
     return Aims(
         people=people,
         scores={
-            (str(row.wave), str(row.rater), str(row.scale)): (_to(row.mean, 0.1), _to(row.sd, 0.1))
-            for row in means.itertuples(index=False)
+            (str(wave), str(rater), str(scale)): (_to(float(mean), 0.1), _to(float(sd), 0.1))
+            for wave, rater, scale, mean, sd in means.reindex(columns=["wave", "rater", "scale", "mean", "sd"]).to_numpy()
         },
         rated=rated,
         risks=_risks(curve),
@@ -149,7 +147,8 @@ def nearest(aims: Aims, start: CohortConfig, seeds: Path) -> tuple[CohortConfig,
     """
     from orchestration.simulation.cohort import simulate_cohort
 
-    config = replace(start, **aims.effects)
+    effects: dict[str, Any] = dict(aims.effects)
+    config = replace(start, **effects)
     for _ in range(ROUNDS):
         config = _nearer(config, aims, seen_in(simulate_cohort(TRIED, TRIAL_SEED, config, seeds), seeds).aims)
     seen = seen_in(simulate_cohort(TRIED, TRIAL_SEED, config, seeds), seeds)
@@ -168,7 +167,7 @@ def seen_in(cohort: Cohort, seeds: Path) -> Seen:
         Aims(
             people=len(followed),
             scores={key: (float(row["mean"]), float(row["std"])) for key, row in scored.iterrows()},
-            rated={(str(wave), str(rater)): n / len(followed) for (wave, rater), n in done.items()},
+            rated={key: n / len(followed) for key, n in _by_wave(done)},
             risks={months: float(followed[f"risk_{months}"].mean()) for months in MONTHS},
             described={
                 "is_male": float(followed["is_male"].mean()), "addiction": float(followed["addiction"].mean()),
@@ -180,6 +179,12 @@ def seen_in(cohort: Cohort, seeds: Path) -> Seen:
         ),
         len(followed) / len(truth),
     )  # fmt: skip
+
+
+def _by_wave(counts: pd.Series[Any]) -> Iterator[tuple[tuple[str, str], float]]:
+    """Counts by wave and rater."""
+    for wave, rater, n in counts.rename("n").reset_index().to_numpy():
+        yield (str(wave), str(rater)), float(n)
 
 
 def _scores(cohort: Cohort, seeds: Path) -> Any:
