@@ -84,13 +84,16 @@ def take(
     """Make a file of consents (CSV, UTF-8, `COLUMNS`, days as yyyy-mm-dd) the register at `path`; it replaces the one before.
 
     `known` are the consents there are; `left_out` says how many clients of the register before are missing on purpose, as after
-    an erasure. Raises ConsentsRefused, and then the register stays as it was.
+    an erasure. Whoever was erased stays out, though the file names them. Raises ConsentsRefused, and then the register stays as it was.
     """
+    from orchestration.deliveries.people import mark, marks_of
+
     rows = _rows(file)
     troubles = _troubles(rows, known, today, admits_test_numbers)
     if troubles:
         raise ConsentsRefused(f"{file.name}: " + "; ".join(troubles))
-    entries = [_consent(row, key) for row in rows]
+    erased = marks_of(ledger, key).erased
+    entries = [one for one in (_consent(row, key) for row in rows) if mark(key, one.client_id) not in erased]
     before, gone = _before(path, ledger, {one.client_id for one in entries})
     if gone != left_out:
         raise ConsentsRefused(

@@ -6,7 +6,6 @@ Each part is written by its own module; here they are put together, and the tag 
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from orchestration.releases.disclosure import Judged, ReleaseRules
     from orchestration.releases.disclosure_counts import Band, Release
     from orchestration.releases.disclosure_scan import Allowed
+    from orchestration.releases.portal.content import PortalContent
     from orchestration.releases.public import Leaving
     from orchestration.settings import Settings
     from orchestration.warehouse.diff import Difference
@@ -169,10 +169,11 @@ def _step(
 
 def _require_batch(settings: Settings, ledger: Ledger, before: Before | None, step: tags.Step) -> None:
     """That a release which brings no new year does not follow on the erasure of a few: the difference would tell of them."""
-    module = _module("orchestration.releases.superseding")
-    if module is None or before is None or step == "year":
+    from orchestration.releases.superseding import waiting_for_batch
+
+    if before is None or step == "year":
         return
-    waiting = module.waiting_for_batch(settings, ledger, before.release.decided_at)
+    waiting = waiting_for_batch(settings, ledger, before.release.decided_at)
     if not waiting.may_be_public:
         raise WaitsForBatch(
             f"people have been erased since release {before.release.tag}: {waiting.batch} are needed before one follows, or another "
@@ -252,7 +253,7 @@ def _write_public(
     drafting.progress("release: synthetic twin", 3, STEPS)
     also = _write_twin(place, drafting, leaving)
     vouched = _write_portal(place, drafting, leaving, inputs)
-    also |= {f"{PORTAL}/": "pages to read, in Dutch and English"} if vouched else {}
+    also[f"{PORTAL}/"] = "pages to read, in Dutch and English"
     public.write_tables(place, leaving, also)
     public.write_sums(place)
     drafting.progress("release: every file looked at", 5, STEPS)
@@ -291,57 +292,45 @@ def _anonymity(drafting: Drafting, inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _module(name: str) -> Any:
-    """A module of this room that may not be there, None then."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if not name.startswith(str(error.name)):
-            raise
-        return None
-
-
 def _write_twin(public: Path, drafting: Drafting, leaving: Leaving) -> dict[str, str]:
     """The synthetic twin, made of what may leave only: `write_twin(out, TwinOf, judged frames, settings, catalogue, spec)`."""
-    module = _module("orchestration.releases.twin")
-    if module is None:
-        return {}
+    from orchestration.releases.twin import TwinOf, write_twin
+
     about = leaving.about
-    of = module.TwinOf(about.tag, about.released_on, date.fromisoformat(about.registry_cutoff_on), about.is_simulated)
-    module.write_twin(public / TWIN, of, leaving.judged.frames, drafting.settings, drafting.catalogue, drafting.spec)
+    of = TwinOf(about.tag, about.released_on, date.fromisoformat(about.registry_cutoff_on), about.is_simulated)
+    write_twin(public / TWIN, of, leaving.judged.frames, drafting.settings, drafting.catalogue, drafting.spec)
     return {f"{TWIN}/": "SYNTHETIC microdata of nobody, in the form of the real ones"}
 
 
-def _write_portal(public: Path, drafting: Drafting, leaving: Leaving, inputs: Inputs) -> Allowed | None:
+def _write_portal(public: Path, drafting: Drafting, leaving: Leaving, inputs: Inputs) -> Allowed:
     """The pages, and what of them is vouched for: `write_portal(folder, PortalContent)`, `vouched(content, folder's name)`."""
+    from orchestration.releases.portal.site import vouched, write_portal
+
     drafting.progress("release: portal", 4, STEPS)
-    module = _module("orchestration.releases.portal.site")
-    if module is None:
-        return None
     content = portal_content(drafting, leaving, inputs)
-    module.write_portal(public / PORTAL, content)
-    allowed: Allowed = module.vouched(content, PORTAL)
-    return allowed
+    write_portal(public / PORTAL, content)
+    return vouched(content, PORTAL)
 
 
-def portal_content(drafting: Drafting, leaving: Leaving, inputs: Inputs) -> Any:
+def portal_content(drafting: Drafting, leaving: Leaving, inputs: Inputs) -> PortalContent:
     """What the portal shows of a draft: judged frames and what stands beside them; no version and no fit."""
-    content = importlib.import_module("orchestration.releases.portal.content")
-    quality = importlib.import_module("orchestration.releases.portal.quality")
+    from orchestration.releases.portal.content import Edition, PortalContent
+    from orchestration.releases.portal.quality import quality_of
+
     records = drafting.ledger.deliveries()
     known = [release for release in approval.releases(drafting.ledger) if release.state in LEFT]
     successor = {release.after: release.tag for release in known if release.after}
     editions = [
-        content.Edition(
+        Edition(
             release.tag, date.fromisoformat(_manifest(drafting.settings, release)["released_on"]), release.state,
             f"{release.tag}/{PUBLIC}/{PORTAL}", successor.get(release.tag),
         )
         for release in known
     ]  # fmt: skip
-    return content.PortalContent(
+    return PortalContent(
         about=leaving.about, catalogue=drafting.catalogue, spec=drafting.spec, rules=drafting.rules, frames=leaving.judged.frames,
         verdicts=leaving.judged.verdicts, difference=drafting.difference,
-        quality=quality.quality_of(records, inputs.wave, inputs.client, drafting.rules), editions=tuple(editions),
+        quality=quality_of(records, inputs.wave, inputs.client, drafting.rules), editions=tuple(editions),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from orchestration import audit
 from orchestration.analysis import leaving as fits
 from orchestration.deliveries import leaving, people
 from orchestration.deliveries.contracts import Organisation, read_contracts
@@ -25,7 +26,7 @@ from orchestration.files import write_json
 from orchestration.ledger import Ledger, now
 from orchestration.progress import Progress, nobody
 from orchestration.readings import Withdrawal
-from orchestration.releases import superseding
+from orchestration.releases import consents, superseding
 from orchestration.settings import Settings
 from orchestration.trouble import Mendable
 from orchestration.warehouse import reissue, versions
@@ -35,7 +36,7 @@ BASES = {
     CONSENT: "the person withdrew consent or asked for erasure (GDPR art. 7(3), 17(1)(b)); the exception for research was not applied",
     EXCEPTION: "erasure was asked for and the exception for research was applied by decision (GDPR art. 17(3)(d), UAVG art. 44)",
 }
-RECEIPT = "receipt.json"
+BEGUN, RECEIPT = "begun", "receipt.json"
 BEFORE, AFTER, COMPARED = "estimates-before.parquet", "estimates-after.parquet", "estimates.csv"
 
 
@@ -146,13 +147,18 @@ def _recorded(
     marks = first | {mark(key, pseudonym) for pseudonym in theirs}
     ledger.begin_withdrawal(entry, marks)
     write_list(settings, ledger)
-    on_record(ledger, entry, "begun", {"people": entry.people, "marks": len(marks), "numbers_held": len(theirs)})
+    on_record(ledger, entry, BEGUN, {"people": entry.people, "marks": len(marks), "numbers_held": len(theirs)})
     return entry
 
 
 def on_record(ledger: Ledger, entry: Withdrawal, step: str, counts: dict[str, Any]) -> None:
-    """Every act of a withdrawal goes on record here: what was done, with counts, under who asked for it and why."""
+    """Every act of a withdrawal goes on record here: what was done, with counts, under who asked for it and why; and on the audit trail."""
     ledger.record_step(entry.withdrawal_id, step, counts)
+    is_begun = step == BEGUN
+    audit.record(
+        ledger, "withdrawal.begun" if is_begun else "withdrawal.step", entry.withdrawal_id,
+        f"{entry.mode}, {entry.basis}: {entry.reason}" if is_begun else step, entry.requested_by if is_begun else None,
+    )  # fmt: skip
 
 
 # the list that outlives a home ---------------------------------------------------------------------------------------
@@ -189,7 +195,7 @@ def replay(settings: Settings, ledger: Ledger) -> int:
             known_until=date.fromisoformat(until) if until else None,
         )
         ledger.begin_withdrawal(made, marks)
-        on_record(ledger, made, "begun", {"people": made.people, "marks": len(marks), "replayed": 1})
+        on_record(ledger, made, BEGUN, {"people": made.people, "marks": len(marks), "replayed": 1})
     return len(missing)
 
 
@@ -219,6 +225,21 @@ def _clear_landing(place: Place) -> dict[str, Any]:
 
 def _forget_corrections(place: Place) -> dict[str, Any]:
     return {"corrections": leaving.forget_corrections(place.settings, place.marks)}
+
+
+def _forget_consents(place: Place) -> dict[str, Any]:
+    """A register that is not the one on record may name anybody: it goes, and is taken in again."""
+    settings, ledger = place.settings, place.ledger
+    if not ledger.consent_registers():
+        return {"clients": 0}
+    try:
+        register = consents.read_register(settings.consents_file, ledger)
+    except consents.NoConsents:
+        was_there = settings.consents_file.exists()
+        settings.consents_file.unlink(missing_ok=True)
+        return {"clients": 0, "registers_removed": int(was_there)}
+    theirs = {one.client_id for one in register if mark(place.key, one.client_id) in place.marks.erased}
+    return {"clients": consents.forget(settings.consents_file, theirs, ledger, by=place.entry.requested_by)}
 
 
 def _remove_builds(place: Place) -> dict[str, Any]:
@@ -310,6 +331,7 @@ STEPS: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "raw store": _remove_raw,
     "landing, quarantine and inbox": _clear_landing,
     "corrections": _forget_corrections,
+    "register of consents": _forget_consents,
     "builds": _remove_builds,
     "versions": _reissue_versions,
     "outcomes of one's own": _remove_outcomes,
