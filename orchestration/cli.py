@@ -1125,11 +1125,14 @@ def release_approve(tag: str, reason: str) -> None:
     from orchestration.audit import signed_on
     from orchestration.home import home_settings, opened
     from orchestration.releases.approval import approve
+    from orchestration.releases.shelf import write_shelf
     from orchestration.warehouse.build import one_writer
 
     settings = home_settings()
+    ledger = opened(settings)
     with one_writer(settings):
-        made = approve(settings, opened(settings), tag, signed_on(), reason)
+        made = approve(settings, ledger, tag, signed_on(), reason)
+        write_shelf(settings, ledger)
     then = f"; {made.after} is superseded" if made.after else ""
     click.echo(f"{made.tag} is approved by {made.decided_by} (drafted by {made.drafted_by}){then}")
 

@@ -25,7 +25,7 @@ from orchestration.hashing import combined_hash
 from orchestration.home import opened
 from orchestration.progress import Progress, both, named, nobody, throttled
 from orchestration.settings import Settings
-from orchestration.warehouse.versions import Version, current_version, read_version
+from orchestration.warehouse.versions import Version, current_version
 
 VERSIONS, ANALYSIS = "versions", "analysis"
 VERSION = dg.AssetKey(["versions", "version"])
@@ -130,11 +130,12 @@ def fit_asset(
 
         def without_growth() -> pd.DataFrame | None:
             from orchestration.analysis.explanation import Side, risks_without_growth
+            from orchestration.analysis.sides import intervals_of, side_of
 
-            old = _side(settings, last_good) if last_good is not None else None
+            old = side_of(settings.versions, last_good) if last_good is not None else None
             if old is None or before is None:
                 return None
-            new = Side(inputs, tables["estimates"], kept, version.manifest["build"], _intervals(version))
+            new = Side(inputs, tables["estimates"], kept, version.manifest["build"], intervals_of(version))
             return risks_without_growth(old, new, before["reference_risk"], spec)
 
         checks = judge_fit(tables, before, rules.min_events, rules.reference.largest_change, without_growth)
@@ -196,6 +197,7 @@ def _explain(
     """
     from orchestration.analysis.comparison import compare_fits
     from orchestration.analysis.explanation import Side, explain
+    from orchestration.analysis.sides import intervals_of, side_of
 
     began, before = time.monotonic(), _last_good(settings)
     if before is not None and before.name == name:
@@ -204,12 +206,12 @@ def _explain(
     record: dict[str, Any] = {**compared.summary(), "moves": json.loads(compared.moves.to_json(orient="records", double_precision=15))}  # fmt: skip
     said: dict[str, int | float | str] = {"largest_move_in_std_errors": compared.largest_move}
     if before is not None:
-        old = _side(settings, before)
+        old = side_of(settings.versions, before)
         if old is None:
             record["explanation"] = {"caveats": ["the version of the fit before is not kept: its moves are not split"]}
         else:
             tables, manifest = read_fit(settings.fits / name)
-            new = Side(inputs, tables["estimates"], manifest, version.manifest["build"], _intervals(version))
+            new = Side(inputs, tables["estimates"], manifest, version.manifest["build"], intervals_of(version))
             explained = explain(old, new, spec)
             record["explanation"] = explained.as_record()
             kinds = explained.people.groupby("kind")["clients"].sum()
@@ -217,23 +219,6 @@ def _explain(
             said |= {"explained_in_seconds": round(time.monotonic() - began, 1), "outcomes_fitted_to_explain": explained.fits}  # fmt: skip
     write_json(settings.fits / f"{name}.changes.json", record)
     return said
-
-
-def _side(settings: Settings, fit: Path) -> Any:
-    from orchestration.analysis.explanation import Side
-
-    tables, manifest = read_fit(fit)
-    folder = settings.versions / str(manifest["version_id"])
-    if not (folder / "manifest.json").is_file() or not all((folder / f"{name}.parquet").is_file() for name in MODEL_TABLES):  # fmt: skip
-        return None
-    version = read_version(folder)
-    return Side(read_inputs(version), tables["estimates"], manifest, version.manifest["build"], _intervals(version))
-
-
-def _intervals(version: Version) -> pd.DataFrame | None:
-    path = version.folder / "followup_interval.parquet"
-    columns = ["client_id", "outcome_id", "start_day", "stop_day", "event", "state"]
-    return pd.read_parquet(path, columns=columns) if path.is_file() else None
 
 
 def report_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.AssetsDefinition:

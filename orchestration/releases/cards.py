@@ -21,7 +21,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {  # what cards and checklists read of a
         "estimate", "conf_low", "conf_high", "p_value", "fraction_missing", "events_per_parameter",
     ),
     "outcome_definition": ("outcome_id",),
-    "performance": ("model_id", "outcome_id", "measure", "months", "apparent", "corrected", "events"),
+    "performance": ("model_id", "outcome_id", "rater", "scale", "measure", "months", "apparent", "corrected", "events"),
     "proportional_hazards": ("model_id", "term", "p_value"),
     "engine_agreement": ("model_id", "agrees", "note"),
     "e_values": ("model_id", "e_value", "e_value_limit"),

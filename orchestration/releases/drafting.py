@@ -17,6 +17,7 @@ from orchestration.files import write_json
 from orchestration.progress import Progress, nobody
 from orchestration.releases import approval, tags
 from orchestration.releases.approval import KEPT, LEFT, PUBLIC, ZONE, FitUnfit, Released, Sources
+from orchestration.releases.shelf import PORTAL, TWIN
 from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
     from orchestration.releases.disclosure_counts import Band, Release
     from orchestration.releases.disclosure_scan import Allowed
     from orchestration.releases.portal.content import PortalContent
+    from orchestration.releases.portal.moves import Moves
     from orchestration.releases.public import Leaving
     from orchestration.settings import Settings
     from orchestration.warehouse.diff import Difference
     from orchestration.warehouse.versions import Version
 
 COUNTS, SCAN, ANONYMITY = "counts.json", "scan.json", "anonymity.json"
-PORTAL, TWIN = "portal", "twin"  # folders in `public/`, and the modules that fill them
 STEPS = 6
 
 
@@ -199,7 +200,7 @@ def _write(folder: Path, drafting: Drafting) -> dict[str, Any]:
     drafting.progress("release: tables for the zone", 1, STEPS)
     write_release_tables(
         version, drafting.chosen.fit, folder / ZONE, drafting.catalogue, drafting.spec, tag=drafting.tag,
-        released_on=drafting.day, makes_inert=True, difference=drafting.difference,
+        released_on=drafting.day, makes_inert=True, difference=drafting.difference, small_cell=drafting.settings.small_cell,
     )  # fmt: skip
     drafting.progress("release: judged for disclosure", 2, STEPS)
     inputs, fitted = read_inputs(version), read_fit(drafting.chosen.fit)[0]
@@ -251,7 +252,7 @@ def _write_public(
     place = folder / PUBLIC
     place.mkdir()
     drafting.progress("release: synthetic twin", 3, STEPS)
-    also = _write_twin(place, drafting, leaving)
+    also = _write_twin(place, drafting, leaving) | _write_cards(place, drafting, judged, inputs)
     vouched = _write_portal(place, drafting, leaving, inputs)
     also[f"{PORTAL}/"] = "pages to read, in Dutch and English"
     public.write_tables(place, leaving, also)
@@ -298,8 +299,24 @@ def _write_twin(public: Path, drafting: Drafting, leaving: Leaving) -> dict[str,
 
     about = leaving.about
     of = TwinOf(about.tag, about.released_on, date.fromisoformat(about.registry_cutoff_on), about.is_simulated)
-    write_twin(public / TWIN, of, leaving.judged.frames, drafting.settings, drafting.catalogue, drafting.spec)
+    write_twin(
+        public / TWIN, of, leaving.judged.frames, drafting.settings, drafting.catalogue, drafting.spec, makes_inert=True
+    )
     return {f"{TWIN}/": "SYNTHETIC microdata of nobody, in the form of the real ones"}
+
+
+def _write_cards(public: Path, drafting: Drafting, judged: Judged, inputs: Inputs) -> dict[str, str]:
+    """A card for each model and the checklists of TRIPOD+AI and STROBE, of judged numbers alone."""
+    from orchestration.files import write_atomically
+    from orchestration.releases.cards import public_pages
+
+    pages = public_pages(
+        judged.frames, drafting.fit_manifest, drafting.chosen.version.manifest, inputs.outcome_definition, drafting.spec,
+        drafting.settings.small_cell,
+    )  # fmt: skip
+    for name, content in pages.items():
+        write_atomically(public / name, content)
+    return dict.fromkeys(pages, "a card for each model, or what reporting guidelines ask for, as far as it leaves")
 
 
 def _write_portal(public: Path, drafting: Drafting, leaving: Leaving, inputs: Inputs) -> Allowed:
@@ -314,25 +331,35 @@ def _write_portal(public: Path, drafting: Drafting, leaving: Leaving, inputs: In
 
 def portal_content(drafting: Drafting, leaving: Leaving, inputs: Inputs) -> PortalContent:
     """What the portal shows of a draft: judged frames and what stands beside them; no version and no fit."""
-    from orchestration.releases.portal.content import Edition, PortalContent
+    from orchestration.releases.portal.content import PortalContent
     from orchestration.releases.portal.quality import quality_of
+    from orchestration.releases.shelf import DOWNLOADS, editions
 
     records = drafting.ledger.deliveries()
-    known = [release for release in approval.releases(drafting.ledger) if release.state in LEFT]
-    successor = {release.after: release.tag for release in known if release.after}
-    editions = [
-        Edition(
-            release.tag, date.fromisoformat(_manifest(drafting.settings, release)["released_on"]), release.state,
-            f"{release.tag}/{PUBLIC}/{PORTAL}", successor.get(release.tag),
-        )
-        for release in known
-    ]  # fmt: skip
     return PortalContent(
         about=leaving.about, catalogue=drafting.catalogue, spec=drafting.spec, rules=drafting.rules, frames=leaving.judged.frames,
-        verdicts=leaving.judged.verdicts, difference=drafting.difference,
-        quality=quality_of(records, inputs.wave, inputs.client, drafting.rules), editions=tuple(editions),
+        verdicts=leaving.judged.verdicts, difference=drafting.difference, moves=_moves(drafting, leaving.judged),
+        quality=quality_of(records, inputs.wave, inputs.client, drafting.rules),
+        editions=editions(drafting.settings, drafting.ledger), downloads=DOWNLOADS,
     )  # fmt: skip
 
 
-def _manifest(settings: Settings, release: Released) -> Mapping[str, Any]:
-    return dict(json.loads((release.folder(settings) / approval.MANIFEST).read_text(encoding="utf-8")))
+def _moves(drafting: Drafting, judged: Judged) -> Moves | None:
+    """How the estimates moved since the fit of the release before, and why, as far as it may leave; None where that cannot be known."""
+    import pandas as pd
+
+    from orchestration.analysis.explanation import explain
+    from orchestration.analysis.sides import side_of
+    from orchestration.releases.portal.moves import judged_moves
+    from orchestration.releases.public import TABLES
+
+    before = drafting.before
+    if before is None or before.version is None or before.release.fit_id == drafting.chosen.fit_id:
+        return None
+    fit, left = drafting.settings.fits / before.release.fit_id, before.folder / PUBLIC / TABLES / "estimates.csv"
+    old = side_of(drafting.settings.versions, fit) if (fit / approval.MANIFEST_OF_FIT).is_file() else None
+    new = side_of(drafting.settings.versions, drafting.chosen.fit)
+    if old is None or new is None or not left.is_file():
+        return None
+    record = explain(old, new, drafting.spec).as_record()
+    return judged_moves(record, judged.frames.get("estimates", pd.DataFrame()), pd.read_csv(left), drafting.rules)
