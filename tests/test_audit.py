@@ -95,6 +95,12 @@ def test_entries_that_changed_places_are_both_named() -> None:
             assert {entries[one].number, entries[other].number} <= {item.number for item in findings(moved)}
 
 
+def test_an_entry_that_is_written_anew_with_its_hash_is_noticed_by_the_one_after_it() -> None:
+    entries = chain(4)
+    forged = next_entry(entries[0], entries[1].at, "nobody", "rule.waived", "rule 1", "said")
+    assert [one.number for one in findings([entries[0], forged, *entries[2:]])] == [3]
+
+
 def test_an_inserted_entry_is_noticed_even_when_all_after_it_are_numbered_anew() -> None:
     entries = chain(4)
     extra = next_entry(entries[1], "2026-01-02T00:00:01", "nobody", "rule.waived", "slipped in", "")
