@@ -319,6 +319,11 @@ def write_stopped(sources: Path, contracts: Mapping[str, Organisation], ledger: 
         content = pq.read_table(sources / f"{organisation.name}__{clients.name}.parquet")
         persons = {person for _, person in people.pairs(clients, content) if person}
         stopped |= {person: known_until[people.mark(marks.key, person)] for person in marks.named(persons, people.STOP)}
+    write_stopped_rows(sources, stopped)
+
+
+def write_stopped_rows(sources: Path, stopped: Mapping[str, date | None]) -> None:
+    """Write clients whose data stopped, and the cut-off that counted then; none of them, where nobody has."""
     fields = pa.schema([("client_id", pa.string()), ("known_until", pa.date32())])
     rows = [{"client_id": person, "known_until": day} for person, day in sorted(stopped.items())]
     pq.write_table(pa.Table.from_pylist(rows, schema=fields), sources / "_stopped.parquet")

@@ -67,6 +67,7 @@ def made(folder: Path, clients: int) -> Path:
             assert len(stored)
     assert cutoff is not None
     build.write_build_row(sources, cutoff, settings)
+    build.write_stopped_rows(sources, {})
     return folder / "build"
 
 

@@ -29,7 +29,7 @@ from orchestration.settings import CHECKOUT, Settings
 from orchestration.simulation import CohortConfig, simulate_cohort, write_deliveries
 from orchestration.simulation.cohort import Cohort
 from orchestration.simulation.delivery import frames_of, snapshot, spelled_frame
-from orchestration.warehouse.build import write_build_row
+from orchestration.warehouse.build import write_build_row, write_stopped_rows
 from tests.warehouse.histories import Compiled
 
 TABLES = ("analysis_cohort", "dyad")
@@ -123,6 +123,7 @@ def _built(
     sources: Path, cohort: Cohort, contracts: Mapping[str, Organisation], cutoff_on: date, compiled: Compiled
 ) -> Population:
     config = cohort.config
+    write_stopped_rows(sources, {})
     write_build_row(
         sources,
         cutoff_on,

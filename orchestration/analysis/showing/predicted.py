@@ -50,12 +50,12 @@ def short_performance_table(
 ) -> Table:
     """What is left of each model's performance after optimism: a line for each, at the middle of the months where there is one."""
     month = spec.recidivism.restricted_mean_months
-    wanted = [("concordance", None), ("calibration_slope", None), ("auc", month), ("brier", month)]
+    wanted: list[tuple[str, float | None]] = [("concordance", None), ("calibration_slope", None), ("auc", month), ("brier", month)]  # fmt: skip
     heads = [MEASURE_LABELS[measure] + (f", {months} months" if months else "") for measure, months in wanted]
     lines = []
     for _, part in rows.groupby("model_id", sort=False):
         first = records(part)[0]
-        cells = {(row["measure"], None if is_missing(row["months"]) else int(row["months"])): row for row in records(part[has_enough(part, source)])}  # fmt: skip
+        cells: dict[tuple[str, float | None], Record] = {(row["measure"], None if is_missing(row["months"]) else int(row["months"])): row for row in records(part[has_enough(part, source)])}  # fmt: skip
         found = [cells.get(one) for one in wanted]
         numbers = [NOT_SHOWN if row is None or is_missing(row["corrected"]) else f"{row['corrected']:.2f} ({row['apparent']:.2f})" for row in found]  # fmt: skip
         lines.append([outcomes.get(first["outcome_id"], first["outcome_id"]), score_of(first), adjustment_name(first["adjustment"]), *numbers])  # fmt: skip
