@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestration.files import write_json
+from orchestration.files import write_atomically, write_json
 from orchestration.progress import Progress, nobody
 from orchestration.releases import approval, tags
 from orchestration.releases.approval import KEPT, LEFT, PUBLIC, ZONE, FitUnfit, Released, Sources
@@ -239,6 +239,7 @@ def _write_public(
 ) -> None:
     import pandas as pd
 
+    from orchestration.analysis.fit import recovery_badge
     from orchestration.releases import public
     from orchestration.releases.changes import changes, headlines
 
@@ -254,6 +255,7 @@ def _write_public(
     drafting.progress("release: synthetic twin", 3, STEPS)
     also = _write_twin(place, drafting, leaving) | _write_cards(place, drafting, judged, inputs)
     vouched = _write_portal(place, drafting, leaving, inputs)
+    vouched = replace(vouched, dates=vouched.dates | {str(recovery_badge().get("made_on", ""))} - {""})
     also[f"{PORTAL}/"] = "pages to read, in Dutch and English"
     public.write_tables(place, leaving, also)
     public.write_sums(place)
@@ -265,8 +267,6 @@ def _write_public(
 
 def _secrets(inputs: Inputs, imputed: pd.DataFrame) -> Any:
     """Every pseudonym of a version, and the durations of people in their order: what must be in no byte that leaves."""
-    from dataclasses import replace
-
     from orchestration.releases.disclosure_scan import Secrets
 
     of_fit = Secrets.of(imputed)
@@ -307,7 +307,6 @@ def _write_twin(public: Path, drafting: Drafting, leaving: Leaving) -> dict[str,
 
 def _write_cards(public: Path, drafting: Drafting, judged: Judged, inputs: Inputs) -> dict[str, str]:
     """A card for each model and the checklists of TRIPOD+AI and STROBE, of judged numbers alone."""
-    from orchestration.files import write_atomically
     from orchestration.releases.cards import public_pages
 
     pages = public_pages(

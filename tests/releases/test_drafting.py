@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 import types
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,8 @@ def put_fit(settings: Settings, source: Path, name: str, version: str, **more: A
     folder = settings.fits / name
     shutil.copytree(source, folder)
     tables = {path.stem: {"sha256": sha256_file(path)} for path in folder.glob("*.parquet")}
-    manifest = {"fit_id": name, "version_id": version, "imputations": 3, "models_hash": models_hash(small_spec()), "tables": tables, **more}  # fmt: skip
+    manifest = {"fit_id": name, "version_id": version, "imputations": 3, "models_hash": models_hash(small_spec()), "tables": tables,
+                "code_hash": "c0de", "packages": {}, "engines_agree": True, "benchmark_agrees": True, **more}  # fmt: skip
     write_json(folder / "manifest.json", manifest)
     opened(settings).record_fit(name, version, "mark")
 
@@ -77,9 +77,20 @@ def _drafted_once(release: SmallRelease, _settled_once: Path, tmp_path_factory: 
     shutil.copytree(release.version.folder, settings.versions / name)
     put_fit(settings, release.fit, "f00d", name)
     small = Small(settings, name, "f00d")
-    assert small.draft().tag == "2026.1.0"
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(patch)
+        assert small.draft().tag == "2026.1.0"
     small.approve("2026.1.0")
     return small
+
+
+def stand_in(patch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module in the place of the twin's, which takes a minute (`test_twin.py` has the real one); a test may say what it writes."""
+    module = types.ModuleType("orchestration.releases.twin")
+    module.TwinOf = lambda *of: of  # type: ignore[attr-defined]
+    module.write_twin = lambda out, *_, **__: out.mkdir()  # type: ignore[attr-defined]
+    patch.setitem(sys.modules, module.__name__, module)
+    return module
 
 
 @pytest.fixture
@@ -168,13 +179,9 @@ def test_nothing_is_drafted_while_an_earlier_release_is_not_intact(small: Small)
         corrected(small).draft()
 
 
-@pytest.fixture
-def twin(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
-    """A module in the place of the twin's; a test says what it writes."""
-    module = types.ModuleType("orchestration.releases.twin")
-    module.TwinOf = lambda *of: of  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    yield module
+@pytest.fixture(autouse=True)
+def twin(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    return stand_in(monkeypatch)
 
 
 def test_a_release_that_only_few_erased_people_would_change_waits_for_more(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
@@ -190,7 +197,7 @@ def test_what_fills_a_folder_of_its_own_is_called_with_what_may_leave_only(
 ) -> None:
     seen: list[Any] = []
 
-    def write_twin(out: Path, of: Any, frames: Any, *_: Any) -> None:
+    def write_twin(out: Path, of: Any, frames: Any, *_: Any, **__: Any) -> None:
         seen.append((of, sorted(frames)))
         out.mkdir()
         (out / "client.csv").write_text("client_id,sex\nnobody-1,1\n")
@@ -206,7 +213,7 @@ def test_what_fills_a_folder_of_its_own_is_called_with_what_may_leave_only(
 def test_one_file_that_may_not_leave_fails_the_draft_and_nothing_of_it_is_seen(small: Small, twin: types.ModuleType) -> None:  # fmt: skip
     client = pd.read_parquet(small.settings.versions / small.version / "client.parquet")["client_id"].iloc[0]
 
-    def write_twin(out: Path, *_: Any) -> None:
+    def write_twin(out: Path, *_: Any, **__: Any) -> None:
         out.mkdir()
         (out / "client.csv").write_text(f"client_id,sex\n{client},1\n")
 
