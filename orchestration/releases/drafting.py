@@ -332,11 +332,12 @@ def portal_content(drafting: Drafting, leaving: Leaving, inputs: Inputs) -> Port
     """What the portal shows of a draft: judged frames and what stands beside them; no version and no fit."""
     from orchestration.releases.portal.content import PortalContent
     from orchestration.releases.portal.quality import quality_of
+    from orchestration.releases.public import about_in_public
     from orchestration.releases.shelf import DOWNLOADS, editions
 
     records = drafting.ledger.deliveries()
     return PortalContent(
-        about=leaving.about, catalogue=drafting.catalogue, spec=drafting.spec, rules=drafting.rules, frames=leaving.judged.frames,
+        about=about_in_public(leaving.about), catalogue=drafting.catalogue, spec=drafting.spec, rules=drafting.rules, frames=leaving.judged.frames,
         verdicts=leaving.judged.verdicts, difference=drafting.difference, moves=_moves(drafting, leaving.judged),
         quality=quality_of(records, inputs.wave, inputs.client, drafting.rules),
         editions=editions(drafting.settings, drafting.ledger), downloads=DOWNLOADS,

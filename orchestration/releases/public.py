@@ -73,7 +73,7 @@ def write_tables(folder: Path, leaving: Leaving, also: Mapping[str, str]) -> Non
 
     Raises NotDescribed when a judged table, or a column of one, is not described.
     """
-    about = _about(leaving.about)
+    about = about_in_public(leaving.about)
     frames = {name: _labelled(frame, about) for name, frame in leaving.judged.frames.items()}
     _require_described(frames)
     (folder / TABLES).mkdir(parents=True)
@@ -128,10 +128,15 @@ def scanned(
     return found
 
 
-def _about(about: metadata.About) -> metadata.About:
+def about_in_public(about: metadata.About) -> metadata.About:
     """The release as it is said in public: of its tables, not of the microdata."""
+    return replace(about, study=study_in_public())
+
+
+def study_in_public() -> metadata.Study:
+    """The study as a release that leaves says it."""
     abstract, access = ({"nl": nl, "en": en} for nl, en in (described().study[name] for name in ("abstract", "access")))
-    return replace(about, study=replace(about.study, abstract=abstract, access=access))
+    return replace(metadata.read_study(), abstract=abstract, access=access)
 
 
 def _labelled(frame: pd.DataFrame, about: metadata.About) -> pd.DataFrame:

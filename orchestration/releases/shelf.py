@@ -25,7 +25,7 @@ DOWNLOADS = (
     Download("public", "codebook.csv", {"nl": "elke kolom van de microdata", "en": "every column of the microdata"}, "../codebook.csv"),
     Download("public", "CHANGELOG", {"nl": "wat er veranderd is", "en": "what has changed"}, "../CHANGELOG.md"),
     Download("public", "twin/", {"nl": "SYNTHETISCHE microdata van niemand, in de vorm van de echte", "en": "SYNTHETIC microdata of nobody, in the form of the real ones"}, "../twin/README.md"),
-    Download("public", "SHA256SUMS", {"nl": "controlegetallen", "en": "checksums"}, "../SHA256SUMS"),
+    Download("public", "SHA256SUMS", {"nl": "controlegetallen", "en": "checksums"}, "../SHA256SUMS.txt"),
     Download("researcher", f"{ZONE}/", {"nl": "microdata in elk formaat, na overhandiging volgens een toestemming", "en": "microdata in every format, handed over by a permission"}),
     Download("output_checker", "disclosure.json", {"nl": "het oordeel over elke tabel", "en": "the verdict on every table"}, "../disclosure.json"),
     Download("output_checker", f"{KEPT}/scan.json", {"nl": "het oordeel over elk bestand", "en": "the verdict on every file"}),
@@ -49,9 +49,9 @@ def editions(settings: Settings, ledger: Readings) -> tuple[Edition, ...]:
 
 def write_shelf(settings: Settings, ledger: Readings) -> None:
     """Write the page above all releases, and one in the place of each that was superseded; the releases themselves stay as they are."""
-    from orchestration.releases.metadata import read_study
+    from orchestration.releases.public import study_in_public
 
-    study, known = read_study(), editions(settings, ledger)
+    study, known = study_in_public(), editions(settings, ledger)
     current = approval.current_release(ledger)
     is_simulated = bool(current and _manifest(settings, current)["simulated"])
     for edition in known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import types
@@ -33,6 +34,7 @@ from orchestration.releases.approval import (
 from orchestration.releases.drafting import Asked, NothingNew, WaitsForBatch, draft_release
 from orchestration.releases.kept_counts import read_counts
 from orchestration.releases.public import MayNotLeave
+from orchestration.releases.shelf import DOWNLOADS, write_shelf
 from orchestration.releases.tags import BadTag
 from orchestration.settings import Settings
 from orchestration.warehouse import versions
@@ -255,3 +257,25 @@ def test_the_public_estimates_of_a_small_fit_are_those_that_were_judged(_drafted
     said = {item["item"]: item for item in json.loads((public / "disclosure.json").read_text())["items"]}
     assert said["imputed"]["verdict"] == "refused"
     assert set(said) == {"estimates", "imputed"}
+
+
+def test_above_the_releases_is_a_page_and_in_the_place_of_one_that_no_longer_counts_another(small: Small) -> None:
+    """All that the pages link to is there; the releases themselves are as they were drafted."""
+    settings, ledger = small.settings, opened(small.settings)
+    second = corrected(small).draft()
+    small.approve(second.tag)
+    write_shelf(settings, ledger)
+    first, last = releases(ledger)
+    assert (first.state, last.state) == ("superseded", APPROVED)
+    assert damage(settings, first) == damage(settings, last) == []
+    for page in (
+        settings.releases / "en" / "index.html",
+        settings.releases / "tombstones" / first.tag / "nl" / "index.html",
+    ):
+        text = page.read_text()
+        links = [link for link in re.findall(r'(?:href|src)="([^"#:]+)"', text) if link]
+        assert links and all((page.parent / link).resolve().exists() for link in links), page.parent.name
+        assert last.tag in text and "SIMULATED" in text
+    public = last.folder(settings) / "public" / "portal"
+    hrefs = [one.href for one in DOWNLOADS if one.href and "twin" not in one.href]
+    assert len(hrefs) > 4 and all((public / href).is_file() for href in hrefs)

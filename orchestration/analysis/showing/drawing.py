@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, PURPLE, GREY, INK = "#0b5fa5", "#c8500a", "#1b7f5c", "#8a4a9e", "#8a8f98", "#22262b"
 GROUP_COLOURS = (ORANGE, PURPLE, BLUE, INK, GREY)  # by the place of a group
 MARKERS = ("o", "s", "D", "^", "v")
+
+
+_INCH_OF_MARK, _INCH_OF_SOURCE = 0.105, 0.052  # width of a letter, so that the two lines at the foot do not meet
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,13 @@ def drawn(draw: Callable[[], Figure], stamp: Stamp) -> bytes:
     with plt.rc_context(_style()):  # type: ignore[arg-type]
         figure = draw()
         _translate(figure, stamp)
-        figure.text(0.995, 0.004, stamp.source, ha="right", va="bottom", fontsize=6.6, color="#6a7077")
-        if stamp.is_simulated:
+        mark = stamp.words.get("SIMULATED DATA", "SIMULATED DATA") if stamp.is_simulated else ""
+        room = int((figure.get_figwidth() - _INCH_OF_MARK * len(mark)) / _INCH_OF_SOURCE)
+        source = "\n".join(textwrap.fill(line, room) for line in stamp.source.splitlines())
+        figure.text(0.995, 0.004, source, ha="right", va="bottom", fontsize=6.6, color="#6a7077")
+        if mark:
             figure.text(
-                0.005, 0.004, stamp.words.get("SIMULATED DATA", "SIMULATED DATA"), ha="left", va="bottom", fontsize=9, fontweight="bold", color="white",
+                0.005, 0.004, mark, ha="left", va="bottom", fontsize=9, fontweight="bold", color="white",
                 bbox={"facecolor": "#b3261e", "edgecolor": "none", "pad": 2.5},
             )  # fmt: skip
         buffer = io.BytesIO()
