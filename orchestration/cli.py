@@ -1074,7 +1074,7 @@ def demo(clients: int, seed: int) -> None:
     code = apart(_refresh, settings, as_json=False, workers=os.cpu_count() or 1)
     if code == 0:
         click.echo(f"report: {settings.report}")
-        click.echo("next: `delictvrij status`, `delictvrij versions`, `delictvrij ui`")
+        click.echo("next: `delictvrij status`, `delictvrij versions`, `delictvrij release draft`, `delictvrij ui`")
     _leave(code)
 
 
