@@ -30,6 +30,9 @@ hypothesis.settings.load_profile("house")
 
 # The files that take longest, longest first: one that a worker begins last keeps everybody waiting.
 LONGEST = (
+    "tests/releases/test_withdrawal.py",
+    "tests/releases/test_drafting.py",
+    "tests/releases/test_twin.py",
     "tests/warehouse/test_histories.py",
     "tests/test_automation.py",
     "tests/deliveries/test_canaries.py",

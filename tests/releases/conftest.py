@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,16 +15,30 @@ from orchestration.analysis.fit import run_fit
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.ledger import Ledger
 from orchestration.releases.disclosure import Judged, ReleaseRules, judge_fit
+from orchestration.warehouse.versions import read_version
 from tests.analysis.synthetic import synthetic_inputs
-from tests.conftest import settings_in
-from tests.releases.making import SmallRelease, small_release
+from tests.conftest import Shared, settings_in
+from tests.releases.making import SmallRelease, catalogue, small_release, small_spec
 
 
 @pytest.fixture(scope="session")
-def release(_settled_once: Path, tmp_path_factory: pytest.TempPathFactory) -> SmallRelease:
-    folder = tmp_path_factory.mktemp("releases")
-    shutil.copytree(_settled_once, folder / "home")
-    return small_release(settings_in(folder / "home"), folder)
+def release(_settled_once: Path, shared: Shared) -> SmallRelease:
+    def fill(folder: Path) -> None:
+        shutil.copytree(_settled_once, folder / "home")
+        made = small_release(settings_in(folder / "home"), folder)
+        (folder / "made.pickle").write_bytes(pickle.dumps((made.version.version_id, made.inventory)))
+
+    folder = shared("release", fill)
+    version, inventory = pickle.loads((folder / "made.pickle").read_bytes())  # noqa: S301 - made by the lines above
+    settings = settings_in(folder / "home")
+    return SmallRelease(
+        folder / "release",
+        read_version(settings.versions / version),
+        folder / "fit",
+        small_spec(),
+        catalogue(),
+        inventory,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -52,13 +67,24 @@ def small_specification() -> Specification:
 
 
 @pytest.fixture(scope="session")
-def fit_tables() -> Mapping[str, pd.DataFrame]:
-    inputs = synthetic_inputs(200, seed=1)
-    one = inputs.outcome_definition["outcome_id"].iloc[0]
-    cohort = inputs.analysis_cohort[inputs.analysis_cohort["outcome_id"] == one]
-    return run_fit(replace(inputs, analysis_cohort=cohort), small_specification()).tables
+def fit_tables(shared: Shared) -> Mapping[str, pd.DataFrame]:
+    def fill(folder: Path) -> None:
+        inputs = synthetic_inputs(200, seed=1)
+        one = inputs.outcome_definition["outcome_id"].iloc[0]
+        cohort = inputs.analysis_cohort[inputs.analysis_cohort["outcome_id"] == one]
+        tables = run_fit(replace(inputs, analysis_cohort=cohort), small_specification()).tables
+        (folder / "tables.pickle").write_bytes(pickle.dumps(dict(tables)))
+
+    folder = shared("fit_tables", fill)
+    found: Mapping[str, pd.DataFrame] = pickle.loads((folder / "tables.pickle").read_bytes())  # noqa: S301 - made above
+    return found
 
 
 @pytest.fixture(scope="session")
-def judged(fit_tables: Mapping[str, pd.DataFrame]) -> Judged:
-    return judge_fit(fit_tables, ReleaseRules(), "2026.1.0")
+def judged(fit_tables: Mapping[str, pd.DataFrame], shared: Shared) -> Judged:
+    def fill(folder: Path) -> None:
+        (folder / "judged.pickle").write_bytes(pickle.dumps(judge_fit(fit_tables, ReleaseRules(), "2026.1.0")))
+
+    folder = shared("judged", fill)
+    found: Judged = pickle.loads((folder / "judged.pickle").read_bytes())  # noqa: S301 - made above
+    return found
