@@ -489,8 +489,9 @@ def _ingest(name: str, delivery: Path, folder: Path, answer: Any) -> None:
 
 
 def _kept(folder: Path) -> dict[str, str]:
-    """What a refusal may not change: all but the partner's inbox and, in the home, the landing folder, letters and ledger."""
-    places = [path for path in folder.iterdir() if path.name not in ("inbox", "home")]
+    """What a refusal may not change: all but the partner's inbox and, in the home, the landing folder, letters and ledger, and
+    beside it the seal of the audit trail."""
+    places = [path for path in folder.iterdir() if path.name not in ("inbox", "home", "home.audit")]
     home = [
         path
         for path in (folder / "home").iterdir()

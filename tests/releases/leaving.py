@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +20,10 @@ from orchestration.deliveries.ingest import known_key
 from orchestration.deliveries.people import Marks, mark
 from orchestration.files import swap_link
 from orchestration.ledger import Ledger
+from orchestration.releases import consents
+from orchestration.releases.catalogue import read_policy
 from orchestration.settings import Settings
+from orchestration.simulation.consents import CONSENTS
 from orchestration.warehouse import versions
 from tests.deliveries.making import delivery_in, manifest_of
 from tests.releases.making import SmallRelease, write_small_fit
@@ -130,12 +134,16 @@ def furnished(settings: Settings, ledger: Ledger, release: SmallRelease, person:
     left.mkdir()
     shutil.copy(version.folder / "client.parquet", left)
     corrections.write_corrections(settings.corrections_file, [_correction(settings, ledger, person)])
+    file = settings.inbox_path / CONSENTS
+    consents.take(
+        settings.consents_file, file, ledger, known_key(settings, ledger), read_policy().consents, by="anna",
+        today=date(2026, 6, 1), admits_test_numbers=True,
+    )  # fmt: skip
+    file.unlink()
     return settings
 
 
 def _correction(settings: Settings, ledger: Ledger, person: Person) -> corrections.Correction:
-    from datetime import date
-
     key = known_key(settings, ledger)
     number = key.pseudonym("client_number", f"{person.organisation}/{person.client_number}")
     return corrections.Correction(
@@ -165,5 +173,5 @@ def request(folder: Path, *rows: tuple[str, str, str]) -> Path:
 
 def looked_for(settings: Settings, person: Person) -> Search:
     """The search of everything that a home has, and of what lies beside it, for one person."""
-    beside = [settings.withdrawn_file, settings.corrections_file]
+    beside = [settings.withdrawn_file, settings.corrections_file, settings.consents_file]
     return search([settings.home_path, settings.inbox_path, *beside], person.words, person.rows_in)

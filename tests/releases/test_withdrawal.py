@@ -21,6 +21,7 @@ from orchestration.deliveries.retention import clear_landing
 from orchestration.home import opened
 from orchestration.ledger import Ledger, now
 from orchestration.releases import superseding, withdrawal
+from orchestration.releases.consents import read_register
 from orchestration.releases.withdrawal import STEPS, Asked, CannotWithdraw, begin, finish
 from orchestration.settings import Settings
 from orchestration.warehouse import aside, versions
@@ -79,7 +80,8 @@ def test_whoever_is_erased_is_in_no_decoded_file_however_often_the_process_died(
 
 def test_the_search_found_the_person_in_every_kind_of_place_before(left: Left) -> None:
     home = left.settings.home_path
-    places = {Path(path).relative_to(home).parts[0] for path, _ in left.before.hits if path.startswith(str(home))}
+    places = {Path(path).relative_to(home).parts[0] for path, _ in left.before.hits if path.startswith(f"{home}/")}
+    assert str(left.settings.consents_file) in {path for path, _ in left.before.hits}
     assert places >= {"landing", "raw", "versions", "builds", "fits", "own", "multiverse", "outcomes", "releases"}
     assert {Path(path).suffix for path, _ in left.before.hits} >= {".parquet", ".csv", ".sav", ".yml"}
     assert left.person.unique_rows
@@ -98,6 +100,9 @@ def test_the_receipt_says_what_held_the_person_and_what_became_of_it_in_counts(l
     assert places["fits"] == {"fit": 1, "own": 1, "multiverse": 1}
     assert (places["releases"], places["outcomes of one's own"]) == ({"releases": 1}, {"outcomes": 1})
     assert places["estimates before"] == {"was_fitted": 1}
+    register = read_register(left.settings.consents_file, left.ledger)
+    assert len({one.client_id for one in register}) == 39
+    assert {entry["what"] for entry in left.ledger.audit()} >= {"withdrawal.begun", "withdrawal.step"}
     assert list(receipt["versions"]) == [left.old.version_id]
     assert receipt["releases"] == ["2026.1.0"]
 

@@ -63,7 +63,7 @@ def fidelity(judged: Mapping[str, pd.DataFrame], twin: Path, outcome: str, spec:
         rows.append(("correlation of raters", f"{row.scale} {row.wave}", row.pearson, own["pearson"].iloc[0]))
     if "baseline" in judged:
         of_all = judged["baseline"].query("outcome_id == @outcome and group == @ALL")
-        for row in of_all.itertuples(index=False):
+        for row in of_all[of_all["term"].isin(described["term"])].itertuples(index=False):
             own = described[described["term"] == row.term].iloc[0]
             kind, value = ("share", row.share) if pd.notna(row.share) else ("Table 1 mean", row.mean)
             rows.append((kind, row.term, value, own["share"] if kind == "share" else own["mean"]))
