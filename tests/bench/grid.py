@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestration.analysis import prediction, recidivism
+from orchestration.analysis import discrimination, prediction, recidivism
 from orchestration.analysis.specification import Specification, read_specification
 from tests.analysis.synthetic import synthetic_inputs
 
@@ -67,7 +67,7 @@ def main() -> None:
     print(f"{'grid with pooling':42}{seconds(lambda: grid(OUTCOMES), repeats):8.2f} s")
     print(f"{'primary outcomes':42}{seconds(lambda: grid(PRIMARY), repeats):8.2f} s")
     corrected = seconds(
-        lambda: prediction.performance(cohorts[0], imputed[0], spec, np.random.SeedSequence(1)), repeats
+        lambda: discrimination.performance(cohorts[0], imputed[0], spec, np.random.SeedSequence(1)), repeats
     )
     print(
         f"{f'optimism, {spec.recidivism.bootstraps} samples x {len(prediction.drawn_models(spec))} models':42}{corrected:8.2f} s"
