@@ -8,6 +8,7 @@ the same after everything was delivered again, and after processes were killed a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -172,6 +173,11 @@ def _nowhere(settings: Settings, folder: Path, person: Person, what: str) -> Non
     assert found.hits == [], found.hits[:20]
 
 
+def _wait(process: subprocess.Popen[str], seconds: float) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
 def _killed(folder: Path, person: Person, imputations: int, kills: int, seed: int) -> None:
     """Let `withdraw` begin, kill what finishes it at random moments, and let the last one end."""
     settings, chance = settings_of(folder, imputations), random.Random(seed)
@@ -179,11 +185,11 @@ def _killed(folder: Path, person: Person, imputations: int, kills: int, seed: in
     file = request(folder, (person.organisation, "client_number", person.client_number))
     process = command(settings, folder, "withdraw", str(file), "--mode", "erase", "--reason", "asked")
     ledger = opened(settings)
-    while not ledger.withdrawals():
-        time.sleep(0.05)
+    while not ledger.withdrawals() and process.poll() is None:
+        _wait(process, 0.05)
     where: dict[str, int] = {}
     for number in range(kills):
-        time.sleep(chance.uniform(0, 20))
+        _wait(process, chance.uniform(0, 20))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.wait()
