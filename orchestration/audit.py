@@ -137,7 +137,8 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
 
 
 def next_entry(last: Entry | None, at: str, who: str, what: str, about: str, why: str) -> Entry:
-    """The entry that comes after `last`."""
+    """The entry that comes after `last`. What is not printed (ends of lines) becomes a space: nothing that is typed makes a second line."""
+    who, about, why = ("".join(one if one.isprintable() else " " for one in text) for text in (who, about, why))
     number, before = (last.number + 1, last.hash) if last else (1, BEGINNING)
     return Entry(number, at, who, what, about, why, before, _hash((number, at, who, what, about, why, before)))
 

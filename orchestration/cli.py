@@ -589,6 +589,8 @@ def diff(old: str, new: str, as_json: bool, page_file: Path | None) -> None:
     settings = home_settings()
     found = compared(settings, opened(settings), named_version(settings, old), named_version(settings, new))
     if page_file is not None:
+        if not page_file.parent.is_dir():
+            raise click.UsageError(f"--html: there is no folder {page_file.parent.name}")
         page_file.write_text(page(found), encoding="utf-8")
     if as_json:
         _json(found.as_record())
@@ -1188,9 +1190,9 @@ def release_list(as_json: bool) -> None:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="An empty folder, or one that is not there yet."
 )
-@click.option("--tables", default="", help="Names with commas between; by default all that the permission covers.")
+@click.option("--tables", help="Names with commas between; by default all that the permission covers.")
 @_plainly
-def release_hand_over(tag: str, person: str, out: Path, tables: str) -> None:
+def release_hand_over(tag: str, person: str, out: Path, tables: str | None) -> None:
     """Copy what PERSON has a permission for of an approved release to a folder, with a receipt beside it, on record.
 
     Only columns of the classes that the permission names, and only while everybody in them has a valid consent.
@@ -1207,7 +1209,7 @@ def release_hand_over(tag: str, person: str, out: Path, tables: str) -> None:
         ledger = opened(settings)
         receipt = hand_over(
             settings, ledger, kept_release(settings, ledger, tag), person, out, catalogue_in(settings), by=signed_on(),
-            today=now().date(), tables=tuple(tables.split(",")) if tables else (),
+            today=now().date(), tables=() if tables is None else tuple(tables.split(",")),
         )  # fmt: skip
     label = "  SIMULATED" if receipt.simulated else ""
     click.echo(f"{tag} to {person} under permission {receipt.permission_id}, until {receipt.until}{label}")

@@ -60,6 +60,12 @@ def test_an_act_is_recorded_with_who_when_what_why_and_the_entry_before(platform
     assert found_in(platform) == []
 
 
+def test_what_is_typed_makes_no_second_line(platform: Platform) -> None:
+    entry = record(platform.ledger, "rule.waived", "rows.shrunk\r for rn", "because\n   99  ghost  release.approved")
+    assert entry.about == "rows.shrunk  for rn" and entry.why == "because    99  ghost  release.approved"
+    assert kept(platform)[-1] == entry and found_in(platform) == []
+
+
 @pytest.mark.parametrize(("what", "about"), [("waived", "rule"), ("Rule.Waived", "rule"), ("rule.waived", "  ")])
 def test_an_act_has_a_name_and_is_about_something(ledger: Ledger, what: str, about: str) -> None:
     with pytest.raises(NotAnAct, match=r"thing\.done"):

@@ -82,7 +82,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in first else ",")
     if sorted(name.strip() for name in reader.fieldnames or ()) != sorted(HEADER):
         raise CannotRead(f"{path.name}: its first line names the columns {', '.join(HEADER)}, and no other")
-    rows = [{str(name).strip(): (value or "").strip() for name, value in row.items() if name} for row in reader]
+    read = list(reader)
+    wide = [number for number, row in enumerate(read, start=1) if None in row]
+    if wide:
+        raise CannotRead(
+            f"{path.name}: rows {', '.join(map(str, wide))} have more cells than columns, nothing was done"
+        )
+    rows = [{str(name).strip(): (value or "").strip() for name, value in row.items() if name} for row in read]
     rows = [row for row in rows if any(row.values())]
     if not rows:
         raise CannotRead(f"{path.name} names nobody")

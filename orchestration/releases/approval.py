@@ -128,9 +128,8 @@ def _plain(login: str) -> str:
 def moved(state: str, act: str) -> str:
     """The state that an act leads to. Raises CannotDecide where it leads nowhere."""
     if (state, act) not in MOVES:
-        raise CannotDecide(
-            f"it is {state}, and only {' or '.join(start for start, name in MOVES if name == act)} can be {act}d"
-        )
+        starts, becomes = zip(*((start, end) for (start, name), end in MOVES.items() if name == act), strict=True)
+        raise CannotDecide(f"it is {state}, and only {' or '.join(starts)} can be {becomes[0]}")
     return MOVES[state, act]
 
 

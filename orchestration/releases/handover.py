@@ -199,9 +199,11 @@ def hand_over(
         if verify_written(release.folder) != sums:
             raise FolderDamaged(f"{release.tag} was changed while it was handed over; nothing was")
         receipt = _receipt(aside, said, permission, parts, by, today)
+        aside.chmod(0o750)  # microdata: for the account and its group alone
         # On record before it is there: killed in between, the record says too much rather than too little.
         _put_on_record(ledger, receipt)
     write_json(receipt_of(out), json.loads(json.dumps(asdict(receipt), default=str)))
+    receipt_of(out).chmod(0o640)
     return receipt
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ALL = "all"
 STATES = ("waiting", "not_begun", "in_force", "ended", "revoked")
 _PERSON = re.compile(r"[a-z_][a-z0-9_.@-]{1,62}")
-_ID = re.compile(r"[0-9a-f]{4,12}")
+_ID = re.compile(r"[0-9a-f]{1,12}")
 _LONGEST = {"purpose": 500, "reference": 127}
 
 

@@ -7,6 +7,7 @@ Each step may be killed and is done again: what is done stands in the ledger. Wh
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +37,7 @@ BASES = {
     CONSENT: "the person withdrew consent or asked for erasure (GDPR art. 7(3), 17(1)(b)); the exception for research was not applied",
     EXCEPTION: "erasure was asked for and the exception for research was applied by decision (GDPR art. 17(3)(d), UAVG art. 44)",
 }
+_NUMBER = re.compile(r"\d{6,}|\d{4}\.\d{2}\.\d{3}")  # as long as one that names a person
 BEGUN, RECEIPT = "begun", "receipt.json"
 BEFORE, AFTER, COMPARED = "estimates-before.parquet", "estimates-after.parquet", "estimates.csv"
 
@@ -119,6 +121,10 @@ def begin(settings: Settings, ledger: Ledger, file: Path, asked: Asked) -> Withd
 def _require_decided(asked: Asked) -> None:
     if not asked.reason.strip():
         raise CannotWithdraw("a reason is needed: it stays on record")
+    if _NUMBER.search(asked.reason):
+        raise CannotWithdraw(
+            "the reason stays on record when the person is gone: leave names and numbers of people out of it"
+        )
     if asked.mode == ERASE and asked.basis == EXCEPTION:
         raise CannotWithdraw(
             "the exception for research keeps the data: with it a person stops (`--mode stop`), and is not erased"

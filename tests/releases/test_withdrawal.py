@@ -241,6 +241,7 @@ def _numbers(delivery: Path, client: str) -> set[str]:
         ([("rn", "BSN", "900000005")], "row 1: number does not pass the eleven test"),
         ([("rn", "BSN", "12")], "row 1: number is not of the form of national_number"),
         ([("north_carolina", "record", "70707")], "row 1: organisation is none of"),
+        ([("rn", "BSN", "900000004,900000012")], "rows 1 have more cells than columns"),
         ([], "names nobody"),
     ],
 )
@@ -252,6 +253,14 @@ def test_a_file_that_names_people_wrongly_is_refused_row_by_row_without_a_number
         begin(settled.settings, settled.ledger, file, ERASE)
     assert not any(row[2] in str(refused.value) for row in rows)
     assert settled.ledger.withdrawals() == []
+
+
+@pytest.mark.parametrize("reason", ["", "BSN 111222333 asked", "1112.22.333 asked"])
+def test_a_reason_is_there_and_holds_no_number_of_a_person(settled: Platform, reason: str) -> None:
+    file = request(settled.settings.home_path.parent, ("rn", "BSN", "900000004"))
+    with pytest.raises(CannotWithdraw, match="reason") as refused:
+        begin(settled.settings, settled.ledger, file, replace(ERASE, reason=reason))
+    assert "333" not in str(refused.value) and settled.ledger.withdrawals() == []
 
 
 def test_the_command_says_what_is_wrong_with_the_file_in_one_line_and_does_nothing(
