@@ -1100,17 +1100,15 @@ def release_draft(version: str, fit: str, tag: str | None, as_json: bool) -> Non
     from orchestration.audit import signed_on
     from orchestration.home import home_settings, opened
     from orchestration.ledger import now
-    from orchestration.releases.catalogue import catalogue_of
+    from orchestration.releases.catalogue import catalogue_in
     from orchestration.releases.drafting import Asked, draft_release
     from orchestration.terminal import progress_on_terminal
     from orchestration.warehouse.build import one_writer
-    from orchestration.warehouse.dbt import manifest_path
 
     settings = home_settings()
-    catalogue = catalogue_of(manifest_path(settings), settings.expectations, settings.dbt_project / "seeds")
     asked = Asked(signed_on(), now().date(), version, fit, tag)
     with one_writer(settings), progress_on_terminal(is_quiet=as_json) as progress:
-        made = draft_release(settings, opened(settings), asked, catalogue, read_specification(), progress)
+        made = draft_release(settings, opened(settings), asked, catalogue_in(settings), read_specification(), progress)
     if as_json:
         _json(made.__dict__)
         return

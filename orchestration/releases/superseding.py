@@ -15,9 +15,8 @@ from pathlib import Path
 
 from orchestration.files import write_json
 from orchestration.readings import Readings
+from orchestration.releases.approval import PUBLIC, TOMBSTONE, ZONE
 from orchestration.settings import Settings
-
-ZONE, PUBLIC, TOMBSTONE = "zone", "public", "tombstone.json"
 
 
 @dataclass(frozen=True)
