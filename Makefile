@@ -76,7 +76,7 @@ proof: recovery ## the long proofs: 2,000 studies, every spoiled and hostile del
 
 lock: $(READY) ## pin again what pyproject.toml asks for; the lock names no package host
 	@$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header \
-		--group dev --extra platform pyproject.toml --output-file requirements.lock
+		--group dev --extra server pyproject.toml --output-file requirements.lock
 
 clean: ## remove the environment and what tools made; homes and their keys stay
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dbt_project/target

@@ -14,7 +14,7 @@ import pytest
 from orchestration.settings import Settings
 
 HOUSE = Path(__file__).resolve().parents[1]
-ROOMS = ("deliveries", "warehouse", "analysis", "simulation", "releases")
+ROOMS = ("deliveries", "warehouse", "analysis", "simulation", "releases", "stewards")
 TOP_LEVEL = {
     "CITATION.cff", "LICENSE", "Makefile", "README.md", "dbt_project", "deploy", "docs", "expectations", "orchestration",
     "pyproject.toml", "requirements.lock", "tests", "workspace.yaml",
