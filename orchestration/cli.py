@@ -46,8 +46,21 @@ def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         except (Mendable, FileExistsError, PermissionError) as error:
             raise _Trouble(str(error)) from None
+        except ValueError as error:
+            if type(error).__name__ != "ValidationError" or getattr(error, "title", "") != "Settings":
+                raise
+            raise _Trouble(_said_of_settings(error)) from None
 
     return wrapped
+
+
+def _said_of_settings(error: Any) -> str:
+    """Which settings are wrong and what may stand there; what stands there may be a secret and is not said."""
+    wrong = [
+        f"DELICTVRIJ_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}"
+        for one in error.errors(include_input=False)
+    ]
+    return f"{len(wrong)} setting(s) are not what they may be; {'; '.join(wrong)}"
 
 
 def _json(content: Any) -> None:
@@ -941,11 +954,18 @@ def consent_take(file: Path, left_out: int) -> None:
     settings = home_settings()
     with one_writer(settings):
         ledger = opened(settings)
-        counts = take(
+        taken = take(
             settings.consents_file, file, ledger, known_key(settings, ledger), read_policy().consents, by=signed_on(),
             today=now().date(), admits_test_numbers=settings.admit_test_numbers, left_out=left_out,
         )  # fmt: skip
+    counts = taken.counts
     click.echo(f"{counts.clients} clients, {counts.entries} consents, {counts.withdrawn} withdrawn; {counts.left_out} clients left out")  # fmt: skip
+    if taken.stay_out:
+        click.echo(f"{taken.stay_out} client(s) of the file were erased here and stay out of the register")
+    if taken.ended_here:
+        click.echo(
+            f"{taken.ended_here} consent(s) stand as withdrawn, which the file does not say: these people stopped here"
+        )
     click.echo(f"{file} holds national numbers and is not needed any more: remove it")
 
 
@@ -964,6 +984,8 @@ def consent_list(as_json: bool) -> None:
     if as_json:
         _json({"consents": found, "taken": [dict(row) for row in ledger.consent_registers()]})
         return
+    if not found:
+        click.echo("the register is empty: nobody has consented to anything")
     for name, counts in found.items():
         click.echo(f"{name:16}{counts['valid']:>8} valid{counts['withdrawn']:>8} withdrawn, of which {counts['kept']} leave what was collected in use")  # fmt: skip
 
@@ -1170,7 +1192,9 @@ def release_list(as_json: bool) -> None:
         for release, files in found:
             by = f"drafted by {release.drafted_by}" + (f", {release.decided_by} decided" if release.decided_by else "")
             state = (
-                f"DAMAGED: {len(files)} file(s), {', '.join(files[:3])}"
+                "DAMAGED: its folder is gone"
+                if files and not release.folder(settings).is_dir()
+                else f"DAMAGED: {len(files)} file(s), {', '.join(files[:3])}"
                 if files
                 else "microdata withdrawn"
                 if is_buried(release.folder(settings))
@@ -1241,6 +1265,9 @@ def release_downloads(as_json: bool) -> None:
     stale = sorted({one.person for one in found if one.is_stale})
     if stale:
         click.echo(f"to be told that there is a newer release, or none: {', '.join(stale)}")
+    ended = sorted({one.person for one in found if one.permission_state != "in_force"})
+    if ended:
+        click.echo(f"to be told that a permission has ended, and to remove what they have: {', '.join(ended)}")
     if not found:
         click.echo("nothing has been handed over")
 

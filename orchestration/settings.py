@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     erased together before what is public is superseded: of fewer, the difference would tell of them.
     """
 
-    model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Path = (Path.home() if _SHIPPED.is_dir() else CHECKOUT) / ".delictvrij"
     key_file: Path | None = None
