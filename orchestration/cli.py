@@ -1072,6 +1072,47 @@ def withdraw(file: Path, mode: str, reason: str, basis: str, as_json: bool) -> N
 
 
 @main.command()
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--to", "recipient", help="Seal the copy for this public key of age; it begins with age1.")
+@_plainly
+def backup(out: Path, recipient: str | None) -> None:
+    """Write a copy of the home into the folder OUT, every file with its checksum. The key is not in it, nor what lies in landing."""
+    from orchestration.home import home_settings, opened
+    from orchestration.stewards.backup import back_up
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    ledger = opened(settings)
+    with one_writer(settings):
+        made = back_up(settings, ledger, out, recipient)
+    click.echo(f"{made.files} files, {made.size / 1e6:.1f} MB, version {made.version_id or 'none yet'}: {made.path}")
+    click.echo(f"keep the key at {settings.key_path} elsewhere, apart from the copy: without it nothing comes back")
+
+
+@main.command()
+@click.argument("backup", type=click.Path(path_type=Path))
+@click.option(
+    "--opening-key", type=click.Path(path_type=Path), help="The private key of age, for a copy that was sealed."
+)
+@_plainly
+def restore(backup: Path, opening_key: Path | None) -> None:
+    """Make the home of a copy, where there is no home, and take out again who has withdrawn since. The key lies in its place."""
+    from orchestration.home import home_settings
+    from orchestration.settings import Settings
+    from orchestration.stewards.backup import restore as bring_back
+    from orchestration.terminal import progress_on_terminal
+
+    back = bring_back(Settings(), backup, opening_key)
+    from orchestration.definitions import finish_withdrawals  # heavy: not before the copy is known to be whole
+
+    with progress_on_terminal(is_quiet=False) as progress:
+        done = finish_withdrawals(home_settings(), progress)
+    click.echo(f"the copy of {back.made_at}: {back.files} files, {back.versions} versions, {back.fits} fits, {back.releases} releases, all whole")  # fmt: skip
+    click.echo(f"{len(done)} withdrawals were carried out again; {back.acts_lost} acts that came after the copy are not on record any more")  # fmt: skip
+    click.echo("next: `delictvrij refresh` takes in what came since; partners send again what had not been judged")
+
+
+@main.command()
 @click.option("--clients", default=200, show_default=True, type=click.IntRange(50, 100_000))
 @click.option("--seed", default=20260101, show_default=True, type=click.IntRange(0))
 @_plainly

@@ -42,6 +42,7 @@ from orchestration.files import write_atomically
 from orchestration.home import home_settings, opened
 from orchestration.ledger import now
 from orchestration.progress import Progress, nobody
+from orchestration.readings import Withdrawal
 from orchestration.releases.withdrawal import finish
 from orchestration.settings import Settings
 from orchestration.warehouse import dbt
@@ -174,12 +175,12 @@ def _launch(
     return Refreshed(tuple(runs), tuple(requested), unplaced)
 
 
-def finish_withdrawals(settings: Settings, progress: Progress = nobody) -> None:
-    """Carry out the withdrawals that are on record and not finished, and fit the published version again where a fit went."""
+def finish_withdrawals(settings: Settings, progress: Progress = nobody) -> list[Withdrawal]:
+    """Carry out the withdrawals that are on record and not finished, and fit the published version again where a fit went; gives them."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(one_writer(settings))
         instance = stack.enter_context(instance_of(settings))
-        finish(
+        return finish(
             settings, opened(settings), lambda: _refitted(build_defs(settings, progress), instance).is_success, progress
         )
 

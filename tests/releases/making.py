@@ -15,6 +15,7 @@ from orchestration.analysis import recidivism
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.ingest import known_key
+from orchestration.hashing import sha256_file
 from orchestration.home import opened
 from orchestration.releases.catalogue import Catalogue, catalogue_of
 from orchestration.releases.writing import Inventory
@@ -93,7 +94,8 @@ def write_small_fit(version: versions.Version, spec: Specification, folder: Path
     kept = pd.concat([person, imputed.drop(columns="imputation").reset_index(drop=True)], axis=1)
     kept.to_parquet(folder / "imputed.parquet")
     recidivism.estimates_of(cohort, imputed, spec).to_parquet(folder / "estimates.parquet")
-    manifest = {"fit_id": "f00d", "version_id": version.version_id, "tables": {"imputed": {}, "estimates": {}}}
+    tables = {name: {"sha256": sha256_file(folder / f"{name}.parquet")} for name in ("imputed", "estimates")}
+    manifest = {"fit_id": "f00d", "version_id": version.version_id, "tables": tables}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
