@@ -22,7 +22,7 @@ from typing import Any
 
 from orchestration import audit
 from orchestration.analysis.fit import is_whole
-from orchestration.audit import Sealing, entry_of
+from orchestration.audit import Sealing
 from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.ingest import known_key
 from orchestration.deliveries.keys import PseudonymKey, read_key
@@ -295,10 +295,12 @@ def _require_empty_ledger(settings: Settings) -> None:
 
 
 def _fill_ledger(settings: Settings, copied: Path) -> None:
-    source, target = Ledger(f"sqlite:///{copied}"), Ledger(settings.ledger_location)
-    source.copy_state(target)
-    source.close()
-    target.close()
+    with tempfile.TemporaryDirectory() as aside:  # whoever opens a database writes to it, and a copy stays as it was
+        source = Ledger(f"sqlite:///{shutil.copy(copied, aside)}")
+        target = Ledger(settings.ledger_location)
+        source.copy_state(target)
+        source.close()
+        target.close()
 
 
 def _put_beside(settings: Settings, folder: Path, made_at: str) -> int:
@@ -329,10 +331,9 @@ def _put_beside(settings: Settings, folder: Path, made_at: str) -> int:
 
 
 def _last_act(copied: Path) -> int:
-    ledger = Ledger(f"sqlite:///{copied}")
-    entries = [entry_of(row) for row in ledger.audit()]
-    ledger.close()
-    return entries[-1].number if entries else 0
+    with contextlib.closing(sqlite3.connect(f"file:{copied}?immutable=1", uri=True)) as opened:
+        (last,) = opened.execute("select coalesce(max(number), 0) from audit").fetchone()
+    return int(last)
 
 
 def _merge_withdrawn(place: Path, copied: Path) -> None:

@@ -73,6 +73,7 @@ def test_what_comes_back_is_what_was_kept_and_its_audit_trail_holds(kept: Kept) 
     lose(settings)
     back = restore(settings, kept.copy)
     assert (back.versions, back.fits, back.acts_lost) == (1, 1, 1)  # that the copy was made came after it
+    verified(kept.copy)  # it may be needed again
     assert digests(settings.home_path / "versions") == kept.before
     assert versions.current_version(settings) is not None
     assert (settings.fits / "current").resolve().name == "f00d"

@@ -29,10 +29,10 @@ OPEN_BUILDS = """
 import duckdb, sys
 for path in sys.argv[1:]:
     with duckdb.connect(path, read_only=True) as opened:
-        tables = opened.execute("select table_name from duckdb_tables()").fetchall()
+        tables = opened.execute("select schema_name, table_name from duckdb_tables()").fetchall()
         assert tables, path
-        for (name,) in tables:
-            opened.execute(f'select count(*) from "{name}"').fetchone()
+        for schema, name in tables:
+            opened.execute(f'select count(*) from "{schema}"."{name}"').fetchone()
 """
 
 
