@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -173,16 +174,20 @@ class Writer:
         return self.words("stated.no_people")
 
     def sizes(self, rows: pd.DataFrame) -> str:
-        """n and events of each outcome of rows that hold them: those of its largest cohort, as they left, that is rounded."""
+        """n and events of each outcome of rows that hold them: those of its largest cohort, as they left, that is rounded or hidden."""
         said = []
         for outcome, own in rows.groupby("outcome_id", sort=False):
             one = own.sort_values("n").iloc[-1]
             name = self.words.name("outcome", outcome)
             if "events" in own:
-                said.append(self.words("stated.sizes", outcome=name, n=self.words.count(one["n"]), events=self.words.count(one["events"])))  # fmt: skip
+                said.append(self.words("stated.sizes", outcome=name, n=self.count(one["n"]), events=self.count(one["events"])))  # fmt: skip
             else:
-                said.append(self.words("stated.people", outcome=name, n=self.words.count(one["n"]), events=self._events(str(outcome))))  # fmt: skip
+                said.append(self.words("stated.people", outcome=name, n=self.count(one["n"]), events=self._events(str(outcome))))  # fmt: skip
         return "; ".join(said) or self.words("stated.nobody")
+
+    def count(self, value: Any) -> str:
+        """A number of people, or the mark of one that did not leave."""
+        return self.words("hidden") if pd.isna(value) else self.words.count(value)
 
     def _events(self, outcome: str) -> str:
         """The events of an outcome as the models have them, for what itself holds none."""

@@ -411,7 +411,7 @@ def _model_table(writer: Writer, rows: pd.DataFrame, item: str) -> Table:
     words = writer.words
     lines = [
         [f"{words.name('outcome', row['outcome_id'])}: {words.name('scale', row['scale'])}, {words.name('rater', row['rater'])}, {words.name('adjustment', row['adjustment'])}",
-         words.count(row["n"]), words.count(row["events"]), words.ratio(row), words.p(row["p_value"]), words.p(row["p_holm"])]
+         writer.count(row["n"]), writer.count(row["events"]), words.ratio(row), words.p(row["p_value"]), words.p(row["p_holm"])]
         for row in records(rows.sort_values(["estimate", "model_id"], kind="stable"))
     ]  # fmt: skip
     return writer.table(
