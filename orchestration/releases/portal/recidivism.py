@@ -403,7 +403,7 @@ def _curve(writer: Writer, rows: pd.DataFrame, item: str) -> Figure:
     return writer.figure(
         "multiverse", lambda stamp: figures.specification_curve(named, stamp),
         words("multiverse.curve_caption", models=words.count(len(rows)), below=words.count(below), holm=words.count(below_holm)),
-        words("multiverse.curve_alternative"), writer.sizes(rows), [item],
+        words("multiverse.curve_alternative"), writer.sizes(rows), [item], writer.all_sizes(rows),
     )  # fmt: skip
 
 
