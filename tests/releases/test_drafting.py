@@ -256,7 +256,8 @@ def test_the_public_estimates_of_a_small_fit_are_those_that_were_judged(_drafted
     public = _drafted_once.settings.releases / "2026.1.0" / "public"
     said = {item["item"]: item for item in json.loads((public / "disclosure.json").read_text())["items"]}
     assert said["imputed"]["verdict"] == "refused"
-    assert set(said) == {"estimates", "imputed"}
+    assert said["multiverse"]["rule"] == "other_fit", "the small fit was not made by the seed of the models"
+    assert set(said) == {"estimates", "imputed", "multiverse"}
 
 
 def test_above_the_releases_is_a_page_and_in_the_place_of_one_that_no_longer_counts_another(small: Small) -> None:
