@@ -338,7 +338,7 @@ def _write_portal(public: Path, drafting: Drafting, leaving: Leaving, inputs: In
 def portal_content(drafting: Drafting, leaving: Leaving, inputs: Inputs) -> PortalContent:
     """What the portal shows of a draft: judged frames and what stands beside them; no version and no fit."""
     from orchestration.releases.portal.content import PortalContent
-    from orchestration.releases.portal.quality import quality_of
+    from orchestration.releases.portal.quality import quality_of, quarters_between
     from orchestration.releases.public import about_in_public
     from orchestration.releases.shelf import DOWNLOADS, editions
 
@@ -346,7 +346,8 @@ def portal_content(drafting: Drafting, leaving: Leaving, inputs: Inputs) -> Port
     return PortalContent(
         about=about_in_public(leaving.about), catalogue=drafting.catalogue, spec=drafting.spec, rules=drafting.rules, frames=leaving.judged.frames,
         verdicts=leaving.judged.verdicts, difference=drafting.difference, moves=_moves(drafting, leaving.judged),
-        quality=quality_of(records, inputs.wave, inputs.client, drafting.rules),
+        quality=quality_of(records, inputs.wave, inputs.client, drafting.rules, drafting.spec.recidivism.wave.upper()),
+        quarters=quarters_between(drafting.settings.enrolment_from, drafting.settings.enrolment_to),
         editions=editions(drafting.settings, drafting.ledger), downloads=DOWNLOADS,
     )  # fmt: skip
 
