@@ -58,13 +58,18 @@ def _changed_outcomes(writer: Writer, difference: Difference) -> Table:
     words = writer.words
     kinds = (*PAST, *PROGRESS)
     rows = [
-        [words.name("outcome", outcome), *[_band(writer, counts.get(kind, 0)) for kind in kinds]]
-        for outcome, counts in difference.outcomes.items()
+        [words.name("outcome", outcome), *[_band(writer, difference.outcomes.get(outcome, {}).get(kind, 0)) for kind in kinds]]
+        for outcome in _outcomes(writer, difference)
     ]  # fmt: skip
     heads = [words("outcome"), *[words.name("outcome_change", kind) for kind in kinds]]
     return writer.table(
         words("changes.outcomes_caption"), heads, rows, words("stated.bands"), note=words("changes.bands")
     )
+
+
+def _outcomes(writer: Writer, difference: Difference) -> list[str]:
+    """Every outcome that the release knows: which of them changed for nobody is as telling as which changed for few."""
+    return list(dict.fromkeys([*writer.outcomes, *difference.outcomes]))
 
 
 def _past_by_quarter(writer: Writer, difference: Difference) -> Table:
@@ -73,7 +78,7 @@ def _past_by_quarter(writer: Writer, difference: Difference) -> Table:
     quarters = writer.content.quarters
     rows = [
         [words.name("outcome", outcome), *[_band(writer, difference.by_quarter.get(outcome, {}).get(one, 0)) for one in quarters]]
-        for outcome in difference.outcomes
+        for outcome in _outcomes(writer, difference)
     ]  # fmt: skip
     return writer.table(
         words("changes.by_quarter_caption"), [words("outcome"), *quarters], rows, words("stated.bands"), note=words("changes.by_quarter_note")
