@@ -699,29 +699,19 @@ def reproduce(version: str, as_json: bool) -> None:
 @_plainly
 def multiverse(version: str, as_json: bool) -> None:
     """Fit every outcome definition x scale x rater x adjustment: one table, one picture, and what a correction leaves."""
-    from orchestration.analysis.fit import fit_id
-    from orchestration.analysis.inputs import MODEL_TABLES, read_inputs
-    from orchestration.analysis.multiverse import multiverse as fit_all
-    from orchestration.analysis.showing.multiverse import write_multiverse
+    from orchestration.analysis.showing.multiverse import folder_of, make_multiverse
     from orchestration.analysis.specification import read_specification
-    from orchestration.files import folder_by_rename
     from orchestration.home import home_settings, readings
     from orchestration.terminal import progress_on_terminal
-    from orchestration.warehouse.versions import fingerprint, named_version, require_present
+    from orchestration.warehouse.versions import named_version
 
     settings = home_settings()
     readings(settings)
     chosen = named_version(settings, version)
     spec = read_specification().with_imputations(settings.imputations)
-    folder = settings.multiverse / fit_id(fingerprint(chosen, MODEL_TABLES), spec, settings.seed)
+    folder = folder_of(settings, chosen, spec, settings.seed)
     with progress_on_terminal(is_quiet=as_json) as progress:
-        found = fit_all(read_inputs(chosen), spec, settings.seed, progress)
-    said = {
-        "version_id": chosen.version_id, "simulated": chosen.manifest["simulated"], "seed": settings.seed, "imputations": settings.imputations,
-    }  # fmt: skip
-    require_present(chosen)
-    with folder_by_rename(folder) as aside:
-        whole = write_multiverse(found, spec, aside, said)
+        whole = make_multiverse(settings, chosen, spec, settings.seed, progress)
     if as_json:
         _json({**whole, "folder": str(folder)})
         return

@@ -17,8 +17,11 @@ import pandas as pd
 
 from orchestration.analysis.baseline import YES_NO
 from orchestration.analysis.grouping import ALL
+from orchestration.analysis.multiverse import benjamini_hochberg, holm
+from orchestration.analysis.recidivism import ESTIMATE_COLUMNS
 from orchestration.analysis.showing.small_cells import coarse_curve, rounded
 from orchestration.files import write_json
+from orchestration.releases import definitions
 from orchestration.releases.disclosure_counts import COUNT, TOTAL, Band, CountTable, NotACountTable, Release
 from orchestration.releases.suppression import CannotProtect, Rules, TooLarge, suppress
 from orchestration.settings import Settings
@@ -45,6 +48,8 @@ REASONS: Mapping[str, str] = {
     "zone": "has a row per person, or numbers of few people, and stays in the zone",
     "extreme": "a smallest or largest value is that of a person",
     "nearly_same": "nearly the same people are described by another table that leaves, so that the few who are in one only would be too",
+    "definition": "nearly the same people have the event by another definition that leaves, so that those who have it by one only would be described too",
+    "other_fit": "its numbers of a model are not those of the fit",
     "unknown": "no rule lets it out",
 }
 COLUMNS = ("item", "kind", "rule", "verdict", "reason", "rows", "hidden")
@@ -183,6 +188,11 @@ FREE: Mapping[str, tuple[str, ...]] = {  # say nothing of people of the study
         "date_basis", "detention", "early_offenders",
     ),
 }  # fmt: skip
+# No events per term, which are exact counts, and no degrees of freedom or clusters, which this table needs least.
+MULTIVERSE = Policy(
+    "estimates", ("role", "model_id", "outcome_id", "rater", "scale", "exposure", "adjustment", "term", "method", "imputations", "note"),
+    (*_ESTIMATE, "p_holm", "p_benjamini_hochberg", "fraction_missing"), ("n", "events"), ("events",),
+)  # fmt: skip
 BASELINE_KEYS = ("outcome_id", "rater", "scale", "grouping", "group", "term", "kind")
 _OF_PERSONS = ("mean", "sd", "q1", "median", "q3")
 ZONE = ("imputed", "imputation_diagnostics", "imputation_trace", "determinant_imputation", "state_occupation")
@@ -191,11 +201,13 @@ ZONE = ("imputed", "imputation_diagnostics", "imputation_trace", "determinant_im
 def judge_fit(
     tables: Mapping[str, pd.DataFrame], rules: ReleaseRules, tag: str, earlier: Sequence[Release] = (),
     entered: Mapping[str, Band] | None = None, left: Mapping[str, Band] | None = None, determinant_classes: pd.DataFrame | None = None,
+    differences: pd.DataFrame | None = None,
 ) -> Judged:  # fmt: skip
     """Judge every table of a fit (`analysis.fit.read_fit`); a table that no rule names is refused.
 
     `earlier`: the releases that left before, oldest first; `entered`, `left`: as in `Release`. `determinant_classes` (model_id,
     term, people): the smallest class of a binary determinant within any pattern of its model; without it such terms are refused.
+    `differences` (`definitions.COLUMNS`): how outcome definitions differ; without it the multiverse has only those of the fit.
     """
     frames: dict[str, pd.DataFrame] = {}
     verdicts: list[dict[str, Any]] = []
@@ -227,6 +239,11 @@ def judge_fit(
             tables["pattern_agreement"], frames.get("change_patterns"), rules
         )
         verdicts.append(verdict)
+    if "multiverse" in tables:
+        frames["multiverse"], verdict = _judged_multiverse(
+            tables["multiverse"], tables, frames.get("estimates"), frames.get("cohort_flow"), differences, rules
+        )
+        verdicts.append(verdict)
     for name, columns in FREE.items():
         if name in tables:
             frames[name] = tables[name].loc[:, list(columns)].reset_index(drop=True)
@@ -244,6 +261,7 @@ def judged_rows(
 ) -> pd.Series:  # fmt: skip
     """The rule by which each row is withheld, '' where it leaves.
 
+    `terms` of a frame says how many terms the model of a row has, where not all of them are rows of it; none known: it is withheld.
     `models`: the model ids that may leave, where the table follows models. `saturated`: model id and term of terms that may not.
     """
     why = pd.Series("", index=frame.index, dtype=object)
@@ -257,8 +275,8 @@ def judged_rows(
     if "events" in policy.people and "n" in policy.people and policy.base != ("events",):
         withhold(frame["n"] - frame["events"] < rules.threshold, "few_events")
     if policy.base:
-        terms = frame.groupby(list(policy.per))["term"].transform("size")
-        withhold(frame[list(policy.base)].min(axis=1) - terms < rules.degrees_of_freedom, "degrees_of_freedom")
+        terms = frame["terms"] if "terms" in frame else frame.groupby(list(policy.per))["term"].transform("size")
+        withhold(~(frame[list(policy.base)].min(axis=1) - terms >= rules.degrees_of_freedom), "degrees_of_freedom")
     if models is not None:
         withhold(~frame["model_id"].isin(models), "model")
     if saturated and "term" in frame:
@@ -285,6 +303,47 @@ def _whole_families(frame: pd.DataFrame, why: pd.Series, rules: ReleaseRules) ->
             gone = set(rows.loc[why[rows.index] != "", part])
             why[rows.index[rows["compared_with"].isin(gone) & (why[rows.index] == "")]] = "family"
     return why
+
+
+def _judged_multiverse(
+    frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame], estimates: pd.DataFrame | None, flow: pd.DataFrame | None,
+    differences: pd.DataFrame | None, rules: ReleaseRules,
+) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
+    """The multiverse as it may leave: each model by the rules of any other, each definition by those that leave before it.
+
+    Both corrections are made anew over the tests that leave: over all, a corrected p-value may be that of a model that does not.
+    n is missing where the flow does not show how many were analysed. `estimates` and `flow`: as they leave.
+    """
+    own = tables.get("estimates", pd.DataFrame(columns=list(ESTIMATE_COLUMNS)))
+    if not _is_of_fit(frame, own):
+        return frame.iloc[:0], _verdict("multiverse", "estimates", ["other_fit"], 0, len(frame))
+    rows = frame.assign(terms=frame["adjustment"].map(_terms_of(own)))
+    why = judged_rows(rows, MULTIVERSE, rules)
+    first = [] if estimates is None else [str(name) for name in estimates["outcome_id"].unique()]
+    in_order = rows[why == ""].sort_values("role", key=lambda role: role != "primary", kind="stable")["outcome_id"]
+    known = pd.DataFrame(columns=list(definitions.COLUMNS)) if differences is None else differences
+    wanted = map(str, in_order.unique())
+    left = definitions.that_leave(wanted if differences is not None else [], first, known, rules.threshold)
+    why[(why == "") & ~rows["outcome_id"].isin(left)] = "definition"
+    kept, verdict = _kept(rows, MULTIVERSE, why, rules, "multiverse")
+    p = kept["p_value"].to_numpy(dtype=float)
+    kept = kept.assign(p_holm=holm(p), p_benjamini_hochberg=benjamini_hochberg(p))
+    shown = set() if flow is None else set(flow.loc[(flow["class"] == "analysed") & flow[COUNT].notna(), "table"])
+    is_shown = kept["outcome_id"].isin(first) | ("flow." + kept["outcome_id"].astype(str)).isin(shown)
+    return kept.assign(n=kept["n"].astype("Int64").where(is_shown)), verdict
+
+
+def _is_of_fit(multiverse: pd.DataFrame, estimates: pd.DataFrame) -> bool:
+    """Whether the models that both have are the same numbers in both."""
+    both = multiverse.merge(estimates, on=["model_id", "term"], suffixes=("", "_fit"))
+    return bool(np.allclose(both["estimate"], both["estimate_fit"], rtol=1e-6, atol=1e-9, equal_nan=True))
+
+
+def _terms_of(estimates: pd.DataFrame) -> dict[str, int]:
+    """How many terms a model of a single score has by its adjustment, as the fit has it; a model that is split in time is another."""
+    own = estimates[(estimates["exposure"] == "score") & ~estimates["model_id"].astype(str).str.endswith(".split")]
+    terms = own.groupby(["adjustment", "model_id"]).size().groupby("adjustment").max()
+    return {str(name): int(count) for name, count in terms.items()}
 
 
 def _saturated_terms(

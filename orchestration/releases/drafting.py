@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from orchestration.warehouse.versions import Version
 
 COUNTS, SCAN, ANONYMITY = "counts.json", "scan.json", "anonymity.json"
-STEPS = 6
+STEPS = 7
 
 
 class NothingNew(Mendable):
@@ -192,6 +192,7 @@ def _write(folder: Path, drafting: Drafting) -> dict[str, Any]:
     """Fill the folder of a draft; what its manifest says beside checksums."""
     from orchestration.analysis.fit import read_fit
     from orchestration.analysis.inputs import read_inputs
+    from orchestration.analysis.showing.multiverse import kept_multiverse
     from orchestration.releases import metadata
     from orchestration.releases.kept_counts import write_counts
     from orchestration.releases.zone import write_release_tables
@@ -202,9 +203,13 @@ def _write(folder: Path, drafting: Drafting) -> dict[str, Any]:
         version, drafting.chosen.fit, folder / ZONE, drafting.catalogue, drafting.spec, tag=drafting.tag,
         released_on=drafting.day, makes_inert=True, difference=drafting.difference, small_cell=drafting.settings.small_cell,
     )  # fmt: skip
-    drafting.progress("release: judged for disclosure", 2, STEPS)
+    drafting.progress("release: every definition of the outcome", 2, STEPS)
     inputs, fitted = read_inputs(version), read_fit(drafting.chosen.fit)[0]
-    judged = _judged(drafting, inputs, fitted)
+    multiverse = kept_multiverse(
+        drafting.settings, version, drafting.spec, int(manifest.get("seed", drafting.spec.seed))
+    )
+    drafting.progress("release: judged for disclosure", 3, STEPS)
+    judged = _judged(drafting, inputs, {**fitted, "multiverse": multiverse})
     write_counts(judged.release, folder / KEPT / COUNTS)
     about = metadata.About(
         tag=drafting.tag, released_on=drafting.day, version_id=version.version_id, fit_id=drafting.chosen.fit_id,
@@ -222,6 +227,7 @@ def _write(folder: Path, drafting: Drafting) -> dict[str, Any]:
 
 def _judged(drafting: Drafting, inputs: Inputs, fitted: Mapping[str, pd.DataFrame]) -> Judged:
     from orchestration.analysis.inputs import read_inputs
+    from orchestration.releases.definitions import differing
     from orchestration.releases.disclosure import judge_fit, populations
     from orchestration.releases.zone_people import determinant_classes, movements
 
@@ -231,7 +237,8 @@ def _judged(drafting: Drafting, inputs: Inputs, fitted: Mapping[str, pd.DataFram
         old = read_inputs(drafting.before.version)
         entered, left = movements(old, inputs, populations(fitted), drafting.spec, drafting.rules.threshold)
     classes = determinant_classes(inputs, drafting.spec, fitted["determinants"]) if "determinants" in fitted else None
-    return judge_fit(fitted, drafting.rules, drafting.tag, drafting.earlier, entered, left, classes)
+    definitions = differing(inputs.analysis_cohort, inputs.outcome_definition, drafting.spec)
+    return judge_fit(fitted, drafting.rules, drafting.tag, drafting.earlier, entered, left, classes, definitions)
 
 
 def _write_public(
@@ -252,14 +259,14 @@ def _write_public(
     leaving = public.Leaving(about, drafting.catalogue, drafting.rules, judged, changed)
     place = folder / PUBLIC
     place.mkdir()
-    drafting.progress("release: synthetic twin", 3, STEPS)
+    drafting.progress("release: synthetic twin", 4, STEPS)
     also = _write_twin(place, drafting, leaving) | _write_cards(place, drafting, judged, inputs)
     vouched = _write_portal(place, drafting, leaving, inputs)
     vouched = replace(vouched, dates=vouched.dates | {str(recovery_badge().get("made_on", ""))} - {""})
     also[f"{PORTAL}/"] = "pages to read, in Dutch and English"
     public.write_tables(place, leaving, also)
     public.write_sums(place)
-    drafting.progress("release: every file looked at", 5, STEPS)
+    drafting.progress("release: every file looked at", 6, STEPS)
     synthetic = {path.relative_to(place).as_posix() for path in (place / TWIN).rglob("*") if path.is_file()}
     found = public.scanned(place, leaving, _secrets(inputs, fitted["imputed"]), synthetic, vouched)
     write_json(folder / KEPT / SCAN, json.loads(found.to_json(orient="records")))
@@ -322,7 +329,7 @@ def _write_portal(public: Path, drafting: Drafting, leaving: Leaving, inputs: In
     """The pages, and what of them is vouched for: `write_portal(folder, PortalContent)`, `vouched(content, folder's name)`."""
     from orchestration.releases.portal.site import vouched, write_portal
 
-    drafting.progress("release: portal", 4, STEPS)
+    drafting.progress("release: portal", 5, STEPS)
     content = portal_content(drafting, leaving, inputs)
     write_portal(public / PORTAL, content)
     return vouched(content, PORTAL)
@@ -331,7 +338,7 @@ def _write_portal(public: Path, drafting: Drafting, leaving: Leaving, inputs: In
 def portal_content(drafting: Drafting, leaving: Leaving, inputs: Inputs) -> PortalContent:
     """What the portal shows of a draft: judged frames and what stands beside them; no version and no fit."""
     from orchestration.releases.portal.content import PortalContent
-    from orchestration.releases.portal.quality import quality_of
+    from orchestration.releases.portal.quality import quality_of, quarters_between
     from orchestration.releases.public import about_in_public
     from orchestration.releases.shelf import DOWNLOADS, editions
 
@@ -339,7 +346,8 @@ def portal_content(drafting: Drafting, leaving: Leaving, inputs: Inputs) -> Port
     return PortalContent(
         about=about_in_public(leaving.about), catalogue=drafting.catalogue, spec=drafting.spec, rules=drafting.rules, frames=leaving.judged.frames,
         verdicts=leaving.judged.verdicts, difference=drafting.difference, moves=_moves(drafting, leaving.judged),
-        quality=quality_of(records, inputs.wave, inputs.client, drafting.rules),
+        quality=quality_of(records, inputs.wave, inputs.client, drafting.rules, drafting.spec.recidivism.wave.upper()),
+        quarters=quarters_between(drafting.settings.enrolment_from, drafting.settings.enrolment_to),
         editions=editions(drafting.settings, drafting.ledger), downloads=DOWNLOADS,
     )  # fmt: skip
 

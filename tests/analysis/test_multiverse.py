@@ -22,11 +22,13 @@ from orchestration.analysis.multiverse import (
     holm,
     multiverse,
 )
+from orchestration.analysis.showing import multiverse as showing
 from orchestration.analysis.showing.multiverse import drawable, write_multiverse
 from orchestration.analysis.specification import Specification
 from orchestration.cli import main
 from orchestration.home import initialise, opened
 from orchestration.settings import Settings
+from orchestration.warehouse.versions import Version
 from tests.analysis.synthetic import without_outcome
 from tests.analysis.test_refit import published
 
@@ -98,6 +100,28 @@ def test_what_is_written_says_how_many_tests_there_were(found: Multiverse, spec:
     assert len(pd.read_parquet(tmp_path / "one" / "multiverse.parquet")) == 64
     picture = (tmp_path / "one" / "multiverse.png").read_bytes()
     assert picture.startswith(b"\x89PNG") and picture == (tmp_path / "again" / "multiverse.png").read_bytes()
+
+
+def test_a_kept_multiverse_is_taken_as_it_is_and_a_damaged_one_is_made_again(
+    found: Multiverse, spec: Specification, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def make(*_: object) -> Multiverse:
+        made.append(1)
+        return found
+
+    version = Version("cafe", tmp_path, {"simulated": True})
+    for name, stand_in in (("multiverse", make), ("read_inputs", lambda _: None), ("require_present", lambda _: None), ("folder_of", lambda *_: tmp_path / "kept")):  # fmt: skip
+        monkeypatch.setattr(showing, name, stand_in)
+    settings = Settings(home=tmp_path)
+    for times in (1, 1):
+        kept = showing.kept_multiverse(settings, version, spec, 1)
+        assert len(kept) == len(found.table) and len(made) == times
+    table = tmp_path / "kept" / showing.TABLE
+    table.write_bytes(table.read_bytes()[:-1])
+    assert len(showing.kept_multiverse(settings, version, spec, 1)) == len(found.table)
+    assert len(made) == 2
 
 
 def test_the_command_says_how_many_tests_there_were_what_a_correction_leaves_and_that_it_is_simulated(

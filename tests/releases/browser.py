@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
@@ -23,6 +23,7 @@ _PAINTED = """() => new Promise((done) => {
     for (const entry of list.getEntries()) if (entry.name === "first-contentful-paint") done(entry.startTime);
   }).observe({ type: "paint", buffered: true });
 })"""
+Scheme = Literal["light", "dark"]
 IMPACTS = ("critical", "serious", "moderate", "minor")
 
 
@@ -44,13 +45,15 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def chromium(is_scripted: bool = True) -> Iterator[BrowserContext]:
-    """A browser that has been nowhere. Without `is_scripted` it runs no script."""
+def chromium(is_scripted: bool = True, scheme: Scheme = "light") -> Iterator[BrowserContext]:
+    """A browser that has been nowhere, and asks for light or dark pages. Without `is_scripted` it runs no script."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(viewport={"width": 1280, "height": 800}, java_script_enabled=is_scripted)
+        context = browser.new_context(
+            viewport={"width": 1280, "height": 800}, java_script_enabled=is_scripted, color_scheme=scheme
+        )
         try:
             yield context
         finally:
@@ -111,9 +114,9 @@ def look(page: Page, address: str, path: str, with_axe: bool = True) -> Look:
     return seen
 
 
-def looks(folder: Path, paths: Sequence[str], with_axe: bool = True) -> list[Look]:
+def looks(folder: Path, paths: Sequence[str], with_axe: bool = True, scheme: Scheme = "light") -> list[Look]:
     """Every page in turn."""
-    with served(folder) as address, chromium() as context:
+    with served(folder) as address, chromium(scheme=scheme) as context:
         page = context.new_page()
         return [look(page, address, path, with_axe) for path in paths]
 

@@ -1,6 +1,7 @@
 """What a portal weighs and how it does in a browser: `python -m tests.releases.portal [SITE]`; without a site, one of a small fit.
 
-Prints pages, size, time to first view, requests to elsewhere, and what axe-core finds, by impact, on every page of either language.
+Prints pages, size, time to first view, requests to elsewhere, and what axe-core finds, by impact, on every page of either language,
+light and dark.
 """
 
 from __future__ import annotations
@@ -38,17 +39,18 @@ def report(site: Path) -> bool:
     paths = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
     size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
     seconds = first_view(site, "nl/index.html")
-    seen = looks(site, paths)
-    whole: Counter[str] = sum((one.findings for one in seen), Counter())
+    seen, dark = looks(site, paths), looks(site, paths, scheme="dark")
+    whole, in_dark = (sum((one.findings for one in pages), Counter[str]()) for pages in (seen, dark))
     print(f"pages: {len(paths)}")
     print(f"size: {size / 1e6:.1f} MB")
     print(f"time to first view: {seconds:.2f} s (median of 5)")
     print(f"requests to elsewhere: {sum(len(one.elsewhere) for one in seen)}")
     print(f"dialogs: {sum(one.dialogs for one in seen)}; errors in the console: {sum(len(one.errors) for one in seen)}")
     print("axe: " + ", ".join(f"{whole[impact]} {impact}" for impact in IMPACTS))
-    for one in seen:
+    print("axe in dark: " + ", ".join(f"{in_dark[impact]} {impact}" for impact in IMPACTS))
+    for one in [*seen, *(one for one in dark if one.rules)]:
         print(f"  {one.path}: " + ", ".join(f"{one.findings[impact]} {impact}" for impact in IMPACTS) + (f" ({', '.join(one.rules)})" if one.rules else ""))  # fmt: skip
-    return all(one.is_clean for one in seen)
+    return all(one.is_clean for one in [*seen, *dark])
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ def ratings(done: Mapping[str, tuple[int, int]]) -> tuple[pd.DataFrame, pd.DataF
         for i in range(everybody)
     ]
     frame = pd.DataFrame(rows, columns=["client_id", "organisation", "status"]).assign(rater="client", wave="T1")
-    return frame.drop(columns="organisation"), frame[["client_id", "organisation"]]
+    frame["start_quarter"] = [f"2022-Q{1 + place % 2}" for place in range(len(frame))]
+    return frame[["client_id", "status", "rater", "wave"]], frame[["client_id", "organisation", "start_quarter"]]
 
 
 def content_of(
@@ -98,7 +99,7 @@ def content_of(
     return PortalContent(
         about, described, small_specification(), RULES, frames, judged.verdicts, difference(),
         judged_moves(explanation(frames["estimates"]), frames["estimates"], frames["estimates"], RULES),
-        quality_of(records({"rn": "accepted", "svg": "rejected", "ljr": "retracted"}), wave, client, RULES), EDITIONS, DOWNLOADS, "../../..",
+        quality_of(records({"rn": "accepted", "svg": "rejected", "ljr": "retracted"}), wave, client, RULES, "T1"), ("2022-Q1", "2022-Q2"), EDITIONS, DOWNLOADS, "../../..",
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from orchestration.releases.definitions import COLUMNS as PAIR
 from orchestration.releases.disclosure import (
     PASS,
     REASONS,
@@ -219,6 +220,91 @@ def test_a_binary_determinant_leaves_only_when_its_classes_are_known_to_be_large
     assert "addiction" in set(again.frames["determinants"]["term"])
     few = judge_fit(own, RULES, "t", determinant_classes=classes.assign(people=9))
     assert "addiction" not in set(few.frames["determinants"]["term"])
+
+
+EXACT = {"events_per_parameter", "estimate_min", "estimate_max", "clusters", "degrees_of_freedom"}
+
+
+def multiverse(fit_tables: Mapping[str, pd.DataFrame], **events: int) -> pd.DataFrame:
+    """The single scores of the fit, and for each name the same models of another definition with so many events."""
+    estimates = fit_tables["estimates"]
+    is_score = (estimates["term"] == estimates["scale"]) & (estimates["exposure"] == "score")
+    own = estimates[is_score & ~estimates["model_id"].str.endswith(".split")].assign(role="primary")
+    others = [
+        own.assign(
+            role="sensitivity", outcome_id=name, model_id=own["model_id"].str.replace("general_landmark", name), events=count
+        )
+        for name, count in events.items()
+    ]  # fmt: skip
+    return pd.concat([own, *others], ignore_index=True).assign(p_holm=1.0, p_benjamini_hochberg=1.0)
+
+
+def apart(one: str, other: str, events: int) -> tuple[str, str, int, int, int, bool]:
+    return (one, other, 0, events, 100, False)
+
+
+def judged_multiverse(
+    fit_tables: Mapping[str, pd.DataFrame], frame: pd.DataFrame, *pairs: tuple[str, str, int, int, int, bool]
+) -> tuple[pd.DataFrame, str]:
+    own = {name: fit_tables[name] for name in ("estimates", "imputed", "cohort_flow") if name in fit_tables}
+    found = judge_fit({**own, "multiverse": frame}, RULES, "t", differences=pd.DataFrame(pairs, columns=list(PAIR)))
+    verdict = found.verdicts.set_index("item").loc["multiverse", "rule"]
+    return found.frames.get("multiverse", frame.iloc[:0]), verdict
+
+
+def test_a_definition_that_few_people_tell_from_another_does_not_leave_with_it(
+    fit_tables: Mapping[str, pd.DataFrame],
+) -> None:
+    frame = multiverse(fit_tables, near=70, far=40)
+    pairs = (apart("general_landmark", "near", 5), apart("general_landmark", "far", 30), apart("near", "far", 30))
+    left, rule = judged_multiverse(fit_tables, frame, *pairs)
+    assert set(left["outcome_id"]) == {"general_landmark", "far"} and "definition" in rule.split()
+    assert not EXACT & set(left.columns) and (left.loc[left["outcome_id"] == "far", "events"] == 40).all()
+
+
+def test_how_many_terms_a_model_of_the_multiverse_has_is_that_of_the_fit(
+    fit_tables: Mapping[str, pd.DataFrame],
+) -> None:
+    terms = (
+        fit_tables["estimates"]
+        .groupby(["exposure", "adjustment", "model_id"])
+        .size()["score"]
+        .groupby("adjustment")
+        .max()
+    )
+    just_enough = int(terms["criminal_history"]) + RULES.degrees_of_freedom
+    for events, leaves in ((just_enough, True), (just_enough - 1, False)):
+        left, _ = judged_multiverse(
+            fit_tables, multiverse(fit_tables, rare=events), apart("general_landmark", "rare", 50)
+        )
+        of_rare = set(left.loc[left["outcome_id"] == "rare", "adjustment"])
+        assert ("criminal_history" in of_rare) is leaves and "unadjusted" in of_rare and "full" not in of_rare
+
+
+def test_an_adjustment_that_the_fit_does_not_have_does_not_leave(fit_tables: Mapping[str, pd.DataFrame]) -> None:
+    frame = multiverse(fit_tables).assign(adjustment="strange")
+    assert judged_multiverse(fit_tables, frame)[0].empty
+
+
+def test_a_multiverse_of_other_numbers_than_the_fit_does_not_leave(fit_tables: Mapping[str, pd.DataFrame]) -> None:
+    frame = multiverse(fit_tables)
+    left, rule = judged_multiverse(fit_tables, frame.assign(estimate=frame["estimate"] + 0.001))
+    assert (len(left), rule) == (0, "other_fit")
+
+
+def test_corrections_are_over_the_tests_that_left(fit_tables: Mapping[str, pd.DataFrame]) -> None:
+    frame = multiverse(fit_tables, near=70)
+    left, _ = judged_multiverse(fit_tables, frame, apart("general_landmark", "near", 5))
+    smallest = left.loc[left["p_value"].idxmin()]
+    assert smallest["p_holm"] == pytest.approx(min(1.0, smallest["p_value"] * left["p_value"].notna().sum()))
+
+
+def test_n_is_missing_where_the_flow_does_not_show_how_many_were_analysed(
+    fit_tables: Mapping[str, pd.DataFrame],
+) -> None:
+    left, _ = judged_multiverse(fit_tables, multiverse(fit_tables, far=40), apart("general_landmark", "far", 30))
+    known = left.groupby("outcome_id")["n"].agg(lambda n: n.notna().all()).to_dict()
+    assert known == {"general_landmark": True, "far": False}
 
 
 def test_what_was_judged_and_written_passes_the_scan_of_its_folder(

@@ -14,19 +14,26 @@ import pytest
 import yaml
 
 from orchestration.analysis.explanation import KINDS
+from orchestration.analysis.showing.source import Table
 from orchestration.analysis.specification import read_specification
 from orchestration.releases import disclosure
 from orchestration.releases.disclosure import Judged
 from orchestration.releases.disclosure_scan import Allowed, may_leave, scan_folder
 from orchestration.releases.metadata import read_study
-from orchestration.releases.portal.alliance import pattern_counts
+from orchestration.releases.portal.alliance import alliance_page, pattern_counts
 from orchestration.releases.portal.content import Edition, PortalContent
 from orchestration.releases.portal.moves import TOGETHER, judged_moves
 from orchestration.releases.portal.parts import Page, Writer
 from orchestration.releases.portal.people import cohort_page, flow_steps
-from orchestration.releases.portal.quality import delivery_counts, judged_ratings
+from orchestration.releases.portal.quality import (
+    delivery_counts,
+    judged_by_quarter,
+    judged_ratings,
+    period_counts,
+    quarters_between,
+)
 from orchestration.releases.portal.recidivism import multiverse_page
-from orchestration.releases.portal.reference import changes_page
+from orchestration.releases.portal.reference import changes_page, quality_page
 from orchestration.releases.portal.site import (
     IN_ORDER,
     STATIC,
@@ -314,6 +321,22 @@ def test_counts_of_people_since_the_release_before_are_bands(content: PortalCont
     assert "read up to 2025-Q4; it was 2024-Q4" in text and "Deliveries added: rn 2025-Q4" in text
 
 
+def test_outcomes_of_the_past_that_changed_are_told_for_every_quarter_of_enrolment(content: PortalContent) -> None:
+    known = content.difference
+    assert known is not None
+    changed = replace(known, by_quarter={"general_landmark": {"2022-Q2": 14}})
+    (section,) = (one for one in changes_page(Writer(replace(content, difference=changed), read_words("en"))).sections if one.anchor == "outcomes")  # fmt: skip
+    table = section.blocks[0].parts[1]
+    assert isinstance(table, Table)
+    assert table.headers[1:] == ["2022-Q1", "2022-Q2"]
+    cells = {name: row for name, *row in table.rows}
+    changed_one, *others = (cells.pop(read_words("en").name("outcome", "general_landmark")), *cells.values())
+    assert changed_one == ["0 to 9", "10 to 19"]
+    assert others and all(row == ["0 to 9", "0 to 9"] for row in others), (
+        "those that changed for nobody stand there too"
+    )
+
+
 def test_what_did_not_leave_is_named_with_its_rule(content: PortalContent) -> None:
     gone = replace(
         content,
@@ -439,6 +462,88 @@ def test_the_page_above_all_releases_leads_to_each(site: Path) -> None:
         assert read_words(language).name("state", "withdrawn") in page
 
 
+def quarters(done: dict[str, tuple[int, int]], total: float | None = 0.6) -> dict[str, bool]:
+    """Ratings of one organisation by quarter, so many done of so many; which quarters are shown. `total`: its share, None where hidden."""
+    rows = [
+        (f"{quarter}{i}", quarter, "done" if i < some else "missed")
+        for quarter, (some, everybody) in done.items()
+        for i in range(everybody)
+    ]
+    people = pd.DataFrame(rows, columns=["client_id", "start_quarter", "status"]).assign(organisation="rn")
+    wave = people[["client_id", "status"]].assign(rater="client", wave="T2")
+    whole = pd.DataFrame([("rn", "client", "T2", 100.0, total)], columns=["organisation", "rater", "wave", "n", "done"])
+    found = judged_by_quarter(wave, people[["client_id", "organisation", "start_quarter"]], whole, "T2", RULES)
+    return {row.start_quarter: bool(pd.notna(row.done)) for row in found.itertuples()}
+
+
+def test_the_ratings_of_a_quarter_are_shown_where_no_total_gives_a_small_one_away() -> None:
+    assert quarters({"Q1": (20, 40), "Q2": (15, 30)}) == {"Q1": True, "Q2": True}
+    assert quarters({"Q1": (20, 40), "Q2": (15, 30), "Q3": (3, 20)}) == {"Q1": True, "Q2": False, "Q3": False}
+    assert quarters({"Q1": (20, 40), "Q2": (15, 30)}, total=None) == {"Q1": False, "Q2": False}
+
+
+def test_deliveries_are_told_by_period_organisation_and_verdict(content: PortalContent) -> None:
+    twice = [*records({"rn": "rejected"}), *records({"rn": "rejected"}), *records({"svg": "accepted"})]
+    found = period_counts(twice)
+    assert found.to_dict("split")["data"] == [["2025-Q4", "rn", "rejected", 2], ["2025-Q4", "svg", "accepted", 1]]
+    assert content.quality is not None
+    page = quality_page(Writer(replace(content, quality=replace(content.quality, periods=found)), read_words("en")))
+    assert "2025-Q4 2 × blocked accepted" in shown_text(page)
+
+
+def test_quarters_run_from_one_day_to_another() -> None:
+    assert quarters_between(date(2022, 11, 3), date(2023, 4, 1)) == ("2022-Q4", "2023-Q1", "2023-Q2")
+
+
+def test_whether_client_and_officer_come_nearer_is_shown_where_it_left(content: PortalContent) -> None:
+    page = alliance_page(Writer(content, read_words("en")))
+    captions = [part.caption for section in page.sections for block in section.blocks for part in block.parts if part.kind == "table"]  # fmt: skip
+    assert "Whether client and officer come nearer in time" in captions
+    without = replace(content, frames={name: one for name, one in content.frames.items() if name != "rater_convergence"})  # fmt: skip
+    assert "come nearer did not leave, because" in shown_text(alliance_page(Writer(without, read_words("en"))))
+
+
+# -------------------------------------------------------------------------------------------------------------- looks
+
+
+def test_no_two_regions_of_a_page_have_the_same_name(pages: dict[str, str]) -> None:
+    for path, page in pages.items():
+        names = re.findall(r'role="region" aria-label="([^"]*)"', page)
+        assert len(names) == len(set(names)), path
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb (WCAG 2.2)."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def palettes() -> dict[str, dict[str, str]]:
+    """The colours of the style sheet by name, light and, after it, dark."""
+    blocks = re.findall(r":root \{ (--ink[^}]*)\}", (STATIC / "portal.css").read_text(encoding="utf-8"))
+    colours = [dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block)) for block in blocks]
+    return dict(zip(("light", "dark"), colours, strict=True))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("text", "below", "least"),
+    [(text, below, 4.5) for text in ("ink", "soft", "accent") for below in ("paper", "wash")]
+    + [("absent", "absent-wash", 4.5), ("ink", "absent-wash", 4.5), ("rule", "paper", 3.0)],
+)
+def test_text_stands_out_enough_in_light_and_dark(scheme: str, text: str, below: str, least: float) -> None:
+    """WCAG 2.2 AA: 4.5 for text, 3 for what is no text."""
+    colours = palettes()[scheme]
+    light, dark = sorted((luminance(colours[text]), luminance(colours[below])), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= least
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_white_stands_out_enough_on_what_it_stands_on(scheme: str) -> None:
+    assert all(1.05 / (luminance(palettes()[scheme][name]) + 0.05) >= 4.5 for name in ("deep", "alarm"))
+
+
 # ------------------------------------------------------------------------------------------------------------- browser
 
 FEW = ("index", "recidivism", "codebook", "tables/client")
@@ -452,6 +557,18 @@ def test_a_browser_finds_nothing_grave_and_fetches_nothing_from_elsewhere(site: 
     seen = looks(site, paths)
     seen += looks(site.parents[2], ["en/index.html", f"{EDITIONS[1].portal}/nl/index.html"])
     assert {one.path: (one.elsewhere, one.errors, one.rules) for one in seen if not one.is_clean} == {}
+    assert "landmark-unique" not in {rule for one in seen for rule in one.rules}
+
+
+@needs_chromium
+def test_a_browser_that_asks_for_dark_pages_gets_them_and_finds_nothing_grave(site: Path) -> None:
+    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    seen = looks(site, ["en/index.html", "nl/recidivism.html"], scheme="dark")
+    assert {one.path: one.rules for one in seen if not one.is_clean} == {}
+    with browser.served(site) as address, browser.chromium(scheme="dark") as context:
+        page = context.new_page()
+        page.goto(f"{address}/en/index.html")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 24, 29)"
 
 
 @needs_chromium

@@ -150,7 +150,9 @@ def specification_curve(rows: pd.DataFrame, stamp: Stamp) -> bytes:
         below.set_ylim(len(choices) - 0.5, -0.5)
         below.set_xticks([])
         below.set_xlabel("models, by hazard ratio")
-        figure.subplots_adjust(left=0.235, right=0.985, top=0.98, bottom=0.07, hspace=0.03)
+        longest = max((len(value) for _, value in choices), default=0)
+        left = max(0.235, (0.056 * longest + 0.1) / figure.get_figwidth())  # inches of a letter at that size
+        figure.subplots_adjust(left=left, right=0.985, top=0.98, bottom=0.07, hspace=0.03)
         return figure
 
     return drawn(draw, stamp)

@@ -21,7 +21,7 @@ def alliance_page(writer: Writer) -> Page:
     sections = [
         Section("waves", words("alliance.waves_title"), [Block("", _waves(writer))], words("alliance.waves_lead")),
         Section("growth", words("alliance.growth_title"), [Block("", _or_absent(writer, "growth", _growth))], words("alliance.growth_lead")),
-        Section("raters", words("alliance.raters_title"), [Block("", _or_absent(writer, "rater_agreement", _agreement))], words("alliance.raters_lead")),
+        Section("raters", words("alliance.raters_title"), [Block("", [*_or_absent(writer, "rater_agreement", _agreement), *_or_absent(writer, "rater_convergence", _convergence)])], words("alliance.raters_lead")),
         Section("reliability", words("alliance.reliability_title"), [Block("", _or_absent(writer, "reliability", _reliability))], words("alliance.reliability_lead")),
     ]  # fmt: skip
     return Page("alliance", words("alliance.title"), words("alliance.lead"), sections)
@@ -115,6 +115,27 @@ def _agreement(writer: Writer) -> Table:
     return writer.table(
         words("alliance.raters_caption"), [words("alliance.scale_wave"), words("alliance.pairs"), "r", "ICC", words("alliance.difference")],
         rows, writer.ratings(own["n"]), ["rater_agreement"], words("alliance.raters_note"),
+    )  # fmt: skip
+
+
+def _convergence(writer: Writer) -> Table:
+    """Whether the two come nearer: how far apart they are, by time."""
+    words, frame = writer.words, writer.frame("rater_convergence")
+    own = frame[(frame["pairs"] == ALL_PAIRS) & (frame["measure"] == "absolute_difference") & frame["estimate"].notna()]
+    cells = {(row["scale"], row["term"]): row for row in records(own)}
+    rows = []
+    for scale in scales_of(writer, own):
+        start, slope = cells.get((scale, "intercept")), cells.get((scale, "months"))
+        rows.append([
+            words.name("scale", scale), *[words.count((start or slope or {})[name]) for name in ("clients", "n")],
+            f"{words.number(start['estimate'])} {words.interval(start)}" if start else words("hidden"),
+            f"{words.number(YEAR * slope['estimate'], sign='+')} {words.interval(slope, factor=YEAR, sign='+')}" if slope else words("hidden"),
+            words.p(slope["p_value"]) if slope else "",
+        ])  # fmt: skip
+    heads = [words(f"alliance.{name}") for name in ("scale", "clients", "pairs", "apart", "year")]
+    return writer.table(
+        words("alliance.convergence_caption"), [*heads, "p"], rows, writer.ratings(own["n"]), ["rater_convergence"],
+        words("alliance.convergence_note"),
     )  # fmt: skip
 
 

@@ -52,6 +52,7 @@ class PortalContent:
 
     `frames` and `verdicts`: of `disclosure.Judged`. `spec`: the models that the fit was made by. `difference`: since the version of
     the release before, None for a first release; its counts are shown in bands. `moves` and `quality`: judged, see their modules.
+    `quarters`: those in which somebody could enter the study, whoever did.
     `home`: the folder of all releases, relative to the root of the portal; None where there is none to go to.
     """
 
@@ -64,6 +65,7 @@ class PortalContent:
     difference: Difference | None = None
     moves: Moves | None = None
     quality: Quality | None = None
+    quarters: tuple[str, ...] = ()
     editions: tuple[Edition, ...] = ()
     downloads: tuple[Download, ...] = ()
     home: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -173,16 +174,32 @@ class Writer:
         return self.words("stated.no_people")
 
     def sizes(self, rows: pd.DataFrame) -> str:
-        """n and events of each outcome of rows that hold them: those of its largest cohort, as they left, that is rounded."""
+        """n and events of each outcome of rows that hold them: those of its largest cohort, as they left, that is rounded or hidden."""
         said = []
         for outcome, own in rows.groupby("outcome_id", sort=False):
             one = own.sort_values("n").iloc[-1]
             name = self.words.name("outcome", outcome)
             if "events" in own:
-                said.append(self.words("stated.sizes", outcome=name, n=self.words.count(one["n"]), events=self.words.count(one["events"])))  # fmt: skip
+                said.append(self.words("stated.sizes", outcome=name, n=self.count(one["n"]), events=self.count(one["events"])))  # fmt: skip
             else:
-                said.append(self.words("stated.people", outcome=name, n=self.words.count(one["n"]), events=self._events(str(outcome))))  # fmt: skip
+                said.append(self.words("stated.people", outcome=name, n=self.count(one["n"]), events=self._events(str(outcome))))  # fmt: skip
         return "; ".join(said) or self.words("stated.nobody")
+
+    def all_sizes(self, rows: pd.DataFrame) -> str:
+        """n and events of many outcomes in one line: how many outcomes, and between which numbers both lie."""
+        n, events = (self._between(rows[name]) for name in ("n", "events"))
+        return self.words("stated.many", outcomes=rows["outcome_id"].nunique(), n=n, events=events)
+
+    def _between(self, counts: pd.Series) -> str:
+        known = counts.dropna()
+        if not len(known):
+            return self.words("hidden")
+        low, high = self.words.count(known.min()), self.words.count(known.max())
+        return low if low == high else self.words("stated.from_to", low=low, high=high)
+
+    def count(self, value: Any) -> str:
+        """A number of people, or the mark of one that did not leave."""
+        return self.words("hidden") if pd.isna(value) else self.words.count(value)
 
     def _events(self, outcome: str) -> str:
         """The events of an outcome as the models have them, for what itself holds none."""
@@ -192,12 +209,7 @@ class Writer:
 
     def ratings(self, counts: pd.Series) -> str:
         """The sizes of what is about ratings alone, where no event is counted."""
-        known = counts.dropna()
-        if not len(known):
-            return self.words("stated.nobody")
-        low, high = self.words.count(known.min()), self.words.count(known.max())
-        n = low if low == high else self.words("stated.from_to", low=low, high=high)
-        return self.words("stated.ratings", n=n)
+        return self.words("stated.ratings", n=self._between(counts)) if counts.notna().any() else self.words("stated.nobody")  # fmt: skip
 
     def table(
         self, caption: str, headers: Sequence[str], rows: Sequence[Sequence[str]], sizes: str, items: Sequence[str] = (), note: str = "",
@@ -210,13 +222,13 @@ class Writer:
         )  # fmt: skip
 
     def figure(
-        self, name: str, draw: Callable[[Stamp], bytes], caption: str, alternative: str, sizes: str, items: Sequence[str]
+        self, name: str, draw: Callable[[Stamp], bytes], caption: str, alternative: str, sizes: str, items: Sequence[str], short: str = ""
     ) -> Figure:  # fmt: skip
-        """A picture that states what it is of, under it and, shorter, in it."""
+        """A picture that states what it is of, under it and, shorter, in it; `short`: sizes as they stand in it, where they are many."""
         about = self.content.about
         inside = " · ".join(
             [
-                self.words("stated.release", tag=about.tag), sizes + "\n" + self.words("stated.register", quarter=quarter(about.registry_cutoff_on)),
+                self.words("stated.release", tag=about.tag), (short or sizes) + "\n" + self.words("stated.register", quarter=quarter(about.registry_cutoff_on)),
                 self.words("stated.least", threshold=self.content.rules.threshold),
             ]
         )  # fmt: skip

@@ -303,18 +303,24 @@ def _processes(writer: Writer) -> list[Block]:
     if not len(own):
         return [Block("", [writer.absent("process_estimates")])]
     drawn = own["scale"] == writer.content.spec.recidivism.grouped_scale
-    blocks = [Block("", [_process_table(writer, own[drawn])])] if drawn.any() else []
+    blocks = [Block("", [_process_table(writer, own[drawn], "processes_caption")])] if drawn.any() else []
     return [
         *blocks,
         *(
-            [Block(words("recidivism.other_scales"), [_process_table(writer, own[~drawn])], is_open=False)]
+            [
+                Block(
+                    words("recidivism.other_scales"),
+                    [_process_table(writer, own[~drawn], "processes_other")],
+                    is_open=False,
+                )
+            ]
             if (~drawn).any()
             else []
         ),
     ]
 
 
-def _process_table(writer: Writer, own: pd.DataFrame) -> Table:
+def _process_table(writer: Writer, own: pd.DataFrame, caption: str) -> Table:
     words = writer.words
     rows = [
         [f"{words.name('outcome', row['outcome_id'])}: {words.name('process', row['process'])}, {words.name('scale', row['scale'])}",
@@ -322,7 +328,7 @@ def _process_table(writer: Writer, own: pd.DataFrame) -> Table:
         for row in records(own)
     ]  # fmt: skip
     return writer.table(
-        words("recidivism.processes_caption"), [words("recidivism.outcome_model"), "n", words("events"), words("recidivism.ratio"), "p"],
+        words(f"recidivism.{caption}"), [words("recidivism.outcome_model"), "n", words("events"), words("recidivism.ratio"), "p"],
         rows, writer.sizes(own), ["process_estimates"], words("recidivism.processes_note"),
     )  # fmt: skip
 
@@ -403,7 +409,7 @@ def _curve(writer: Writer, rows: pd.DataFrame, item: str) -> Figure:
     return writer.figure(
         "multiverse", lambda stamp: figures.specification_curve(named, stamp),
         words("multiverse.curve_caption", models=words.count(len(rows)), below=words.count(below), holm=words.count(below_holm)),
-        words("multiverse.curve_alternative"), writer.sizes(rows), [item],
+        words("multiverse.curve_alternative"), writer.sizes(rows), [item], writer.all_sizes(rows),
     )  # fmt: skip
 
 
@@ -411,7 +417,7 @@ def _model_table(writer: Writer, rows: pd.DataFrame, item: str) -> Table:
     words = writer.words
     lines = [
         [f"{words.name('outcome', row['outcome_id'])}: {words.name('scale', row['scale'])}, {words.name('rater', row['rater'])}, {words.name('adjustment', row['adjustment'])}",
-         words.count(row["n"]), words.count(row["events"]), words.ratio(row), words.p(row["p_value"]), words.p(row["p_holm"])]
+         writer.count(row["n"]), writer.count(row["events"]), words.ratio(row), words.p(row["p_value"]), words.p(row["p_holm"])]
         for row in records(rows.sort_values(["estimate", "model_id"], kind="stable"))
     ]  # fmt: skip
     return writer.table(

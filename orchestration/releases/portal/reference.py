@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from orchestration.releases.disclosure_counts import said
 from orchestration.releases.portal.content import ROLES, Edition
 from orchestration.releases.portal.moves import TOGETHER
 from orchestration.releases.portal.parts import Block, Link, Links, Page, Part, Quote, Said, Section, Writer
+from orchestration.releases.portal.quality import Quality
 from orchestration.releases.portal.recidivism import term_name
 from orchestration.warehouse.diff import CAUSES, PAST, PROGRESS, Difference
 
@@ -26,7 +28,7 @@ def changes_page(writer: Writer) -> Page:
         return Page("changes", words("changes.title"), words("changes.lead"), [*sections, _editions(writer)])
     sections = [
         Section("tables", words("changes.tables_title"), [Block("", [_changed_tables(writer, difference)])], words("changes.tables_lead")),
-        Section("outcomes", words("changes.outcomes_title"), [Block("", [_changed_outcomes(writer, difference), _causes(writer, difference)])], words("changes.outcomes_lead")),
+        Section("outcomes", words("changes.outcomes_title"), [Block("", [_changed_outcomes(writer, difference), _past_by_quarter(writer, difference), _causes(writer, difference)])], words("changes.outcomes_lead")),
         Section("why", words("changes.why_title"), [Block("", _reasons(writer, difference))], words("changes.why_lead")),
         Section("moves", words("changes.moves_title"), [Block("", _moves(writer))], words("changes.moves_lead")),
         _editions(writer),
@@ -56,13 +58,31 @@ def _changed_outcomes(writer: Writer, difference: Difference) -> Table:
     words = writer.words
     kinds = (*PAST, *PROGRESS)
     rows = [
-        [words.name("outcome", outcome), *[_band(writer, counts.get(kind, 0)) for kind in kinds]]
-        for outcome, counts in difference.outcomes.items()
+        [words.name("outcome", outcome), *[_band(writer, difference.outcomes.get(outcome, {}).get(kind, 0)) for kind in kinds]]
+        for outcome in _outcomes(writer, difference)
     ]  # fmt: skip
     heads = [words("outcome"), *[words.name("outcome_change", kind) for kind in kinds]]
     return writer.table(
         words("changes.outcomes_caption"), heads, rows, words("stated.bands"), note=words("changes.bands")
     )
+
+
+def _outcomes(writer: Writer, difference: Difference) -> list[str]:
+    """Every outcome that the release knows: which of them changed for nobody is as telling as which changed for few."""
+    return list(dict.fromkeys([*writer.outcomes, *difference.outcomes]))
+
+
+def _past_by_quarter(writer: Writer, difference: Difference) -> Table:
+    """Changed outcomes of the past by quarter of start: every quarter in which somebody could enter, and every outcome."""
+    words = writer.words
+    quarters = writer.content.quarters
+    rows = [
+        [words.name("outcome", outcome), *[_band(writer, difference.by_quarter.get(outcome, {}).get(one, 0)) for one in quarters]]
+        for outcome in _outcomes(writer, difference)
+    ]  # fmt: skip
+    return writer.table(
+        words("changes.by_quarter_caption"), [words("outcome"), *quarters], rows, words("stated.bands"), note=words("changes.by_quarter_note")
+    )  # fmt: skip
 
 
 def _causes(writer: Writer, difference: Difference) -> Table:
@@ -209,7 +229,7 @@ def _table_page(writer: Writer, one: TableDescription) -> Page:
 
 
 def quality_page(writer: Writer) -> Page:
-    """Data quality by organisation."""
+    """Data quality by organisation and quarter."""
     words, quality = writer.words, writer.content.quality
     if quality is None:
         sections = [
@@ -230,10 +250,46 @@ def quality_page(writer: Writer) -> Page:
         words("quality.deliveries_caption"), heads, rows, writer.no_people(), note=words("quality.deliveries_note")
     )
     sections = [
-        Section("deliveries", words("quality.deliveries_title"), [Block("", [deliveries])], words("quality.deliveries_lead")),
-        Section("ratings", words("quality.ratings_title"), [Block("", [_ratings(writer, quality.ratings)])], words("quality.ratings_lead")),
+        Section("deliveries", words("quality.deliveries_title"), [Block("", [deliveries, _periods(writer, quality.periods)])], words("quality.deliveries_lead")),
+        Section("ratings", words("quality.ratings_title"), [Block("", [_ratings(writer, quality.ratings), _by_quarter(writer, quality)])], words("quality.ratings_lead")),
     ]  # fmt: skip
     return Page("quality", words("quality.title"), words("quality.lead"), sections)
+
+
+def _periods(writer: Writer, periods: pd.DataFrame) -> Table:
+    words = writer.words
+    organisations = sorted(str(name) for name in periods["organisation"].unique())
+    rows = []
+    for period, own in periods.groupby("period", sort=True):
+        cells = {
+            name: ", ".join(_verdict(writer, row) for row in records(part))
+            for name, part in own.groupby("organisation")
+        }
+        rows.append([str(period), *[cells.get(name, "–") for name in organisations]])
+    heads = [words("quality.period"), *[words.name("organisation", name) for name in organisations]]
+    return writer.table(
+        words("quality.periods_caption"), heads, rows, writer.no_people(), note=words("quality.periods_note"), is_wordy=True
+    )  # fmt: skip
+
+
+def _verdict(writer: Writer, row: Mapping[str, Any]) -> str:
+    said = writer.words.name("verdict_of_delivery", row["status"])
+    return said if row["deliveries"] == 1 else f"{writer.words.count(row['deliveries'])} × {said}"
+
+
+def _by_quarter(writer: Writer, quality: Quality) -> Table:
+    words, ratings = writer.words, quality.by_quarter
+    quarters = sorted(str(name) for name in ratings["start_quarter"].unique())
+    cells = {(row["organisation"], row["rater"], row["start_quarter"]): row for row in records(ratings)}
+    lines = ratings[["organisation", "rater"]].drop_duplicates().sort_values(["organisation", "rater"])
+    rows = [
+        [f"{words.name('organisation', organisation)}, {words.name('rater', rater)}", *[_done(writer, cells.get((organisation, rater, quarter))) for quarter in quarters]]
+        for organisation, rater in lines.itertuples(index=False, name=None)
+    ]  # fmt: skip
+    return writer.table(
+        words("quality.by_quarter_caption", wave=quality.wave), [words("quality.organisation_rater"), *quarters], rows, writer.ratings(ratings["n"]),
+        note=words("quality.by_quarter_note"),
+    )  # fmt: skip
 
 
 def _ratings(writer: Writer, ratings: pd.DataFrame) -> Table:
