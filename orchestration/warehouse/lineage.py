@@ -1,0 +1,91 @@
+"""Which columns a model's column is made of, read off the statements that dbt compiled; and what stands in a built database.
+
+No row is read here: names, types and counts only. What the tables hold in numbers is in `measures.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.files import write_json
+from orchestration.warehouse.dbt import CompiledModel, compiled_models
+
+Sources = Mapping[str, Mapping[str, list[tuple[str, str]]]]
+_KEPT = "lineage.json"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or view of a built database: its schema, its rows (None for a view), and the type of each column."""
+
+    schema: str
+    rows: int | None
+    columns: Mapping[str, str]
+
+
+def relations(warehouse: Path) -> dict[str, Relation]:
+    """What stands in the database of a build, by name; nothing where there is no such file. One question for all of them."""
+    import duckdb
+
+    if not warehouse.is_file():
+        return {}
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        named = connection.execute(
+            "select table_schema, table_name, column_name, data_type from information_schema.columns "
+            "where table_schema <> 'main' order by table_schema, table_name, ordinal_position"
+        ).fetchall()
+        tables = connection.execute("select schema_name, table_name from duckdb_tables()").fetchall()
+        counts = {
+            name: connection.execute(f'select count(*) from "{schema}"."{name}"').fetchall()[0][0]  # noqa: S608 - our names
+            for schema, name in tables
+        }
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for schema, name, column, kind in named:
+        found.setdefault(name, (schema, {}))[1][column] = kind.lower()
+    return {name: Relation(schema, counts.get(name), columns) for name, (schema, columns) in found.items()}
+
+
+def column_sources(target: Path, known: Mapping[str, Relation]) -> Sources:
+    """Of each intermediate model and mart, and each of its columns, the columns (model or seed, name) that go into its value.
+
+    A column that none goes into, such as a count of rows, has an empty list; a condition or a join alone is no source. Computed once for
+    each state of the project and kept in `target`, where the statements lie.
+    """
+    kept = target / _KEPT
+    if kept.is_file():
+        return {
+            model: {column: [(one, other) for one, other in sources] for column, sources in columns.items()}
+            for model, columns in json.loads(kept.read_text(encoding="utf-8")).items()
+        }
+    found = {}
+    for model in compiled_models(target):
+        schema, name = (part.strip('"') for part in model.relation.split("."))
+        if schema != "staging" and name in known:
+            found[name] = _sources_of(model, known)
+    write_json(kept, found)
+    return found
+
+
+def _sources_of(model: CompiledModel, known: Mapping[str, Relation]) -> dict[str, list[tuple[str, str]]]:
+    from sqlglot import MappingSchema, exp, parse_one
+    from sqlglot.lineage import lineage
+    from sqlglot.optimizer.qualify import qualify
+    from sqlglot.optimizer.scope import build_scope
+
+    schema = MappingSchema(dialect="duckdb")
+    for name, relation in known.items():
+        place = exp.table_(name, db=relation.schema, catalog="warehouse", quoted=True)
+        schema.add_table(place, dict(relation.columns), dialect="duckdb")
+    statement = qualify(parse_one(model.statement, dialect="duckdb"), schema=schema, dialect="duckdb")
+    scope = build_scope(statement)
+    found = {}
+    for column in statement.named_selects:
+        leaves = [
+            node for node in lineage(column, statement, dialect="duckdb", scope=scope).walk() if not node.downstream
+        ]
+        named = [(leaf.expression.find(exp.Table), exp.to_column(leaf.name).name) for leaf in leaves]
+        found[column] = sorted({(table.name, name) for table, name in named if table is not None and name != "*"})
+    return found
