@@ -197,12 +197,6 @@ def test_the_yearly_schedule_takes_in_the_extract_of_the_year_before(backlog: Pa
     assert isinstance(too_early, dg.SkipReason)
 
 
-def test_every_asset_says_what_it_is_who_owns_it_and_where_it_belongs(settings: Settings) -> None:
-    specs = build_defs(settings).resolve_all_asset_specs()
-    assert {spec.group_name for spec in specs} == {"deliveries", "warehouse", "versions", "analysis"}
-    assert [spec.key for spec in specs if not spec.description or not spec.owners] == []
-
-
 def test_new_code_of_the_page_renders_it_again_and_refits_nothing() -> None:
     def house(page: str) -> dg.Definitions:
         @dg.asset(code_version="models", automation_condition=refit_condition())

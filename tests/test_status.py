@@ -12,7 +12,7 @@ import pytest
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.ingest import ingest
 from orchestration.simulation.mutations import mutate
-from orchestration.status import Line, due_on, lines, listed_versions, periods_due
+from orchestration.status import STATES, Line, due_on, lines, listed_versions, periods_due
 from tests.conftest import Platform
 from tests.deliveries.making import deliver, delivery_in, publish_stand_in
 
@@ -56,9 +56,26 @@ def test_a_delivery_is_late_after_its_grace_and_not_a_day_before(platform: Platf
     recent = _platform_from(platform, "2026-Q3", 2026)
     last = due_on(contracts["rn"], "2026-Q3")
     assert last == date(2026, 11, 14)
-    assert _states(recent, contracts, last) == {}
+    running = {(name, "2026-Q4"): "expected" for name in ("ljr", "rn", "svg")} | {("registry", "2026"): "expected"}
+    in_time = {(name, "2026-Q3"): "expected" for name in ("ljr", "rn", "svg")}
+    assert _states(recent, contracts, last) == running | in_time
     late = {(name, "2026-Q3"): "late" for name in ("ljr", "rn", "svg")}
-    assert _states(recent, contracts, date(2026, 11, 15)) == late
+    assert _states(recent, contracts, date(2026, 11, 15)) == running | late
+    assert _states(recent, contracts, date(2026, 6, 30)) == {("registry", "2026"): "expected"}
+
+
+def test_a_period_is_expected_from_its_first_day(platform: Platform, contracts: Contracts) -> None:
+    recent = _platform_from(platform, "2026-Q3", 2027)
+    assert _states(recent, contracts, date(2026, 6, 30)) == {}
+    assert _states(recent, contracts, date(2026, 7, 1)) == {
+        (name, "2026-Q3"): "expected" for name in ("ljr", "rn", "svg")
+    }
+
+
+def test_a_delivery_on_which_the_gate_is_at_work_is_being_validated(platform: Platform, contracts: Contracts) -> None:
+    recent = _platform_from(platform, "2026-Q3", 2027)
+    recent.ledger.receive("a" * 64, "rn", "2026-Q3", "one", "signature")
+    assert _states(recent, contracts)[("rn", "2026-Q3")] == "validating"
 
 
 def test_a_delivery_is_due_the_grace_of_its_contract_after_its_period(contracts: Contracts) -> None:
@@ -120,12 +137,15 @@ def test_the_oldest_problem_comes_first_and_what_is_well_comes_last(settled: Pla
     deliver(delivery_in(recent.settings.inbox_path, "svg"), recent.settings.inbox_path, "next", "2026-Q1")
     found = lines(recent.settings, recent.ledger, contracts, TODAY)
     states = [line.state for line in found]
-    assert states[0] == "blocked"
-    assert states == sorted(states, key=["blocked", "late", "received", "accepted", "published"].index)
-    assert set(states) == {"blocked", "late", "received", "published"}
-    assert [line.period for line in found if line.state == "blocked"] == ["2026-Q1", "2026-Q2"]
-    late = [line.due_on for line in found if line.state == "late"]
-    assert late == sorted(late)
+    problems = [line for line in found if line.is_problem]
+    assert problems == found[: len(problems)]
+    assert [line.due_on for line in problems] == sorted(line.due_on for line in problems)
+    assert (problems[0].state, problems[0].days_late(TODAY)) == ("late", (TODAY - problems[0].due_on).days)
+    assert {line.state for line in problems} == {"late", "blocked"}
+    assert [line.period for line in problems if line.rules == ("file.hash",)] == ["2026-Q1", "2026-Q2"]
+    rest = states[len(problems) :]
+    assert rest == sorted(rest, key=STATES.index)
+    assert set(rest) == {"received", "expected", "published"}
     assert all(isinstance(line, Line) for line in found)
 
 

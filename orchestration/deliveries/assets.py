@@ -80,6 +80,10 @@ def job_name(organisation: str) -> str:
     return f"deliver_{organisation}"
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def delivery_asset(
     organisation: Organisation, settings: Settings, contracts: Mapping[str, Organisation]
 ) -> dg.AssetsDefinition:
@@ -91,9 +95,9 @@ def delivery_asset(
         key_prefix="deliveries",
         group_name=GROUP,
         description=(
-            f"What {organisation.title['en']} delivered and the gate accepted: {len(organisation.tables)} tables, "
+            f"What {organisation.title['en']} delivered and the gate accepted: {_counted(len(organisation.tables), 'table')}, "
             "pseudonymised, in the raw store."
-            + (" A partition without a bar is a delivery that has not been accepted." if partitions else "")
+            + (" A missing partition is a delivery that was not accepted, or has not come yet." if partitions else "")
         ),
         metadata=column_schema(columns_of(organisation)),
         owners=["team:stewards"],

@@ -288,6 +288,10 @@ def read_organisation(folder: Path, *, with_tables: bool = True) -> Organisation
     name = raw["organisation"]
     if name != folder.name or not _IDENTIFIER.match(name):
         raise ContractError(f"{folder.name}/_organisation.yml: organisation must be the folder's name")
+    if set(raw["title"]) != {"nl", "en"}:
+        raise ContractError(
+            f"{name}/_organisation.yml: title is said in nl and en, each in quotes where it has a comma"
+        )
     version, earlier = str(raw["schema_version"]), tuple(map(str, raw.get("earlier_versions", ())))
     tables = tuple(read_table(folder / f"{table}.yml", name) for table in raw["tables"] if with_tables)
     for table in tables:

@@ -261,6 +261,7 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
             rules = ", ".join(sorted({judgement.rule for judgement in reasons}))
             Ledger.of(settings).act("version.held", f"build {build_id}", rules)
         if not reasons:
+            numbers = measures.flat(measures.measured(folder / "warehouse.duckdb", settings.small_cell))
             published, is_new = versions.publish(settings, marts, tables, record)
             Ledger.of(settings).record_build(build_id, published.version_id, record)
             build.keep(settings, build_id)
@@ -275,7 +276,7 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
                     "is_new": is_new,
                     "dagster/row_count": sum(mart.num_rows for mart in marts.values()),
                     **{f"rows_{name}": mart.num_rows for name, mart in marts.items()},
-                    **measures.flat(measures.measured(folder / "warehouse.duckdb", settings.small_cell)),
+                    **numbers,
                 },
             )
         yield check

@@ -6,12 +6,17 @@ No row is read here: names, types and counts only. What the tables hold in numbe
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestration.files import write_json
 from orchestration.warehouse.dbt import CompiledModel, compiled_models
+
+if TYPE_CHECKING:
+    from sqlglot import MappingSchema
 
 Sources = Mapping[str, Mapping[str, list[tuple[str, str]]]]
 _KEPT = "lineage.json"
@@ -60,32 +65,48 @@ def column_sources(target: Path, known: Mapping[str, Relation]) -> Sources:
             model: {column: [(one, other) for one, other in sources] for column, sources in columns.items()}
             for model, columns in json.loads(kept.read_text(encoding="utf-8")).items()
         }
-    found = {}
+    schema, found = _schema(known), {}
     for model in compiled_models(target):
-        schema, name = (part.strip('"') for part in model.relation.split("."))
-        if schema != "staging" and name in known:
-            found[name] = _sources_of(model, known)
+        layer, name = (part.strip('"') for part in model.relation.split("."))
+        if layer != "staging" and name in known:
+            found[name] = _sources_of(model, schema, known)
     write_json(kept, found)
     return found
 
 
-def _sources_of(model: CompiledModel, known: Mapping[str, Relation]) -> dict[str, list[tuple[str, str]]]:
-    from sqlglot import MappingSchema, exp, parse_one
-    from sqlglot.lineage import lineage
-    from sqlglot.optimizer.qualify import qualify
-    from sqlglot.optimizer.scope import build_scope
+def _schema(known: Mapping[str, Relation]) -> MappingSchema:
+    from sqlglot import MappingSchema, exp
 
     schema = MappingSchema(dialect="duckdb")
     for name, relation in known.items():
         place = exp.table_(name, db=relation.schema, catalog="warehouse", quoted=True)
         schema.add_table(place, dict(relation.columns), dialect="duckdb")
-    statement = qualify(parse_one(model.statement, dialect="duckdb"), schema=schema, dialect="duckdb")
-    scope = build_scope(statement)
+    return schema
+
+
+def _sources_of(
+    model: CompiledModel, schema: MappingSchema, known: Mapping[str, Relation]
+) -> dict[str, list[tuple[str, str]]]:
+    from sqlglot import exp, parse_one
+    from sqlglot.errors import SqlglotError
+    from sqlglot.lineage import lineage
+    from sqlglot.optimizer.qualify import qualify
+    from sqlglot.optimizer.scope import build_scope
+
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)  # an unpivot is passed by, with a warning for each column
     found = {}
-    for column in statement.named_selects:
-        leaves = [
-            node for node in lineage(column, statement, dialect="duckdb", scope=scope).walk() if not node.downstream
-        ]
-        named = [(leaf.expression.find(exp.Table), exp.to_column(leaf.name).name) for leaf in leaves]
-        found[column] = sorted({(table.name, name) for table, name in named if table is not None and name != "*"})
+    try:
+        statement = qualify(parse_one(model.statement, dialect="duckdb"), schema=schema, dialect="duckdb")
+        scope = build_scope(statement)
+        for column in statement.named_selects:
+            walked = lineage(column, statement, schema=schema, dialect="duckdb", scope=scope).walk()
+            read = [(node, node.expression.find(exp.Table)) for node in walked if not node.downstream]
+            named = {(table.name, exp.to_column(leaf.name).name) for leaf, table in read if table is not None}
+            found[column] = sorted(
+                (table, name) for table, name in named if table in known and name in known[table].columns
+            )
+    except (
+        SqlglotError
+    ):  # it is shown, and nothing rests on it: a statement that the parser does not know builds all the same
+        return {}
     return found

@@ -48,7 +48,7 @@ def measured(warehouse: Path, small_cell: int) -> Measures:
                 if may_be_shown(events, known, small_cell)
             },
             "scale_reliability": {
-                f"alpha_{name}": round(alpha, 3)
+                f"alpha_{name}": round(float(alpha), 3)
                 for name, alpha, people in _rows(connection, _ALPHA)
                 if people >= small_cell
             },
