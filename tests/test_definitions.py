@@ -19,7 +19,6 @@ from orchestration.definitions import build_defs
 from orchestration.deliveries.assets import partition_of
 from orchestration.deliveries.contracts import Organisation
 from orchestration.settings import Settings
-from tests.conftest import settings_in
 from tests.snapshot_definitions import COMMAND, FILE, snapshot, written
 
 SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
@@ -117,7 +116,9 @@ def test_a_table_that_no_part_of_the_fingerprint_reads_is_named(monkeypatch: pyt
     spec = read_specification()
     inputs = SimpleNamespace(
         tables=dict.fromkeys(MODEL_TABLES),
-        outcome_definition=pd.DataFrame({"outcome_id": ["one", "two", "other"], "role": ["primary", "primary", "sensitivity"]}),
+        outcome_definition=pd.DataFrame(
+            {"outcome_id": ["one", "two", "other"], "role": ["primary", "primary", "sensitivity"]}
+        ),
     )
     from orchestration.analysis import reuse
 
@@ -129,7 +130,9 @@ def test_a_table_that_no_part_of_the_fingerprint_reads_is_named(monkeypatch: pyt
 
 def _fit(events: int, complete: int) -> dict[str, pd.DataFrame]:
     row = {"outcome_id": "o", "rater": "client", "exposure": "score", "adjustment": "full", "n": 100, "estimate": -0.5}
-    estimates = pd.DataFrame([{**row, "term": "trust", "events": events}, {**row, "term": "age_decades", "events": events}])
+    estimates = pd.DataFrame(
+        [{**row, "term": "trust", "events": events}, {**row, "term": "age_decades", "events": events}]
+    )
     reliability = pd.DataFrame(
         [
             {"rater": "client", "scale": "trust", "wave": wave, "alpha": alpha, "n_complete": people}
