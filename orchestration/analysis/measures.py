@@ -46,5 +46,8 @@ def _alphas(tables: Mapping[str, pd.DataFrame], spec: Specification, small_cell:
         & known["alpha"].notna()
         & (known["n_complete"] >= small_cell)
     ]
-    best = known.sort_values("n_complete", kind="stable").groupby(["rater", "scale"], observed=True).last()
-    return {f"alpha_{rater}_{scale}": round(float(alpha), 3) for (rater, scale), alpha in best["alpha"].items()}
+    best = known.sort_values("n_complete", kind="stable").drop_duplicates(["rater", "scale"], keep="last")
+    return {
+        f"alpha_{row['rater']}_{row['scale']}": round(float(row["alpha"]), 3)
+        for row in best.sort_values(["rater", "scale"]).to_dict("records")
+    }

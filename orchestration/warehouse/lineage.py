@@ -98,15 +98,13 @@ def _sources_of(
     try:
         statement = qualify(parse_one(model.statement, dialect="duckdb"), schema=schema, dialect="duckdb")
         scope = build_scope(statement)
-        for column in statement.named_selects:
+        for column in statement.named_selects if isinstance(statement, exp.Query) else ():
             walked = lineage(column, statement, schema=schema, dialect="duckdb", scope=scope).walk()
             read = [(node, node.expression.find(exp.Table)) for node in walked if not node.downstream]
             named = {(table.name, exp.to_column(leaf.name).name) for leaf, table in read if table is not None}
             found[column] = sorted(
                 (table, name) for table, name in named if table in known and name in known[table].columns
             )
-    except (
-        SqlglotError
-    ):  # it is shown, and nothing rests on it: a statement that the parser does not know builds all the same
+    except SqlglotError:  # it is shown and nothing rests on it: what the parser does not know builds all the same
         return {}
     return found
