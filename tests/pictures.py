@@ -31,29 +31,34 @@ if TYPE_CHECKING:
 
 OUT = CHECKOUT / "docs" / "pictures"
 LATER = "2025"  # periods from here on come after the first fit
-PATIENCE = 120.0
+PATIENCE, SETTLES = 300.0, 8  # seconds
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: its name, where it is taken, and a text that stands there once the page is whole.
+    """One picture: its name, where it is taken and how large, and a text that stands there once the page is whole.
 
-    `click` is what is clicked first; `on_status_page` is of the page beside Dagster.
+    `clicks` are clicked first, after which the page is loaded again where `is_loaded_again`; `is_beside` says that the page is beside Dagster.
     """
 
     name: str
     path: str
     waits_for: str
-    click: tuple[str, ...] = ()
-    on_status_page: bool = False
+    size: tuple[int, int] = (1440, 900)
+    clicks: tuple[str, ...] = ()
+    is_loaded_again: bool = False
+    is_beside: bool = False
 
 
 PICTURES = (
-    Picture("graph", "/asset-groups", "build_inputs"),
-    Picture("partitions", "/assets/deliveries/svg?view=partitions", "Missing"),
-    Picture("blocked", "/assets/deliveries/rn?view=checks", "Evaluation result"),
-    Picture("refit", "/assets/analysis/fit?view=overview", "hazard_ratio", ("Plots",)),
-    Picture("status", "/status.nl.html", "Stand van de leveringen", on_status_page=True),
+    Picture("graph", "/asset-groups", "intermediate", (2000, 520), ("Hide navigation",), is_loaded_again=True),
+    Picture("deliveries", "/locations/delictvrij/asset-groups/deliveries", "build_inputs"),
+    Picture("partitions", "/assets/deliveries/svg?view=partitions", "Missing (", (1440, 640)),
+    Picture("blocked", "/assets/deliveries/rn?view=checks", "Evaluation result", (1440, 740)),
+    Picture(
+        "refit", "/assets/analysis/fit?view=overview", "hazard_ratio_general_landmark_client_full", clicks=("Plots",)
+    ),
+    Picture("status", "/status.nl.html", "Stand van de leveringen", (1280, 800), is_beside=True),
 )
 
 
@@ -136,12 +141,18 @@ def take(picture: Picture, page: Page, port: int) -> Path:
     """Take a picture and write it, in few colours so that it is small."""
     from PIL import Image
 
-    page.goto(f"http://127.0.0.1:{port + picture.on_status_page}{picture.path}")
-    for text in picture.click:
-        page.get_by_text(text, exact=True).first.click()
-    page.get_by_text(picture.waits_for).first.wait_for(timeout=60_000)
-    page.wait_for_function("!document.body.innerText.includes('Loading')", timeout=60_000)
-    page.wait_for_timeout(3000)  # what is drawn moves into place
+    page.goto(f"http://127.0.0.1:{port + picture.is_beside}{picture.path}")
+    for text in picture.clicks:
+        page.get_by_text(text, exact=True).first.click(timeout=120_000)
+    if picture.is_loaded_again:
+        page.reload()
+    awaited = page.get_by_text(picture.waits_for).last
+    awaited.wait_for(timeout=120_000)
+    awaited.scroll_into_view_if_needed()
+    until = time.monotonic() + PATIENCE
+    while "Loading" in page.inner_text("body") and time.monotonic() < until:
+        page.wait_for_timeout(500)
+    page.wait_for_timeout(SETTLES * 1000)  # what is drawn moves into place
     target = OUT / f"steward-{picture.name}.png"
     page.screenshot(path=target)
     with Image.open(target) as drawn:
@@ -159,8 +170,7 @@ def main() -> None:
         with running(environment) as port, sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
             for picture in PICTURES:
-                size = (1280, 800) if picture.on_status_page else (1440, 900)
-                page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+                page = browser.new_page(viewport={"width": picture.size[0], "height": picture.size[1]})
                 try:
                     written = take(picture, page, port)
                     print(f"{written.name}: {written.stat().st_size // 1000} kB", file=sys.stderr)

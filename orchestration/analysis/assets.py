@@ -181,9 +181,8 @@ def fit_asset(
                     **measured(tables, spec, settings.small_cell),
                     **explained,
                     **column_schema(
-                        (f"{table}.{column}", str(kind), "")
+                        (table, f"{len(frame)} rows", f"columns: {', '.join(map(str, frame.columns))}")
                         for table, frame in sorted(tables.items())
-                        for column, kind in frame.dtypes.items()
                     ),
                 },
             )

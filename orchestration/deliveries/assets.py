@@ -153,7 +153,7 @@ def _checked(receipts: list[Receipt]) -> dg.AssetCheckResult:
         check_name=GATE,
         passed=not rejected,
         severity=dg.AssetCheckSeverity.ERROR,
-        description="\n\n".join(finding(reason, "en") for reason in reasons[:20]) or None,
+        description="\n\n".join(_in_markdown(finding(reason, "en")) for reason in reasons[:20]) or None,
         metadata={
             "deliveries": len(receipts),
             "rejected": ", ".join(rejected) or "none",
@@ -165,6 +165,11 @@ def _checked(receipts: list[Receipt]) -> dg.AssetCheckResult:
             "rules": ", ".join(sorted({reason.rule for reason in reasons})) or "none",
         },
     )
+
+
+def _in_markdown(text: str) -> str:
+    """Text with its lines kept: the UI reads descriptions as Markdown, which runs them together."""
+    return text.replace("\n", "  \n")
 
 
 def delivery_assets(settings: Settings, contracts: Mapping[str, Organisation]) -> list[dg.AssetsDefinition]:
