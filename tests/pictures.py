@@ -138,9 +138,7 @@ def _wait_for(address: str) -> None:
 
 
 def take(picture: Picture, page: Page, port: int) -> Path:
-    """Take a picture and write it, in few colours so that it is small."""
-    from PIL import Image
-
+    """Take a picture and write it."""
     page.goto(f"http://127.0.0.1:{port + picture.is_beside}{picture.path}")
     for text in picture.clicks:
         page.get_by_text(text, exact=True).first.click(timeout=120_000)
@@ -155,8 +153,6 @@ def take(picture: Picture, page: Page, port: int) -> Path:
     page.wait_for_timeout(SETTLES * 1000)  # what is drawn moves into place
     target = OUT / f"steward-{picture.name}.png"
     page.screenshot(path=target)
-    with Image.open(target) as drawn:
-        drawn.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)
     return target
 
 
