@@ -5,7 +5,7 @@ All of it runs as one run, requested when a delivery's content or the code has c
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +148,8 @@ def warehouse_models(settings: Settings, manifest: Path, condition: dg.Automatio
         assets = {spec.metadata["dagster_dbt/unique_id"]: spec.key for spec in context.assets_def.specs}
         checks = {spec.metadata["dagster_dbt/unique_id"]: spec for spec in context.assets_def.check_specs}
         nodes = dbt.build(settings, build.candidate_folder(settings))
-        bad = [node.unique_id.split(".")[2] for node in nodes if node.status in ("error", "fail")]
-        said = _said_of(settings, context.assets_def.specs, is_whole=not bad)
+        bad = [node.name for node in nodes if node.status in ("error", "fail")]
+        said = _said_of(settings, context.assets_def.specs, nodes, is_whole=not bad)
         for node in nodes:
             key, check = assets.get(node.unique_id), checks.get(node.unique_id)
             if key is not None and key in context.selected_asset_keys and node.is_good:
@@ -171,11 +171,13 @@ def warehouse_models(settings: Settings, manifest: Path, condition: dg.Automatio
     return models
 
 
-def _said_of(settings: Settings, specs: Iterable[dg.AssetSpec], *, is_whole: bool) -> dict[dg.AssetKey, dict[str, Any]]:
+def _said_of(
+    settings: Settings, specs: Iterable[dg.AssetSpec], nodes: Sequence[dbt.Node], *, is_whole: bool
+) -> dict[dg.AssetKey, dict[str, Any]]:
     """What is shown of each table of the candidate: rows, columns and what they are made of; with every mart there, its measures."""
     warehouse = build.candidate_folder(settings) / "warehouse.duckdb"
     known = lineage.relations(warehouse)
-    sources = lineage.column_sources(dbt.target_folder(settings), known) if is_whole else {}
+    sources = lineage.column_sources(dbt.target_folder(settings), nodes, known) if is_whole else {}
     numbers = measures.measured(warehouse, settings.small_cell) if is_whole else {}
     found: dict[dg.AssetKey, dict[str, Any]] = {}
     for spec in specs:

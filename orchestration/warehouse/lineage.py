@@ -1,4 +1,4 @@
-"""Which columns a model's column is made of, read off the statements that dbt compiled; and what stands in a built database.
+"""Which columns a model's column is made of, read off the queries that dbt ran; and what stands in a built database.
 
 No row is read here: names, types and counts only. What the tables hold in numbers is in `measures.py`.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.files import write_json
-from orchestration.warehouse.dbt import CompiledModel, compiled_models
+from orchestration.warehouse.dbt import Node
 
 if TYPE_CHECKING:
     from sqlglot import MappingSchema
@@ -53,11 +53,11 @@ def relations(warehouse: Path) -> dict[str, Relation]:
     return {name: Relation(schema, counts.get(name), columns) for name, (schema, columns) in found.items()}
 
 
-def column_sources(target: Path, known: Mapping[str, Relation]) -> Sources:
+def column_sources(target: Path, nodes: Sequence[Node], known: Mapping[str, Relation]) -> Sources:
     """Of each intermediate model and mart, and each of its columns, the columns (model or seed, name) that go into its value.
 
     A column that none goes into, such as a count of rows, has an empty list; a condition or a join alone is no source. Computed once for
-    each state of the project and kept in `target`, where the statements lie.
+    each state of the project and kept in `target`.
     """
     kept = target / _KEPT
     if kept.is_file():
@@ -66,10 +66,9 @@ def column_sources(target: Path, known: Mapping[str, Relation]) -> Sources:
             for model, columns in json.loads(kept.read_text(encoding="utf-8")).items()
         }
     schema, found = _schema(known), {}
-    for model in compiled_models(target):
-        layer, name = (part.strip('"') for part in model.relation.split("."))
-        if layer != "staging" and name in known:
-            found[name] = _sources_of(model, schema, known)
+    for node in nodes:
+        if node.unique_id.startswith("model.") and node.name in known and known[node.name].schema != "staging":
+            found[node.name] = _sources_of(node.statement, schema, known)
     write_json(kept, found)
     return found
 
@@ -84,9 +83,7 @@ def _schema(known: Mapping[str, Relation]) -> MappingSchema:
     return schema
 
 
-def _sources_of(
-    model: CompiledModel, schema: MappingSchema, known: Mapping[str, Relation]
-) -> dict[str, list[tuple[str, str]]]:
+def _sources_of(query: str, schema: MappingSchema, known: Mapping[str, Relation]) -> dict[str, list[tuple[str, str]]]:
     from sqlglot import exp, parse_one
     from sqlglot.errors import SqlglotError
     from sqlglot.lineage import lineage
@@ -96,7 +93,7 @@ def _sources_of(
     logging.getLogger("sqlglot").setLevel(logging.ERROR)  # an unpivot is passed by, with a warning for each column
     found = {}
     try:
-        statement = qualify(parse_one(model.statement, dialect="duckdb"), schema=schema, dialect="duckdb")
+        statement = qualify(parse_one(query, dialect="duckdb"), schema=schema, dialect="duckdb")
         scope = build_scope(statement)
         for column in statement.named_selects if isinstance(statement, exp.Query) else ():
             walked = lineage(column, statement, schema=schema, dialect="duckdb", scope=scope).walk()
