@@ -256,6 +256,7 @@ def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:
     before, began = current_id(settings), now()
     with progress_on_terminal(is_quiet=as_json) as progress:
         done = launch(settings, progress, workers=workers)
+    _write_status(settings)
     deliveries = [record for record in ledger.deliveries() if record.decided_at and record.decided_at >= began]
     rejected = [record for record in deliveries if record.status == "rejected"]
     after, fits = current_id(settings), ledger.fits()
@@ -307,6 +308,19 @@ def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:
         if not run.is_success and run.name == "__ASSET_JOB":
             click.echo(f"  run {run.run_id[:8]} failed; the published version is as it was; see `delictvrij ui`")
     return 0 if done.is_success else 1
+
+
+def _write_status(settings: Settings) -> None:
+    """The status page of now, in both languages, in the home."""
+    from datetime import datetime
+
+    from orchestration.deliveries.contracts import read_organisations
+    from orchestration.home import readings
+    from orchestration.stewards.status_page.overview import overview
+    from orchestration.stewards.status_page.page import write_pages
+
+    organisations = read_organisations(settings.expectations)
+    write_pages(settings, overview(settings, readings(settings), organisations, datetime.now().astimezone()))
 
 
 def _organisation(settings: Settings, name: str) -> Organisation:
@@ -504,8 +518,12 @@ def sign_off(fit: str, reason: str) -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True)
+@click.option("--html", "page_file", type=click.Path(path_type=Path, dir_okay=False), help="Write it as one page, too.")
+@click.option(
+    "--lang", type=click.Choice(["nl", "en"]), default="nl", show_default=True, help="The language of the page."
+)
 @_plainly
-def status(as_json: bool) -> None:
+def status(as_json: bool, page_file: Path | None, lang: str) -> None:
     """Show each organisation and period: oldest problem first."""
     from dataclasses import asdict
     from datetime import datetime
@@ -516,8 +534,16 @@ def status(as_json: bool) -> None:
 
     settings = home_settings()
     organisations = read_organisations(settings.expectations)
-    ledger = readings(settings)
-    found = lines(settings, ledger, organisations, datetime.now().astimezone().date())
+    ledger, moment = readings(settings), datetime.now().astimezone()
+    if page_file is not None:
+        from orchestration.stewards.status_page.overview import overview
+        from orchestration.stewards.status_page.page import page
+
+        if not page_file.parent.is_dir():
+            raise click.UsageError(f"--html: there is no folder {page_file.parent.name}")
+        seen = overview(settings, ledger, organisations, moment)
+        page_file.write_text(page(seen, lang, with_other=False), encoding="utf-8")
+    found = lines(settings, ledger, organisations, moment.date())
     if as_json:
         _json([asdict(line) for line in found])
         return
@@ -1366,7 +1392,7 @@ def _finish_interrupted(settings: Settings) -> None:
 @click.option("--port", type=int, help="Port on the loopback address.")
 @_plainly
 def ui(port: int | None) -> None:
-    """Open Dagster over the home, on 127.0.0.1, with its sensors and schedules."""
+    """Open Dagster over the home, on 127.0.0.1, with its sensors and schedules; the status page is on the next port."""
     from orchestration.home import home_settings
     from orchestration.terminal import serve
 

@@ -1,30 +1,35 @@
-"""What was received, blocked, accepted and published, by organisation and period, and the versions that came of it."""
+"""What is expected, late, blocked, accepted and published, by organisation and period, and the versions that came of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import count, takewhile
 from typing import Any
 
 from orchestration.analysis.signoff import waiting_fit
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.inbox import waiting
-from orchestration.deliveries.periods import is_period, last_day
+from orchestration.deliveries.periods import first_day, is_period, last_day
 from orchestration.deliveries.waivers import MISSING, PEOPLE, Waiver, missing, read_waivers
 from orchestration.readings import DeliveryRecord, Readings
 from orchestration.settings import Settings
 from orchestration.warehouse.versions import all_versions, current_id
 
-GRACE_DAYS = 45
-_ORDER = {
-    "blocked": 0, "retracted": 1, "late": 2, "incomplete": 3, "received": 4, "accepted": 5, "published": 6,
-}  # fmt: skip
+# Problems stand first, the oldest first; then what is on its way, then what is well.
+PROBLEMS = ("late", "blocked", "retracted", "incomplete")
+ON_THE_WAY = ("received", "validating", "expected")
+WELL = ("accepted", "published")
+STATES = (*PROBLEMS, *ON_THE_WAY, *WELL)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One organisation and period: its state, the rules that block it, and since when it is due."""
+    """One organisation and period: its state, why in one line, and the last day on which its delivery is in time.
+
+    `rules` are the codes of those that block it, `waived` of those that people accepted; `corrections` counts the values that were mended.
+    """
 
     organisation: str
     period: str
@@ -33,27 +38,46 @@ class Line:
     delivery_id: str
     rows: int
     due_on: date
+    rules: tuple[str, ...] = ()
+    waived: tuple[str, ...] = ()
+    corrections: int = 0
+
+    @property
+    def is_problem(self) -> bool:
+        return self.state in PROBLEMS
+
+    def days_late(self, today: date) -> int:
+        """How many days after its due day a problem is; nothing is late that is on its way or well."""
+        return max((today - self.due_on).days, 0) if self.is_problem else 0
+
+
+def periods_of(organisation: Organisation, first: str) -> Iterator[str]:
+    """The periods of an organisation from the first that is expected, without end; none of one that delivers once."""
+    if organisation.cadence == "once":
+        return
+    for year in count(int(first[:4])):
+        names = (
+            [f"{year}-Q{quarter}" for quarter in range(1, 5)] if organisation.cadence == "quarterly" else [str(year)]
+        )
+        yield from (name for name in names if name >= first)
 
 
 def periods_due(organisation: Organisation, first: str, today: date) -> Iterator[str]:
     """The periods of an organisation that have ended, from the first that is expected."""
-    if organisation.cadence == "once":
-        return
-    year = int(first[:4])
-    while True:
-        names = (
-            [f"{year}-Q{quarter}" for quarter in range(1, 5)] if organisation.cadence == "quarterly" else [str(year)]
-        )
-        for name in names:
-            if last_day(name) >= today:
-                return
-            if name >= first:
-                yield name
-        year += 1
+    return takewhile(lambda period: last_day(period) < today, periods_of(organisation, first))
+
+
+def periods_begun(organisation: Organisation, first: str, today: date) -> Iterator[str]:
+    """The periods that have ended, and the one that runs."""
+    return takewhile(lambda period: first_day(period) <= today, periods_of(organisation, first))
 
 
 def lines(settings: Settings, ledger: Readings, contracts: Mapping[str, Organisation], today: date) -> list[Line]:
-    """The state of each organisation and period, oldest problem first, then the rest."""
+    """The state of each organisation and period: problems with the oldest first, then what is on its way, then what is well.
+
+    A period that runs, or has ended and is within its grace, is `expected`; a delivery without a verdict is `received`, one on which the
+    gate is at work (or was interrupted) `validating`.
+    """
     built = ledger.builds()
     published = {
         (delivery["organisation"], delivery["period"], delivery["content_hash"])
@@ -79,23 +103,39 @@ def lines(settings: Settings, ledger: Readings, contracts: Mapping[str, Organisa
         records = newest.get(organisation.name, {})
         first = settings.first_quarter if organisation.cadence == "quarterly" else str(settings.first_registry_year)
         periods = set(records) | {period for name, period in (*waits, *incomplete) if name == organisation.name}
-        for period in sorted(periods | set(periods_due(organisation, first, today))):
+        for period in sorted(periods | set(periods_begun(organisation, first, today))):
             if period not in records:
                 place = (organisation.name, period)
                 found.append(_nothing(organisation, period, place in waits, incomplete.get(place), without, today))
                 continue
             record = records[period]
-            notes = [f"waived: {', '.join(waived[sha])}" for sha in (record.manifest_sha256,) if sha in waived]
-            notes += [f"corrections: {corrected[sha]}" for sha in (record.manifest_sha256,) if sha in corrected]
-            found.append(_line(ledger, organisation, period, record, published, "; ".join(notes), today))
-    return sorted(
-        (line for line in found if line is not None),
-        key=lambda line: (_ORDER[line.state], line.due_on, line.organisation),
-    )
+            sha = record.manifest_sha256
+            accepted = (tuple(waived.get(sha, ())), corrected.get(sha, 0))
+            found.append(_line(ledger, organisation, period, record, published, accepted, today))
+    return sorted(found, key=_urgency)
+
+
+def _urgency(line: Line) -> tuple[int, date, int, str]:
+    """Problems by the day on which they were due, whatever they are; everything else by its state, then by that day."""
+    order = STATES.index(line.state)
+    return (0 if line.is_problem else order, line.due_on, order, line.organisation)
+
+
+def due_on(organisation: Organisation, period: str) -> date:
+    """The last day on which the delivery of a period is in time: the end of the period and the grace of its contract.
+
+    Raises ValueError for what is no period of the organisation; nothing is due of one that delivers once.
+    """
+    if organisation.cadence == "once" or not is_period(period, organisation.cadence):
+        raise ValueError(f"{period!r} is no period for which {organisation.name} delivers {organisation.cadence}")
+    return last_day(period) + timedelta(days=organisation.grace_days)
 
 
 def _due_on(organisation: Organisation, period: str, today: date) -> date:
-    return last_day(period) + timedelta(days=GRACE_DAYS) if is_period(period, organisation.cadence) else today
+    try:
+        return due_on(organisation, period)
+    except ValueError:
+        return today
 
 
 def _nothing(
@@ -105,19 +145,19 @@ def _nothing(
     at_source: str | None,
     without: Mapping[str, Waiver],
     today: date,
-) -> Line | None:
-    """The line of a period of which the ledger knows no delivery: it waits, is still at its source, or is late."""
-    due_on = _due_on(organisation, period, today)
+) -> Line:
+    """The line of a period of which the ledger knows no delivery: it waits, is still at its source, is expected, or is late."""
+    due = _due_on(organisation, period, today)
     if waits:
-        return Line(organisation.name, period, "received", "", "", 0, due_on)
+        return Line(organisation.name, period, "received", "", "", 0, due)
     if at_source:
-        return Line(organisation.name, period, "incomplete", f"{at_source} at the source", "", 0, due_on)
-    if today <= due_on:
-        return None
-    reason = "not received"
+        return Line(organisation.name, period, "incomplete", f"{at_source} at the source", "", 0, due)
+    if today <= due:
+        return Line(organisation.name, period, "expected", "", "", 0, due)
     if organisation.name in without:
-        reason += f"; waived: {MISSING} until {without[organisation.name].until}"
-    return Line(organisation.name, period, "late", reason, "", 0, due_on)
+        reason = f"not received; waived: {MISSING} until {without[organisation.name].until}"
+        return Line(organisation.name, period, "late", reason, "", 0, due, waived=(MISSING,))
+    return Line(organisation.name, period, "late", "not received", "", 0, due)
 
 
 def _line(
@@ -126,10 +166,10 @@ def _line(
     period: str,
     record: DeliveryRecord,
     published: set[tuple[str, str, str]],
-    notes: str,
+    accepted: tuple[tuple[str, ...], int],
     today: date,
 ) -> Line:
-    due_on = _due_on(organisation, period, today)
+    due = _due_on(organisation, period, today)
     if record.status == "rejected":
         rules = sorted(
             {
@@ -138,12 +178,18 @@ def _line(
                 if item["status"] in ("failed", "error")
             }
         )
-        return Line(organisation.name, period, "blocked", ", ".join(rules), record.delivery_id, 0, due_on)
+        return Line(organisation.name, period, "blocked", ", ".join(rules), record.delivery_id, 0, due, tuple(rules))
     if record.status == "retracted":
-        return Line(organisation.name, period, "retracted", "taken back", record.delivery_id, 0, due_on)
+        return Line(organisation.name, period, "retracted", "taken back", record.delivery_id, 0, due)
+    waived, corrections = accepted
+    notes = [f"waived: {', '.join(waived)}"] if waived else []
+    notes += [f"corrections: {corrections}"] if corrections else []
     is_published = (organisation.name, period, record.content_hash) in published
-    state = "received" if record.status == "received" else "published" if is_published else "accepted"
-    return Line(organisation.name, period, state, notes, record.delivery_id, sum(record.row_counts.values()), due_on)
+    state = "validating" if record.status == "received" else "published" if is_published else "accepted"
+    return Line(
+        organisation.name, period, state, "; ".join(notes), record.delivery_id, sum(record.row_counts.values()), due,
+        waived=waived, corrections=corrections,
+    )  # fmt: skip
 
 
 def held_back(ledger: Readings) -> str | None:

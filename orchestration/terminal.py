@@ -1,11 +1,11 @@
-"""What the terminal shows while a refresh runs, and how the Dagster UI is started over a home."""
+"""What the terminal shows while a refresh runs, and how the Dagster UI and the status page are started over a home."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,8 +48,11 @@ def progress_on_terminal(is_quiet: bool) -> Iterator[Progress]:
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
 
 
+STATUS_PAGE = "orchestration.stewards.status_page.serving"
+
+
 def serve(settings: Settings, port: int) -> int:
-    """Run Dagster's webserver and daemon on the home's instance until stopped; gives its exit code."""
+    """Run Dagster's webserver and daemon on the home's instance, and the status page on the next port, until stopped; gives Dagster's exit code."""
     dagster = Path(sys.executable).with_name("dagster")
     environment = {
         **os.environ,
@@ -58,8 +61,21 @@ def serve(settings: Settings, port: int) -> int:
         "DELICTVRIJ_ADMIT_TEST_NUMBERS": str(settings.admit_test_numbers),
     }
     command = [str(dagster), "dev", "-w", str(CHECKOUT / "workspace.yaml"), "-h", settings.ui_host, "-p", str(port)]
-    print(f"Dagster on http://{settings.ui_host}:{port}", file=sys.stderr)
-    try:
-        return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+    with status_page(port + 1, environment):
+        print(f"Dagster on http://{settings.ui_host}:{port}", file=sys.stderr)
+        try:
+            return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
+        except KeyboardInterrupt:
+            return 0
+
+
+@contextmanager
+def status_page(port: int, environment: Mapping[str, str]) -> Iterator[None]:
+    """The status page on the loopback address as long as it lasts, in a process that ends with this one."""
+    command = [sys.executable, "-m", STATUS_PAGE, str(port)]
+    with subprocess.Popen(command, cwd=CHECKOUT, env=dict(environment), stdin=subprocess.PIPE) as process:
+        print(f"status page on http://127.0.0.1:{port}/ (status.nl.html, status.en.html)", file=sys.stderr)
+        try:
+            yield
+        finally:
+            process.terminate()

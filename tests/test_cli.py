@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from orchestration.cli import main
 from orchestration.home import is_demo
 from orchestration.settings import CHECKOUT, Settings
 from orchestration.simulation.mutations import mutate
+from orchestration.status import Line
 from tests.conftest import Platform
 from tests.deliveries.making import deliver, delivery_in, digests, publish_stand_in
 
@@ -125,7 +127,7 @@ def test_simulate_spoils_in_a_named_way_and_refuses_an_unknown_one(tmp_path: Pat
 def test_status_and_versions_speak_json_and_words(settled: Platform) -> None:
     settings, run = settled.settings, run_in(settled.settings)
     states = json.loads(run("status", "--json").stdout)
-    assert set(states[0]) == {"organisation", "period", "state", "reason", "delivery_id", "rows", "due_on"}
+    assert set(states[0]) == {field.name for field in fields(Line)}
     assert {entry["state"] for entry in states if entry["period"] == "2025-Q4"} == {"accepted"}
     assert json.loads(run("versions", "--json").stdout) == []
     assert "nothing has been published yet" in run("versions").output

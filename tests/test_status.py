@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.ingest import ingest
 from orchestration.simulation.mutations import mutate
-from orchestration.status import GRACE_DAYS, Line, lines, listed_versions, periods_due
+from orchestration.status import STATES, Line, due_on, lines, listed_versions, periods_due
 from tests.conftest import Platform
 from tests.deliveries.making import deliver, delivery_in, publish_stand_in
 
@@ -51,11 +54,39 @@ def test_periods_are_due_once_they_have_ended(contracts: Contracts) -> None:
 
 def test_a_delivery_is_late_after_its_grace_and_not_a_day_before(platform: Platform, contracts: Contracts) -> None:
     recent = _platform_from(platform, "2026-Q3", 2026)
-    due_on = date(2026, 11, 14)
-    assert (due_on - date(2026, 9, 30)).days == GRACE_DAYS
-    assert _states(recent, contracts, due_on) == {}
+    last = due_on(contracts["rn"], "2026-Q3")
+    assert last == date(2026, 11, 14)
+    running = {(name, "2026-Q4"): "expected" for name in ("ljr", "rn", "svg")} | {("registry", "2026"): "expected"}
+    in_time = {(name, "2026-Q3"): "expected" for name in ("ljr", "rn", "svg")}
+    assert _states(recent, contracts, last) == running | in_time
     late = {(name, "2026-Q3"): "late" for name in ("ljr", "rn", "svg")}
-    assert _states(recent, contracts, date(2026, 11, 15)) == late
+    assert _states(recent, contracts, date(2026, 11, 15)) == running | late
+    assert _states(recent, contracts, date(2026, 6, 30)) == {("registry", "2026"): "expected"}
+
+
+def test_a_period_is_expected_from_its_first_day(platform: Platform, contracts: Contracts) -> None:
+    recent = _platform_from(platform, "2026-Q3", 2027)
+    assert _states(recent, contracts, date(2026, 6, 30)) == {}
+    assert _states(recent, contracts, date(2026, 7, 1)) == {
+        (name, "2026-Q3"): "expected" for name in ("ljr", "rn", "svg")
+    }
+
+
+def test_a_delivery_on_which_the_gate_is_at_work_is_being_validated(platform: Platform, contracts: Contracts) -> None:
+    recent = _platform_from(platform, "2026-Q3", 2027)
+    recent.ledger.receive("a" * 64, "rn", "2026-Q3", "one", "signature")
+    assert _states(recent, contracts)[("rn", "2026-Q3")] == "validating"
+
+
+def test_a_delivery_is_due_the_grace_of_its_contract_after_its_period(contracts: Contracts) -> None:
+    rn, registry = contracts["rn"], contracts["registry"]
+    assert (rn.grace_days, registry.grace_days) == (45, 45)
+    assert due_on(registry, "2027") == date(2028, 2, 14)
+    assert due_on(replace(rn, grace_days=60), "2027-Q4") == date(2028, 2, 29)
+    assert due_on(replace(rn, grace_days=0), "2028-Q1") == date(2028, 3, 31)
+    for organisation, period in ((rn, "2027"), (registry, "2027-Q1"), (contracts["north_carolina"], "1978")):
+        with pytest.raises(ValueError, match="no period"):
+            due_on(organisation, period)
 
 
 def test_a_delivery_goes_from_received_to_accepted_to_published(
@@ -106,12 +137,15 @@ def test_the_oldest_problem_comes_first_and_what_is_well_comes_last(settled: Pla
     deliver(delivery_in(recent.settings.inbox_path, "svg"), recent.settings.inbox_path, "next", "2026-Q1")
     found = lines(recent.settings, recent.ledger, contracts, TODAY)
     states = [line.state for line in found]
-    assert states[0] == "blocked"
-    assert states == sorted(states, key=["blocked", "late", "received", "accepted", "published"].index)
-    assert set(states) == {"blocked", "late", "received", "published"}
-    assert [line.period for line in found if line.state == "blocked"] == ["2026-Q1", "2026-Q2"]
-    late = [line.due_on for line in found if line.state == "late"]
-    assert late == sorted(late)
+    problems = [line for line in found if line.is_problem]
+    assert problems == found[: len(problems)]
+    assert [line.due_on for line in problems] == sorted(line.due_on for line in problems)
+    assert (problems[0].state, problems[0].days_late(TODAY)) == ("late", (TODAY - problems[0].due_on).days)
+    assert {line.state for line in problems} == {"late", "blocked"}
+    assert [line.period for line in problems if line.rules == ("file.hash",)] == ["2026-Q1", "2026-Q2"]
+    rest = states[len(problems) :]
+    assert rest == sorted(rest, key=STATES.index)
+    assert set(rest) == {"received", "expected", "published"}
     assert all(isinstance(line, Line) for line in found)
 
 

@@ -16,10 +16,12 @@ import pandas as pd
 from orchestration.analysis.fit import fit_id, is_whole, made_by, read_fit, room_hash, run_fit, write_fit
 from orchestration.analysis.gate import CHECKS, judge_fit, signed_off
 from orchestration.analysis.inputs import MODEL_TABLES, Inputs, read_inputs
-from orchestration.analysis.reuse import Earlier, rows_read
+from orchestration.analysis.measures import measured
+from orchestration.analysis.reuse import Earlier, rows_read, without_mark
 from orchestration.analysis.showing import showing_hash
 from orchestration.analysis.signoff import is_enough
 from orchestration.analysis.specification import Specification, read_specification
+from orchestration.deliveries.assets import column_schema
 from orchestration.files import folder_by_rename, swap_link, write_json
 from orchestration.hashing import combined_hash
 from orchestration.home import opened
@@ -33,6 +35,7 @@ FINGERPRINT = dg.AssetKey(["versions", "model_inputs"])
 FIT = dg.AssetKey(["analysis", "fit"])
 REPORT = dg.AssetKey(["analysis", "report"])
 CURRENT = "current"
+COVERS, STATES = "covers_what_models_read", "states_its_fit"
 
 
 class NothingPublished(RuntimeError):
@@ -55,14 +58,31 @@ def model_inputs_asset(settings: Settings, condition: dg.AutomationCondition) ->
         deps=[VERSION],
         description="A fingerprint of the rows that models read. While it stays the same, nothing is refitted.",
         owners=["team:stewards"],
+        kinds={"python"},
         automation_condition=condition,
+        check_specs=[
+            dg.AssetCheckSpec(
+                COVERS,
+                asset=FINGERPRINT,
+                description="Every table and every primary outcome that models read is in the fingerprint.",
+            )
+        ],
     )
     def model_inputs() -> dg.MaterializeResult:
         version = _published(settings)
-        marks = rows_read(read_inputs(version), specification(settings))
-        mark = combined_hash(marks)
+        spec, inputs = specification(settings), read_inputs(version)
+        marks = rows_read(inputs, spec)
+        mark, left_out = combined_hash(marks), without_mark(inputs, spec, marks)
         tables = version.manifest["tables"]
         return dg.MaterializeResult(
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=COVERS,
+                    passed=not left_out,
+                    description=f"a change of these would refit nothing: {', '.join(left_out)}" if left_out else None,
+                    metadata={"parts": len(marks), "tables": len(MODEL_TABLES), "left_out": len(left_out)},
+                )
+            ],
             data_version=dg.DataVersion(mark),
             metadata={
                 "version": version.version_id,
@@ -158,8 +178,12 @@ def fit_asset(
                     "imputations": kept["imputations"],
                     "seed": kept["seed"],
                     **made,
-                    **_events(tables["estimates"]),
+                    **measured(tables, spec, settings.small_cell),
                     **explained,
+                    **column_schema(
+                        (table, f"{len(frame)} rows", f"columns: {', '.join(map(str, frame.columns))}")
+                        for table, frame in sorted(tables.items())
+                    ),
                 },
             )
         for check in checks:
@@ -176,11 +200,6 @@ def fit_asset(
 def specification(settings: Settings) -> Specification:
     """The models of the repository with the number of imputations of the settings."""
     return read_specification().with_imputations(settings.imputations)
-
-
-def _events(estimates: object) -> dict[str, int]:
-    frame = estimates.groupby("outcome_id")["events"].max()  # type: ignore[attr-defined]
-    return {f"events_{outcome}": int(count) for outcome, count in frame.items()}
 
 
 def _last_good(settings: Settings) -> Path | None:
@@ -233,6 +252,9 @@ def report_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.As
         kinds={"html"},
         code_version=showing_hash()[:16],
         automation_condition=condition,
+        check_specs=[
+            dg.AssetCheckSpec(STATES, asset=REPORT, description="The page is written, and names the fit that it shows.")
+        ],
     )
     def report() -> dg.MaterializeResult:
         from orchestration.analysis.showing.pages import write_pages
@@ -242,7 +264,16 @@ def report_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.As
         version = _published(settings)
         out = settings.report
         written = write_pages(settings.fits / name, dict(version.manifest), out, settings.small_cell)
+        is_named = out.is_file() and name in out.read_text(encoding="utf-8")
         return dg.MaterializeResult(
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=STATES,
+                    passed=is_named,
+                    description=None if is_named else f"the page does not name fit {name}; materialise it again",
+                    metadata={"files": len(written)},
+                )
+            ],
             data_version=dg.DataVersion(f"{name} {version.version_id}"),
             metadata={
                 "fit": name,

@@ -4,7 +4,8 @@ Each takes in what waits in the inbox for its partition. The data version is the
 delivery that changes nothing changes nothing downstream. The work is in `ingest.py`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -18,6 +19,30 @@ from orchestration.settings import Settings
 
 GROUP = "deliveries"
 GATE = "gate"
+SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
+
+
+def column_schema(columns: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
+    """Columns (name, type, what they are) as metadata that the UI shows as a table."""
+    return {SCHEMA: dg.TableSchema([dg.TableColumn(name, kind, said or None) for name, kind, said in columns])}
+
+
+def column_lineage(sources: Mapping[str, Iterable[tuple[dg.AssetKey, str]]]) -> dict[str, Any]:
+    """The columns (asset, name) that each column is made of, as metadata that the UI draws."""
+    return {
+        LINEAGE: dg.TableColumnLineage(
+            {name: [dg.TableColumnDep(key, column) for key, column in found] for name, found in sources.items()}
+        )
+    }
+
+
+def columns_of(organisation: Organisation) -> Iterator[tuple[str, str, str]]:
+    """What of an organisation's tables leaves landing: `table.column`, type and label, by our names."""
+    for table in organisation.tables:
+        for column in table.kept:
+            pseudonym = ", as a pseudonym" if column.pseudonym else ""
+            said = f"{column.label['en']}{pseudonym}; delivered as {column.source}"
+            yield f"{table.name}.{column.staged_name}", column.staged_type, said
 
 
 def partitions_of(organisation: Organisation, settings: Settings) -> dg.PartitionsDefinition | None:
@@ -55,6 +80,10 @@ def job_name(organisation: str) -> str:
     return f"deliver_{organisation}"
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def delivery_asset(
     organisation: Organisation, settings: Settings, contracts: Mapping[str, Organisation]
 ) -> dg.AssetsDefinition:
@@ -66,9 +95,11 @@ def delivery_asset(
         key_prefix="deliveries",
         group_name=GROUP,
         description=(
-            f"What {organisation.title['en']} delivered and the gate accepted: {len(organisation.tables)} tables, "
+            f"What {organisation.title['en']} delivered and the gate accepted: {_counted(len(organisation.tables), 'table')}, "
             "pseudonymised, in the raw store."
+            + (" A missing partition is a delivery that was not accepted, or has not come yet." if partitions else "")
         ),
+        metadata=column_schema(columns_of(organisation)),
         owners=["team:stewards"],
         kinds={"parquet"},
         partitions_def=partitions,
@@ -122,7 +153,7 @@ def _checked(receipts: list[Receipt]) -> dg.AssetCheckResult:
         check_name=GATE,
         passed=not rejected,
         severity=dg.AssetCheckSeverity.ERROR,
-        description="\n\n".join(finding(reason, "en") for reason in reasons[:20]) or None,
+        description="\n\n".join(_in_markdown(finding(reason, "en")) for reason in reasons[:20]) or None,
         metadata={
             "deliveries": len(receipts),
             "rejected": ", ".join(rejected) or "none",
@@ -134,6 +165,11 @@ def _checked(receipts: list[Receipt]) -> dg.AssetCheckResult:
             "rules": ", ".join(sorted({reason.rule for reason in reasons})) or "none",
         },
     )
+
+
+def _in_markdown(text: str) -> str:
+    """Text with its lines kept: the UI reads descriptions as Markdown, which runs them together."""
+    return text.replace("\n", "  \n")
 
 
 def delivery_assets(settings: Settings, contracts: Mapping[str, Organisation]) -> list[dg.AssetsDefinition]:

@@ -24,6 +24,12 @@ def last_day(period: str) -> date:
     raise ValueError(f"{period!r} is not a period")
 
 
+def first_day(period: str) -> date:
+    """The first day of a quarter or a year. Raises ValueError."""
+    last = last_day(period)
+    return date(last.year, last.month - 2 if _QUARTER.fullmatch(period) else 1, 1)
+
+
 def first_month(period: str) -> str:
     """The first month of a quarter as `YYYY-MM`, which is how the orchestrator names it."""
     match = _QUARTER.fullmatch(period)

@@ -256,6 +256,22 @@ def assemble(
     )
 
 
+def empty_tables(contracts: Mapping[str, Organisation], inputs: BuildInputs) -> list[str]:
+    """The tables, as `organisation.table`, that a build starts from without a row, of organisations whose delivery counts.
+
+    One that its contract lets be empty is no finding.
+    """
+    delivering = {record.organisation for record in inputs.deliveries}
+    return [
+        f"{organisation.name}.{table.name}"
+        for organisation in contracts.values()
+        for table in organisation.tables
+        if organisation.name in delivering
+        and not table.may_be_empty
+        and not inputs.rows.get(f"{organisation.name}.{table.name}")
+    ]
+
+
 def withdrawals_counted(ledger: Ledger) -> list[dict[str, Any]]:
     """The withdrawals that a build heeds, as its record has them: how many people, how, and when; nobody."""
     return [

@@ -25,11 +25,17 @@ class DbtFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a build: its unique id, dbt's status (success, pass, fail, error, skipped, warn, no-op), failing rows if a test."""
+    """One node of a build: its unique id, dbt's status (success, pass, fail, error, skipped, warn, no-op), failing rows if a test, and the
+    query that was run."""
 
     unique_id: str
     status: str
     failures: int | None
+    statement: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.unique_id.split(".")[2]
 
     @property
     def is_good(self) -> bool:
@@ -109,7 +115,10 @@ def compiled_models(target: Path) -> list[CompiledModel]:
 
 def _nodes(settings: Settings, command: Sequence[str]) -> list[Node]:
     result = _run(command, settings.dbt_project, target_folder(settings), parsed(settings))
-    nodes = [Node(item.node.unique_id, str(item.status), item.failures) for item in result.result.results]
+    nodes = [
+        Node(item.node.unique_id, str(item.status), item.failures, getattr(item.node, "compiled_code", None) or "")
+        for item in result.result.results
+    ]
     if not nodes:
         raise DbtFailed(f"dbt {command[0]}: nothing was run")
     return nodes

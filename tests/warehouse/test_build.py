@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import shutil
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from orchestration.warehouse.build import (
     DeliveriesMissing,
     candidate_folder,
     effective,
+    empty_tables,
     keep,
     one_writer,
     prepare,
@@ -194,6 +196,20 @@ def test_a_build_has_a_file_for_every_table_and_one_row_of_settings(
     assert inputs.carried == {}
     assert inputs.registry_cutoff_on == date(2025, 12, 31)
     assert inputs.record["is_simulated"]
+
+
+def test_a_table_without_rows_is_named_unless_it_may_be_empty_or_nobody_delivers_it(
+    settled: Platform, two: dict[str, Organisation]
+) -> None:
+    inputs = _prepare(settled, two)
+    assert empty_tables(two, inputs) == []
+    emptied = replace(inputs, rows=dict.fromkeys(inputs.rows, 0))
+    named = empty_tables(two, emptied)
+    assert "rn.clients" in named
+    may_be_empty = {f"{item.name}.{table.name}" for item in two.values() for table in item.tables if table.may_be_empty}
+    assert set(named) == set(inputs.rows) - may_be_empty
+    without = replace(emptied, deliveries=tuple(item for item in inputs.deliveries if item.organisation != "rn"))
+    assert "rn.clients" not in empty_tables(two, without)
 
 
 def test_the_same_deliveries_give_the_same_build(settled: Platform, two: dict[str, Organisation]) -> None:
