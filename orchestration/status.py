@@ -16,7 +16,6 @@ from orchestration.readings import DeliveryRecord, Readings
 from orchestration.settings import Settings
 from orchestration.warehouse.versions import all_versions, current_id
 
-GRACE_DAYS = 45
 _ORDER = {
     "blocked": 0, "retracted": 1, "late": 2, "incomplete": 3, "received": 4, "accepted": 5, "published": 6,
 }  # fmt: skip
@@ -94,8 +93,21 @@ def lines(settings: Settings, ledger: Readings, contracts: Mapping[str, Organisa
     )
 
 
+def due_on(organisation: Organisation, period: str) -> date:
+    """The last day on which the delivery of a period is in time: the end of the period and the grace of its contract.
+
+    Raises ValueError for what is no period of the organisation; nothing is due of one that delivers once.
+    """
+    if organisation.cadence == "once" or not is_period(period, organisation.cadence):
+        raise ValueError(f"{period!r} is no period for which {organisation.name} delivers {organisation.cadence}")
+    return last_day(period) + timedelta(days=organisation.grace_days)
+
+
 def _due_on(organisation: Organisation, period: str, today: date) -> date:
-    return last_day(period) + timedelta(days=GRACE_DAYS) if is_period(period, organisation.cadence) else today
+    try:
+        return due_on(organisation, period)
+    except ValueError:
+        return today
 
 
 def _nothing(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.ingest import ingest
 from orchestration.simulation.mutations import mutate
-from orchestration.status import GRACE_DAYS, Line, lines, listed_versions, periods_due
+from orchestration.status import Line, due_on, lines, listed_versions, periods_due
 from tests.conftest import Platform
 from tests.deliveries.making import deliver, delivery_in, publish_stand_in
 
@@ -51,11 +54,22 @@ def test_periods_are_due_once_they_have_ended(contracts: Contracts) -> None:
 
 def test_a_delivery_is_late_after_its_grace_and_not_a_day_before(platform: Platform, contracts: Contracts) -> None:
     recent = _platform_from(platform, "2026-Q3", 2026)
-    due_on = date(2026, 11, 14)
-    assert (due_on - date(2026, 9, 30)).days == GRACE_DAYS
-    assert _states(recent, contracts, due_on) == {}
+    last = due_on(contracts["rn"], "2026-Q3")
+    assert last == date(2026, 11, 14)
+    assert _states(recent, contracts, last) == {}
     late = {(name, "2026-Q3"): "late" for name in ("ljr", "rn", "svg")}
     assert _states(recent, contracts, date(2026, 11, 15)) == late
+
+
+def test_a_delivery_is_due_the_grace_of_its_contract_after_its_period(contracts: Contracts) -> None:
+    rn, registry = contracts["rn"], contracts["registry"]
+    assert (rn.grace_days, registry.grace_days) == (45, 45)
+    assert due_on(registry, "2027") == date(2028, 2, 14)
+    assert due_on(replace(rn, grace_days=60), "2027-Q4") == date(2028, 2, 29)
+    assert due_on(replace(rn, grace_days=0), "2028-Q1") == date(2028, 3, 31)
+    for organisation, period in ((rn, "2027"), (registry, "2027-Q1"), (contracts["north_carolina"], "1978")):
+        with pytest.raises(ValueError, match="no period"):
+            due_on(organisation, period)
 
 
 def test_a_delivery_goes_from_received_to_accepted_to_published(

@@ -150,11 +150,12 @@ class FileLimits:
 
 
 ORDINARY = FileLimits()
+GRACE_DAYS = 45
 
 
 @dataclass(frozen=True)
 class Organisation:
-    """Who delivers, how often, in which forms, and which tables."""
+    """Who delivers, how often, in which forms, and which tables; `grace_days` after its period a delivery is due."""
 
     name: str
     kind: Literal["partner", "registry", "benchmark"]
@@ -167,6 +168,7 @@ class Organisation:
     change_tolerance: float = 0.1
     limits: FileLimits = ORDINARY
     earlier_versions: tuple[str, ...] = ()
+    grace_days: int = GRACE_DAYS
 
     def table(self, name: str) -> Table:
         """The table called `name`. Raises KeyError."""
@@ -314,7 +316,18 @@ def read_organisation(folder: Path, *, with_tables: bool = True) -> Organisation
         shrink_tolerance=float(raw.get("shrink_tolerance", 0.0)),
         change_tolerance=float(raw.get("change_tolerance", 0.1)),
         limits=_limits(raw.get("limits", {}), f"{name}/_organisation.yml"),
+        grace_days=_grace_days(raw, f"{name}/_organisation.yml"),
     )
+
+
+def _grace_days(raw: Mapping[str, Any], where: str) -> int:
+    """How long after the last day of a period its delivery may take; nothing is due of who delivers once."""
+    days = raw.get("grace_days", GRACE_DAYS)
+    if raw["cadence"] == "once" and "grace_days" in raw:
+        raise ContractError(f"{where}: grace_days is for those who deliver again, and this one delivers once")
+    if not isinstance(days, int) or isinstance(days, bool) or not 0 <= days <= 365:
+        raise ContractError(f"{where}: grace_days is a whole number of days after the period, 0 to 365")
+    return days
 
 
 def _limits(raw: dict[str, Any], where: str) -> FileLimits:

@@ -66,6 +66,26 @@ def test_an_organisation_is_called_as_its_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cadence", "days", "says"),
+    [
+        ("quarterly", -1, "whole number of days"),
+        ("quarterly", 366, "whole number of days"),
+        ("yearly", "45", "whole number of days"),
+        ("yearly", True, "whole number of days"),
+        ("once", 45, "delivers once"),
+    ],
+)
+def test_a_grace_is_a_number_of_days_of_who_delivers_again(
+    tmp_path: Path, cadence: str, days: object, says: str
+) -> None:
+    content = {"organisation": tmp_path.name, "kind": "partner", "title": LABEL, "cadence": cadence, "tables": []}
+    more = {"schema_version": "1", "forms": {}, "grace_days": days}
+    (tmp_path / "_organisation.yml").write_text(yaml.safe_dump({**content, **more}))
+    with pytest.raises(ContractError, match=says):
+        read_organisation(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("period", "cadence", "is_one"),
     [
         ("2024-Q1", "quarterly", True),
