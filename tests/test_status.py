@@ -63,8 +63,8 @@ def test_a_delivery_is_late_after_its_grace_and_not_a_day_before(platform: Platf
 
 def test_a_delivery_is_due_the_grace_of_its_contract_after_its_period(contracts: Contracts) -> None:
     rn, registry = contracts["rn"], contracts["registry"]
-    assert (rn.grace_days, registry.grace_days) == (45, 45)
-    assert due_on(registry, "2027") == date(2028, 2, 14)
+    assert (rn.grace_days, registry.grace_days) == (45, 90)
+    assert due_on(registry, "2027") == date(2028, 3, 30)  # it is asked for on 1 March
     assert due_on(replace(rn, grace_days=60), "2027-Q4") == date(2028, 2, 29)
     assert due_on(replace(rn, grace_days=0), "2028-Q1") == date(2028, 3, 31)
     for organisation, period in ((rn, "2027"), (registry, "2027-Q1"), (contracts["north_carolina"], "1978")):
