@@ -759,8 +759,8 @@ class Ledger(Readings):
         values = {**incident, "facts": json.dumps(incident["facts"]), "open_mark": incident["fingerprint"]}
         try:
             with self._begin() as connection:
-                made = connection.execute(_incident.insert().values(**values, opened_at=at, seen_at=at, times=1))
-                _queue(connection, messages, at, made.inserted_primary_key[0])
+                row = _incident.insert().values(**values, opened_at=at, seen_at=at, times=1).returning(_incident.c.id)
+                _queue(connection, messages, at, connection.execute(row).scalar_one())
         except sa.exc.IntegrityError:
             return False
         return True
@@ -784,22 +784,37 @@ class Ledger(Readings):
     def queue_messages(self, messages: Iterable[dict[str, Any]], at: datetime) -> None:
         """Messages about no incident (mark, channel, event, facts), each once by its mark."""
         with self._begin() as connection:
-            known = set(connection.scalars(sa.select(_message.c.mark)))
+            known: set[str] = set(connection.scalars(sa.select(_message.c.mark)))
             _queue(connection, [message for message in messages if message["mark"] not in known], at, None)
 
+    def claim_message(self, message_id: int, at: datetime, until: datetime) -> bool:
+        """Take a message that is due into one's hands until a moment; False where somebody else has it, or it was sent."""
+        is_due = sa.and_(_message.c.id == message_id, _message.c.sent_at.is_(None), _message.c.next_at <= at)
+        with self._begin() as connection:
+            return connection.execute(_message.update().where(is_due).values(next_at=until)).rowcount == 1
+
+    def requeue_message(self, message_id: int, at: datetime) -> None:
+        """Try a message again that was given up, and has not been sent since."""
+        is_given_up = sa.and_(_message.c.id == message_id, _message.c.sent_at.is_(None), _message.c.next_at.is_(None))
+        with self._begin() as connection:
+            connection.execute(_message.update().where(is_given_up).values(next_at=at))
+
     def record_sending(
-        self, message_id: int, at: datetime, trouble: str | None, next_at: datetime | None, tried_with: str
+        self,
+        message_id: int,
+        at: datetime,
+        trouble: str | None,
+        tried_with: str,
+        next_at: datetime | None = None,
+        *,
+        is_sent: bool = False,
     ) -> None:
         """What came of sending a message: sent, or the code of a trouble and when it is tried again (None: not by itself)."""
+        came_of = {"sent_at": at if is_sent else None, "trouble": trouble, "next_at": next_at, "tried_with": tried_with}
         with self._begin() as connection:
             connection.execute(
-                _message.update()
-                .where(_message.c.id == message_id)
-                .values(
-                    attempts=_message.c.attempts + 1, sent_at=None if trouble else at, trouble=trouble, next_at=next_at,
-                    tried_with=tried_with,
-                )
-            )  # fmt: skip
+                _message.update().where(_message.c.id == message_id).values(attempts=_message.c.attempts + 1, **came_of)
+            )
 
 
 def _named(connection: sa.Connection, sha256: str) -> str:

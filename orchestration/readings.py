@@ -167,6 +167,13 @@ class Readings(ABC):
         )
         return [{**row, "fetched_at": _moment(row["fetched_at"])} for row in rows]
 
+    def last_fetchings(self) -> list[dict[str, Any]]:
+        """What came of the last look at each source."""
+        rows = self._rows(
+            "select * from fetching where id in (select max(id) from fetching group by organisation) order by organisation"
+        )
+        return [{**row, "fetched_at": _moment(row["fetched_at"])} for row in rows]
+
     def opened_before(self, sealed_manifest_sha256: str) -> list[DeliveryRecord]:
         """The deliveries under whatever name, sealed or not, that hold this manifest."""
         rows = self._rows(

@@ -5,17 +5,18 @@ The draft hangs on both, so that a fit which was there before the year was asked
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC
 
 import dagster as dg
 
 from orchestration.analysis.assets import FIT, specification
 from orchestration.audit import signed_on
 from orchestration.deliveries.contracts import Organisation
+from orchestration.deliveries.periods import local_day
 from orchestration.home import opened
 from orchestration.ledger import now
 from orchestration.progress import Progress, both, nobody, throttled
 from orchestration.releases import drafting, follow_up
+from orchestration.releases.approval import Released
 from orchestration.releases.catalogue import catalogue_in
 from orchestration.releases.proposing import proposal, propose
 from orchestration.settings import Settings
@@ -38,8 +39,7 @@ def follow_up_asset(settings: Settings, contracts: Mapping[str, Organisation]) -
     )
     def asked(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         ledger = opened(settings)
-        today = now().replace(tzinfo=UTC).astimezone(follow_up.ZONE).date()
-        year = context.run.tags.get(YEAR_TAG) or follow_up.year_asked_on(today)
+        year = context.run.tags.get(YEAR_TAG) or follow_up.year_asked_on(local_day(now()))
         follow_up.ask(ledger, year, signed_on())
         (stands,) = (one for one in follow_up.follow_ups(ledger, contracts) if one.year == year)
         return dg.MaterializeResult(
@@ -73,7 +73,7 @@ def draft_asset(
         by, tell = signed_on(), both(throttled(context.log.info), progress)
         asked = drafting.Asked(by, now().date())
 
-        def write() -> drafting.Released:
+        def write() -> Released:
             return drafting.draft_release(
                 settings, ledger, asked, catalogue_in(settings), specification(settings), tell
             )

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from orchestration.deliveries.contracts import Organisation
 from orchestration.readings import Readings
@@ -19,7 +18,6 @@ from orchestration.releases.tags import follow_up_year, parsed
 if TYPE_CHECKING:
     from orchestration.ledger import Ledger
 
-ZONE = ZoneInfo("Europe/Amsterdam")
 ASKED_ON = (3, 1)  # month and day from which the extract of the year before is asked for
 
 
