@@ -18,6 +18,7 @@ from orchestration.settings import Settings
 
 GROUP = "deliveries"
 GATE = "gate"
+FETCHING = "fetch"  # the job that looks at the sources
 
 
 def partitions_of(organisation: Organisation, settings: Settings) -> dg.PartitionsDefinition | None:

@@ -24,7 +24,7 @@ from orchestration.settings import Settings
 RELEASES = "releases"
 FOLLOW_UP = dg.AssetKey(["releases", "follow_up"])
 DRAFT = dg.AssetKey(["releases", "draft"])
-ANSWERED = "answered"
+ANSWERED, ONE_DRAFT = "answered", "one_draft"
 YEAR_TAG = "delictvrij/year"
 
 
@@ -63,8 +63,13 @@ def draft_asset(
         owners=["team:stewards"],
         automation_condition=condition,
         output_required=False,
+        check_specs=[
+            dg.AssetCheckSpec(
+                ONE_DRAFT, asset=DRAFT, description="No older draft that a person made waits to be decided."
+            )
+        ],
     )
-    def draft(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    def draft(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         ledger = opened(settings)
         found = proposal(settings, ledger)
         context.log.info(found.why)
@@ -94,6 +99,12 @@ def draft_asset(
                 "older_drafts_replaced": ", ".join(made.replaced) or "none",
                 "older_drafts_to_decide": ", ".join(made.left) or "none",
             },
+        )
+        yield dg.AssetCheckResult(
+            check_name=ONE_DRAFT,
+            passed=not made.left,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"older_drafts": len(made.left)},
         )
 
     return draft
