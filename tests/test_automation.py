@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -42,7 +41,7 @@ def backlog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    made = Settings(home=tmp_path / "home", admit_test_numbers=True, imputations=2)
+    made = Settings(home=tmp_path / "home", admit_test_numbers=True, imputations=2, draft_releases="never")
     initialise(made)
     return made
 
@@ -184,23 +183,6 @@ def test_the_inbox_sensor_asks_for_each_partition_once(backlog: Path, settings: 
     keys = {(request.job_name, request.partition_key) for request in first.run_requests}
     assert keys == {("deliver_rn", "2025-04"), ("deliver_registry", "2024")}
     assert [request.run_key for request in first.run_requests] == [request.run_key for request in second.run_requests]
-
-
-def test_the_yearly_schedule_takes_in_the_extract_of_the_year_before(backlog: Path, settings: Settings) -> None:
-    deliver(backlog, settings, "registry", "2024")
-    schedule = build_defs(settings).resolve_schedule_def("yearly_follow_up")
-    with dg.DagsterInstance.ephemeral() as instance:
-        due = schedule(dg.build_schedule_context(instance, datetime(2025, 3, 1, 5, tzinfo=UTC)))
-        too_early = schedule(dg.build_schedule_context(instance, datetime(2026, 3, 1, 5, tzinfo=UTC)))
-    assert isinstance(due, dg.RunRequest)
-    assert due.partition_key == "2024"
-    assert isinstance(too_early, dg.SkipReason)
-
-
-def test_every_asset_says_what_it_is_who_owns_it_and_where_it_belongs(settings: Settings) -> None:
-    specs = build_defs(settings).resolve_all_asset_specs()
-    assert {spec.group_name for spec in specs} == {"deliveries", "warehouse", "versions", "analysis"}
-    assert [spec.key for spec in specs if not spec.description or not spec.owners] == []
 
 
 def test_new_code_of_the_page_renders_it_again_and_refits_nothing() -> None:
