@@ -27,6 +27,7 @@ from orchestration.simulation import simulate
 from orchestration.simulation.mutations import mutate
 from orchestration.warehouse.versions import current_id, current_version, verify
 from orchestration.workers import apart
+from tests.stewards.servers import alerts_file, webhook_server
 
 EARLY = {"rn": ["2025-Q2"], "svg": ["2025-Q2"], "ljr": ["2025-Q2"], "registry": ["2024"], "north_carolina": ["1978"]}
 
@@ -95,7 +96,17 @@ def rows_that_models_read(settings: Settings) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("_brief_models")
-def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settings: Settings) -> None:
+def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settings: Settings, tmp_path: Path) -> None:
+    with webhook_server(tmp_path) as hook:
+        file = alerts_file(
+            tmp_path, webhook=hook.webhook, quiet=["overdue", "digest", "extract_asked", "material_change"]
+        )
+        _story(backlog, settings.model_copy(update={"alerts": file}))
+    # the rejected delivery was told of once, however often was looked after that; nothing else was the matter
+    assert [content["about"] for content in hook.contents] == ["rn 2025-Q3"]
+
+
+def _story(backlog: Path, settings: Settings) -> None:
     for organisation, periods in EARLY.items():
         for period in periods:
             deliver(backlog, settings, organisation, period)
@@ -130,6 +141,7 @@ def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settin
         mutate(spoiled, "unknown_code")
         rejected = launch(settings, instance=instance)
         assert not rejected.is_success
+        assert rejected.untold == ""
         assert rejected.requested == ()
         assert hash_of_current(settings) == before
 
