@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,14 +38,14 @@ from orchestration.automation import (
     yearly_schedule,
 )
 from orchestration.deliveries.assets import FETCHING, delivery_assets, job_name
-from orchestration.deliveries.contracts import read_contracts
+from orchestration.deliveries.contracts import Organisation, read_contracts
 from orchestration.deliveries.fetching import acknowledge
 from orchestration.deliveries.inbox import waiting
 from orchestration.deliveries.periods import local_day
 from orchestration.deliveries.retention import clear_landing
 from orchestration.files import write_atomically
 from orchestration.home import home_settings, opened
-from orchestration.ledger import now
+from orchestration.ledger import Ledger, now
 from orchestration.progress import Progress, nobody
 from orchestration.releases.assets import FOLLOW_UP, draft_asset, follow_up_asset
 from orchestration.releases.follow_up import is_to_be_asked
@@ -185,6 +185,8 @@ def _launch(
     for done, run in enumerate(taken_in, start=1):
         runs.append(run)
         progress(f"gate {run.name.removeprefix('deliver_')} {run.partition or ''}".strip(), done, len(grouped))
+    if not all(run.is_success for run in runs):  # not after a refit of minutes
+        _tell(settings, ledger, contracts, instance, defs)
     if is_to_be_asked(ledger, contracts, local_day(now())):
         runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, [FOLLOW_UP]))
     for _ in range(MAX_TICKS):
@@ -198,15 +200,25 @@ def _launch(
         ticker.remember()
     acknowledge(settings, ledger)
     clear_landing(settings, ledger, now())
-    keys_of_checks = defs.resolve_asset_graph().asset_check_keys
-    untold = ""
-    try:
-        look_everywhere(settings, ledger, contracts, instance, keys_of_checks)
-    except AlertsError as error:
-        untold = str(error)
-    except Exception as error:  # whatever it is, what was refreshed is refreshed
-        untold = f"nobody could be told: {type(error).__name__}"
+    untold = _tell(settings, ledger, contracts, instance, defs)
     return Refreshed(tuple(runs), tuple(requested), unplaced, untold)
+
+
+def _tell(
+    settings: Settings,
+    ledger: Ledger,
+    contracts: Mapping[str, Organisation],
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+) -> str:
+    """Tell who is to be told; gives why that was not possible, which stops nothing."""
+    try:
+        look_everywhere(settings, ledger, contracts, instance, defs.resolve_asset_graph().asset_check_keys)
+    except AlertsError as error:
+        return str(error)
+    except Exception as error:  # whatever it is, what was refreshed is refreshed
+        return f"nobody could be told: {type(error).__name__}"
+    return ""
 
 
 def finish_withdrawals(settings: Settings, progress: Progress = nobody) -> None:

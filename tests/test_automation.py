@@ -168,6 +168,11 @@ def _story(backlog: Path, settings: Settings) -> None:
         changes = json.loads((settings.fits / f"{ledger.fits()[-1]['fit_id']}.changes.json").read_text())
         assert changes["events_added"] > 0
 
+        # an alerts file that is gone stops nothing, and is said
+        untold = launch(settings.model_copy(update={"alerts": settings.home_path / "gone.yml"}), instance=instance)
+        assert untold.is_success
+        assert "alerts file" in untold.untold
+
 
 def _move_planned_ends(lines: list[str]) -> list[str]:
     """Four planned ends four years later, as few as corrections are; no model reads them."""

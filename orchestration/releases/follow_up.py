@@ -65,10 +65,13 @@ def ask(ledger: Ledger, year: str, by: str) -> bool:
 
 def follow_ups(ledger: Readings, contracts: Mapping[str, Organisation]) -> list[FollowUp]:
     """Every year that was asked for, oldest first, and how far it has come."""
+    asked = ledger.follow_ups()
+    if not asked:
+        return []
     cutoffs = {build["version_id"]: build["record"].get("registry_cutoff_on") for build in ledger.builds()}
     fitted = {follow_up_year(cutoffs[fit["version_id"]]) for fit in ledger.fits() if cutoffs.get(fit["version_id"])}
     found = []
-    for row in ledger.follow_ups():
+    for row in asked:
         released = int(row["year"]) + 1
         mine = [one for one in releases(ledger) if parsed(one.tag).year == released and one.state != REJECTED]
         verdicts = _verdicts(ledger, contracts, row["year"])
