@@ -129,6 +129,12 @@ def webhook_server(folder: Path) -> Iterator[Hook]:
             if status == 204:
                 hook.received.append((dict(self.headers), body))
             self.send_response(status)
+            if status == 302:
+                self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def do_GET(self) -> None:  # where a redirect leads
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None: ...

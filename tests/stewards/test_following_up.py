@@ -80,9 +80,9 @@ def test_each_year_is_asked_for_once_at_six_over_leap_days_and_once_after_missed
         assert daemon.asked == [
             str(before) for before in range(2025, year - 1)
         ]  # not a minute early, nor on 29 February
-        daemon.wakes(
-            six, six + minute, datetime(year, 3, 29, 1, 30, tzinfo=UTC), datetime(year, 10, 25, 0, 30, tzinfo=UTC)
-        )
+        daemon.wakes(six)
+        assert daemon.asked == [str(before) for before in range(2025, year)]
+        daemon.wakes(six + minute, datetime(year, 3, 29, 1, 30, tzinfo=UTC), datetime(year, 10, 25, 0, 30, tzinfo=UTC))
         assert daemon.asked == [str(before) for before in range(2025, year)]
     # away over the ticks of 2030 and 2031: on coming back the last one is made up for, once
     daemon.wakes(datetime(2031, 6, 1, tzinfo=UTC), datetime(2031, 6, 2, tzinfo=UTC))
@@ -284,6 +284,7 @@ def test_the_draft_hangs_on_another_fit_and_another_year_and_on_nothing_else(
             fitted(settings, ledger, name, year)
         run(assets.FIT)
 
+    looks: list[str] = []
     with dg.DagsterInstance.ephemeral() as instance:
         cursor = dg.evaluate_automation_conditions(defs, instance).cursor
 
@@ -295,6 +296,7 @@ def test_the_draft_hangs_on_another_fit_and_another_year_and_on_nothing_else(
                 cursor = result.cursor
                 if not result.get_num_requested(DRAFT_KEY):
                     return [one.tag for one in approval.releases(ledger) if one.state == DRAFT]
+                looks.append(now["fit"])
                 run(DRAFT_KEY)
 
         refit("aaaa", 2026)
@@ -306,6 +308,7 @@ def test_the_draft_hangs_on_another_fit_and_another_year_and_on_nothing_else(
         assert drafted() == ["2027.1.0"]  # the same fit again
         refit("bbbb", 2026, is_good=False)
         assert drafted() == ["2027.1.0"]  # held back
+        assert looks == ["aaaa", "aaaa"]  # for the fit and for the year, and for nothing that stayed as it was
         refit("bbbb", 2026)
         assert drafted() == ["2027.1.1"]
         ledger.decide_release("2027.1.1", "approved", "y", "")
