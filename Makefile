@@ -21,7 +21,7 @@ export GX_ANALYTICS_ENABLED := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo ui test check docs bench recovery proof lock clean
+.PHONY: help demo ui test check audit upgrades docs bench recovery proof lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,14 +36,22 @@ ui: $(READY) ## Dagster over the home, on the loopback address
 test: $(READY) ## the tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-check: $(READY) ## lint, format, types, SQL, and whether what is generated is up to date
+check: $(READY) ## lint, format, types, secrets, SQL, and whether what is generated is up to date
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "no git here: not searched for secrets" >&2; exit 0; }; \
+		git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 	@$(BIN)/sqlfluff lint --processes $(JOBS) dbt_project/models
 	@$(BIN)/python -m orchestration.warehouse.sources --check
 	@$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project \
 		--target-path $(CURDIR)/dbt_project/target/check --log-path $(CURDIR)/dbt_project/target/check
+
+audit: $(READY) ## the bill of materials of what is installed, and what is known against it
+	@$(BIN)/python -m tests.upkeep.audit
+
+upgrades: $(READY) ## whether the next DuckDB, dbt and Dagster would give the same version, each in an environment of its own
+	@$(BIN)/python -m tests.upkeep.upgrades
 
 docs: $(READY) ## the pages of the dbt project: what each table and column is, and what it is made from
 	@mkdir -p dbt_project/target/docs
@@ -60,7 +68,7 @@ recovery: $(READY) ## whether true effects are found again, over simulated studi
 	@$(BIN)/python -m tests.recovery.recovery_study --studies $(STUDIES) --badge
 
 proof: STUDIES = 2000
-proof: recovery ## the long proofs: 2,000 studies, every spoiled and hostile delivery, every transport, orders of arrival, attacks on what leaves, what a release holds, erasure
+proof: recovery ## the long proofs: 2,000 studies, every spoiled and hostile delivery, every transport, orders of arrival, attacks on what leaves, what a release holds, erasure, restoring
 	@$(BIN)/python -m tests.mutations
 	@$(BIN)/python -m tests.mutations.hostile
 	@$(BIN)/python -m tests.deliveries.over_transports
@@ -73,6 +81,7 @@ proof: recovery ## the long proofs: 2,000 studies, every spoiled and hostile del
 	@$(BIN)/python -m tests.releases.twin
 	@$(BIN)/python -m tests.releases.portal
 	@$(BIN)/python -m tests.releases.erasing
+	@$(BIN)/python -m tests.stewards.restoring
 
 lock: $(READY) ## pin again what pyproject.toml asks for; the lock names no package host
 	@$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header \

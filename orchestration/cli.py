@@ -46,8 +46,21 @@ def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         except (Mendable, FileExistsError, PermissionError) as error:
             raise _Trouble(str(error)) from None
+        except ValueError as error:
+            if type(error).__name__ != "ValidationError" or getattr(error, "title", "") != "Settings":
+                raise
+            raise _Trouble(_said_of_settings(error)) from None
 
     return wrapped
+
+
+def _said_of_settings(error: Any) -> str:
+    """Which settings are wrong and what may stand there; what stands there may be a secret and is not said."""
+    wrong = [
+        f"DELICTVRIJ_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}"
+        for one in error.errors(include_input=False)
+    ]
+    return f"{len(wrong)} setting(s) are not what they may be; {'; '.join(wrong)}"
 
 
 def _json(content: Any) -> None:
@@ -944,11 +957,18 @@ def consent_take(file: Path, left_out: int) -> None:
     settings = home_settings()
     with one_writer(settings):
         ledger = opened(settings)
-        counts = take(
+        taken = take(
             settings.consents_file, file, ledger, known_key(settings, ledger), read_policy().consents, by=signed_on(),
             today=now().date(), admits_test_numbers=settings.admit_test_numbers, left_out=left_out,
         )  # fmt: skip
+    counts = taken.counts
     click.echo(f"{counts.clients} clients, {counts.entries} consents, {counts.withdrawn} withdrawn; {counts.left_out} clients left out")  # fmt: skip
+    if taken.stay_out:
+        click.echo(f"{taken.stay_out} client(s) of the file were erased here and stay out of the register")
+    if taken.ended_here:
+        click.echo(
+            f"{taken.ended_here} consent(s) stand as withdrawn, which the file does not say: these people stopped here"
+        )
     click.echo(f"{file} holds national numbers and is not needed any more: remove it")
 
 
@@ -967,6 +987,8 @@ def consent_list(as_json: bool) -> None:
     if as_json:
         _json({"consents": found, "taken": [dict(row) for row in ledger.consent_registers()]})
         return
+    if not found:
+        click.echo("the register is empty: nobody has consented to anything")
     for name, counts in found.items():
         click.echo(f"{name:16}{counts['valid']:>8} valid{counts['withdrawn']:>8} withdrawn, of which {counts['kept']} leave what was collected in use")  # fmt: skip
 
@@ -1050,6 +1072,47 @@ def withdraw(file: Path, mode: str, reason: str, basis: str, as_json: bool) -> N
         )
     click.echo(f"receipt: {settings.withdrawals / done.withdrawal_id / 'receipt.json'}")
     click.echo(f"{file.name} was not kept here: remove it where it lies")
+
+
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--to", "recipient", help="Seal the copy for this public key of age; it begins with age1.")
+@_plainly
+def backup(out: Path, recipient: str | None) -> None:
+    """Write a copy of the home into the folder OUT, every file with its checksum. The key is not in it, nor what lies in landing."""
+    from orchestration.home import home_settings, opened
+    from orchestration.stewards.backup import back_up
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    ledger = opened(settings)
+    with one_writer(settings):
+        made = back_up(settings, ledger, out, recipient)
+    click.echo(f"{made.files} files, {made.size / 1e6:.1f} MB, version {made.version_id or 'none yet'}: {made.path}")
+    click.echo(f"keep the key at {settings.key_path} elsewhere, apart from the copy: without it nothing comes back")
+
+
+@main.command()
+@click.argument("backup", type=click.Path(path_type=Path))
+@click.option(
+    "--opening-key", type=click.Path(path_type=Path), help="The private key of age, for a copy that was sealed."
+)
+@_plainly
+def restore(backup: Path, opening_key: Path | None) -> None:
+    """Make the home of a copy, where there is no home, and take out again who has withdrawn since. The key lies in its place."""
+    from orchestration.home import home_settings
+    from orchestration.settings import Settings
+    from orchestration.stewards.backup import restore as bring_back
+    from orchestration.terminal import progress_on_terminal
+
+    back = bring_back(Settings(), backup, opening_key)
+    from orchestration.definitions import finish_withdrawals  # heavy: not before the copy is known to be whole
+
+    with progress_on_terminal(is_quiet=False) as progress:
+        done = finish_withdrawals(home_settings(), progress)
+    click.echo(f"the copy of {back.made_at}: {back.files} files, {back.versions} versions, {back.fits} fits, {back.releases} releases, all whole")  # fmt: skip
+    click.echo(f"{len(done)} withdrawals were carried out again; {back.acts_lost} acts that came after the copy are not on record any more")  # fmt: skip
+    click.echo("next: `delictvrij refresh` takes in what came since; partners send again what had not been judged")
 
 
 @main.command()
@@ -1173,7 +1236,9 @@ def release_list(as_json: bool) -> None:
         for release, files in found:
             by = f"drafted by {release.drafted_by}" + (f", {release.decided_by} decided" if release.decided_by else "")
             state = (
-                f"DAMAGED: {len(files)} file(s), {', '.join(files[:3])}"
+                "DAMAGED: its folder is gone"
+                if files and not release.folder(settings).is_dir()
+                else f"DAMAGED: {len(files)} file(s), {', '.join(files[:3])}"
                 if files
                 else "microdata withdrawn"
                 if is_buried(release.folder(settings))
@@ -1244,6 +1309,9 @@ def release_downloads(as_json: bool) -> None:
     stale = sorted({one.person for one in found if one.is_stale})
     if stale:
         click.echo(f"to be told that there is a newer release, or none: {', '.join(stale)}")
+    ended = sorted({one.person for one in found if one.permission_state != "in_force"})
+    if ended:
+        click.echo(f"to be told that a permission has ended, and to remove what they have: {', '.join(ended)}")
     if not found:
         click.echo("nothing has been handed over")
 

@@ -47,6 +47,7 @@ from orchestration.files import write_atomically
 from orchestration.home import home_settings, opened
 from orchestration.ledger import Ledger, now
 from orchestration.progress import Progress, nobody
+from orchestration.readings import Withdrawal
 from orchestration.releases.assets import FOLLOW_UP, draft_asset, follow_up_asset
 from orchestration.releases.follow_up import is_to_be_asked
 from orchestration.releases.withdrawal import finish
@@ -221,12 +222,12 @@ def _tell(
     return ""
 
 
-def finish_withdrawals(settings: Settings, progress: Progress = nobody) -> None:
-    """Carry out the withdrawals that are on record and not finished, and fit the published version again where a fit went."""
+def finish_withdrawals(settings: Settings, progress: Progress = nobody) -> list[Withdrawal]:
+    """Carry out the withdrawals that are on record and not finished, and fit the published version again where a fit went; gives them."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(one_writer(settings))
         instance = stack.enter_context(instance_of(settings))
-        finish(
+        return finish(
             settings, opened(settings), lambda: _refitted(build_defs(settings, progress), instance).is_success, progress
         )
 

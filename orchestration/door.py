@@ -45,6 +45,16 @@ class NotForUse(Mendable):
     """A release that is not approved, or was rejected, is not loaded."""
 
 
+class NotUnderstood(Mendable, ValueError):
+    """What was asked for is no table, version, day, folder or language; says what may be asked for."""
+
+
+_ASKED_BY = (
+    "`current`, the id of a version or the beginning of it, the tag of a release (2026.1.0), a day (2026-03-01), or the pathlib.Path "
+    "of a folder that was handed over"
+)
+
+
 @dataclass(frozen=True)
 class _Held:
     """Where tables lie and what is said of them: `marks` are the SHA-256 of each table's Parquet file, `rows` its rows where known."""
@@ -72,18 +82,17 @@ def load(
     `frame.attrs` says `table`, `version`, `release`, `simulated`, `registry_cutoff_on`, `description` and, by column, `labels` (nl
     and en), `units`, `codes` (code -> nl and en), `measures` and `personal` (its class of personal data).
 
-    Warns with Superseded when there is a newer one, not for a day, which was asked for. Raises NoHome, NoSuchVersion,
+    Warns with Superseded when there is a newer one, not for a day, which was asked for. Raises NotUnderstood, NoHome, NoSuchVersion,
     NoSuchRelease, NoSuchTable, NotForUse, and TableDamaged where the file is not what its checksum says.
     """
     import pyarrow.parquet as pq
 
     from orchestration.hashing import is_as_marked
 
+    if language not in ("nl", "en"):
+        raise NotUnderstood('labels are in two languages: language="nl" or "en"')
     held = _held(version)
-    if table not in held.marks:
-        raise NoSuchTable(
-            f"there is no table of that name; {held.about['version']} has {', '.join(sorted(held.marks))}"
-        )
+    _require_table(held, table)
     path = held.path(table)
     if not is_as_marked(path, held.marks[table]):
         raise TableDamaged(f"{path.name} of {held.about['version']} is not what its checksum says; do not use it")
@@ -128,26 +137,50 @@ def codebook(table: str, version: str | date | Path = "current") -> pd.DataFrame
     from orchestration.releases.metadata import table_codebook
 
     held = _held(version)
-    if table not in held.marks:
-        raise NoSuchTable(
-            f"there is no table of that name; {held.about['version']} has {', '.join(sorted(held.marks))}"
-        )
+    _require_table(held, table)
     return pd.DataFrame(table_codebook(held.described(table), read_policy()))
+
+
+def _require_table(held: _Held, table: str) -> None:
+    if not isinstance(table, str):
+        raise NotUnderstood("a table is asked for by its name; `tables()` lists them")
+    if table not in held.marks:
+        of_releases = held.about["release"] is None and (table == "wide" or table.startswith("imputed"))
+        hint = (
+            '; `wide` and the imputed sets are in releases: name one by its tag, version="2026.1.0"'
+            if of_releases
+            else ""
+        )
+        raise NoSuchTable(
+            f"there is no table of that name; {held.about['version']} has {', '.join(sorted(held.marks))}{hint}"
+        )
 
 
 def _held(version: str | date | Path) -> _Held:
     if isinstance(version, Path):
         return _folder(version)
+    if not isinstance(version, str | date):
+        raise NotUnderstood(f"version={type(version).__name__} is not understood: it is {_ASKED_BY}")
     from orchestration.home import home_settings, readings
 
     settings = home_settings()
     ledger = readings(settings)
     if isinstance(version, date) or _DAY.fullmatch(version):
-        day = version.date() if isinstance(version, datetime) else version
-        return _version(settings, ledger, date.fromisoformat(day) if isinstance(day, str) else day)
+        return _version(settings, ledger, _day(version))
     if _TAG.fullmatch(version):
         return _release(settings, ledger, version)
+    if not re.fullmatch(r"current|[0-9a-f]+", version):
+        raise NotUnderstood(f"version={version[:40]!r} is not understood: it is {_ASKED_BY}")
     return _version(settings, ledger, version)
+
+
+def _day(asked: str | date) -> date:
+    if isinstance(asked, date):
+        return asked.date() if isinstance(asked, datetime) else asked
+    try:
+        return date.fromisoformat(asked)
+    except ValueError:
+        raise NotUnderstood(f"there is no day {asked}: a day is yyyy-mm-dd") from None
 
 
 def _version(settings: Settings, ledger: Readings, asked: str | date) -> _Held:
@@ -209,7 +242,13 @@ def _release(settings: Settings, ledger: Readings, tag: str) -> _Held:
 
 def _folder(folder: Path) -> _Held:
     """A folder that was handed over, by its own checksums."""
+    from orchestration.releases import approval
     from orchestration.releases.writing import read_sums
+
+    if not folder.is_dir():
+        raise NotUnderstood(f"there is no folder {folder.name}: a Path names a folder that was handed over")
+    if (folder / approval.ZONE).is_dir():
+        raise NotForUse(f'{folder.name} is the folder of a release: load it by its tag, version="{folder.name}"')
 
     place = "parquet/"
     return _written(

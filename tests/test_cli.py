@@ -79,6 +79,19 @@ def test_a_missing_home_or_key_is_one_line_and_no_traceback(
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_a_setting_that_cannot_be_is_named_in_one_line_without_what_it_says(settings: Settings) -> None:
+    run = CliRunner().invoke(main, ["status"], env={**environment(settings), "DELICTVRIJ_SMALL_CELL": "three-secret"})
+    assert run.exit_code == 1
+    assert "DELICTVRIJ_SMALL_CELL" in run.stderr
+    assert "secret" not in run.output
+    assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_a_setting_that_says_nothing_is_a_setting_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DELICTVRIJ_HOME", "")
+    assert Settings().home == Settings.model_fields["home"].default
+
+
 def test_init_makes_a_home_and_says_the_id_of_its_key_but_not_the_key(settings: Settings) -> None:
     run = run_in(settings)
     first, second = run("init"), run("init")

@@ -63,7 +63,9 @@ def make_key(path: Path) -> None:
 def read_key(path: Path, project: str) -> PseudonymKey:
     """Read the key file. Raises PseudonymKeyError when it is missing, readable by others, or not a key."""
     if not path.is_file():
-        raise PseudonymKeyError(f"there is no pseudonym key at {path}; `delictvrij init` makes one for a new home")
+        raise PseudonymKeyError(
+            f"there is no pseudonym key at {path}: put back the key that this home was made with (only a home that holds nothing gets a new one, by `delictvrij init`)"
+        )
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise PseudonymKeyError(f"the pseudonym key at {path} can be read by others; set its mode to 0400")
     try:

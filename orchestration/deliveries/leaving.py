@@ -73,7 +73,8 @@ def read_request(
 
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
-        raise CannotRead(f"there is no file {path.name}; it is CSV with the columns {', '.join(HEADER)}")
+        found = f"{path.name} is a folder" if path.is_dir() else f"there is no file {path.name}"
+        raise CannotRead(f"{found}; what is asked for is CSV with the columns {', '.join(HEADER)}")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

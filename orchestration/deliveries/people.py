@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 from orchestration.deliveries.contracts import Column, Organisation, Table
@@ -59,6 +60,17 @@ class Owned:
 
 
 NOBODY = Owned(frozenset(), 0)
+
+
+def stopped_on(ledger: Readings) -> dict[str, date]:
+    """The day on which each person who stopped did so, by mark: the first one, where they are named in more than one withdrawal."""
+    days = {item.withdrawal_id: item.requested_at.date() for item in ledger.withdrawals()}
+    found: dict[str, date] = {}
+    for row in ledger.withdrawn():
+        if row["mode"] == STOP:
+            day = days[row["withdrawal_id"]]
+            found[row["mark"]] = min(day, found.get(row["mark"], day))
+    return found
 
 
 def mark(key: PseudonymKey, pseudonym: str) -> str:

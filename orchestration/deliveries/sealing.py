@@ -44,10 +44,11 @@ def make_opening_key(path: Path) -> None:
 
 def recipient(path: Path) -> str:
     """The public key that partners seal for. Raises OpeningKeyError."""
-    return str(_identity(path).to_public())
+    return str(identity(path).to_public())
 
 
-def _identity(path: Path):  # type: ignore[no-untyped-def]
+def identity(path: Path):  # type: ignore[no-untyped-def]
+    """The private key that opens what was sealed for this platform. Raises OpeningKeyError."""
     from pyrage import IdentityError, x25519
 
     if not path.is_file():
@@ -103,7 +104,7 @@ def unseal(delivery: Path, key_file: Path, folder: Path, limits: FileLimits) -> 
     """
     import pyrage
 
-    identity = _identity(key_file)
+    key = identity(key_file)
     sealed = delivery / SEALED
     if sealed.is_symlink() or not sealed.is_file():
         raise Refused(failed("file.missing", place=SEALED))
@@ -117,7 +118,7 @@ def unseal(delivery: Path, key_file: Path, folder: Path, limits: FileLimits) -> 
     with tempfile.TemporaryFile(dir=folder.parent) as opened:
         try:
             with sealed.open("rb") as stream:
-                pyrage.decrypt_io(stream, opened, [identity])
+                pyrage.decrypt_io(stream, opened, [key])
         except pyrage.DecryptError as error:
             code = "archive.recipient" if "matching keys" in str(error) else "archive.tampered"
             raise Refused(failed(code, place=SEALED)) from None

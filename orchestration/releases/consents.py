@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +64,16 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """What came of a file of consents: the register, how many of its clients stay out since they were erased, and how many of its
+    consents stand in the register as withdrawn, which the file did not say, since these people have withdrawn here."""
+
+    counts: Counts
+    stay_out: int
+    ended_here: int
+
+
+@dataclass(frozen=True)
 class Lacking:
     """How many clients have no valid consent of a kind: never given one, not yet, or took it back and their data with it."""
 
@@ -80,20 +90,24 @@ class Lacking:
 def take(
     path: Path, file: Path, ledger: Ledger, key: PseudonymKey, known: Collection[str], *, by: str, today: date,
     admits_test_numbers: bool, left_out: int = 0,
-) -> Counts:  # fmt: skip
+) -> Taken:  # fmt: skip
     """Make a file of consents (CSV, UTF-8, `COLUMNS`, days as yyyy-mm-dd) the register at `path`; it replaces the one before.
 
     `known` are the consents there are; `left_out` says how many clients of the register before are missing on purpose, as after
-    an erasure. Whoever was erased stays out, though the file names them. Raises ConsentsRefused, and then the register stays as it was.
+    an erasure. Whoever was erased stays out, though the file names them, and the consent of whoever stopped stands as withdrawn on that
+    day unless it was given anew since. Raises ConsentsRefused, and then the register stays as it was.
     """
-    from orchestration.deliveries.people import mark, marks_of
+    from orchestration.deliveries.people import mark, marks_of, stopped_on
 
     rows = _rows(file)
     troubles = _troubles(rows, known, today, admits_test_numbers)
     if troubles:
         raise ConsentsRefused(f"{file.name}: " + "; ".join(troubles))
     erased = marks_of(ledger, key).erased
-    entries = [one for one in (_consent(row, key) for row in rows) if mark(key, one.client_id) not in erased]
+    said = [_consent(row, key) for row in rows]
+    entries = [one for one in said if mark(key, one.client_id) not in erased]
+    stay_out = len({one.client_id for one in said} - {one.client_id for one in entries})
+    entries, ended_here = ended(entries, key, stopped_on(ledger))
     before, gone = _before(path, ledger, {one.client_id for one in entries})
     if gone != left_out:
         raise ConsentsRefused(
@@ -105,7 +119,31 @@ def take(
         raise ConsentsRefused(
             f"{file.name}: {revived} consent(s) that were withdrawn stand again without having been given anew after that day"
         )
-    return write_register(path, entries, ledger, by=by, left_out=gone)
+    return Taken(write_register(path, entries, ledger, by=by, left_out=gone), stay_out, ended_here)
+
+
+def ended(register: Iterable[Consent], key: PseudonymKey, stopped: Mapping[str, date]) -> tuple[list[Consent], int]:
+    """The register in which the consents of people who stopped stand as withdrawn on that day, what was collected until then kept;
+    and how many that changed. `stopped` says the day by mark. A consent that was given after that day stands."""
+    from orchestration.deliveries.people import mark
+
+    found, changed = [], 0
+    for one in register:
+        day = stopped.get(mark(key, one.client_id)) if stopped else None
+        if day is not None and one.withdrawn_on is None and one.given_on <= day:
+            one, changed = replace(one, withdrawn_on=day, earlier_data=KEPT), changed + 1
+        found.append(one)
+    return found, changed
+
+
+def stop(path: Path, ledger: Ledger, key: PseudonymKey, *, by: str) -> int:
+    """Write into the register that the people who stopped have withdrawn; gives how many consents that changed. Raises NoConsents."""
+    from orchestration.deliveries.people import stopped_on
+
+    entries, changed = ended(read_register(path, ledger), key, stopped_on(ledger))
+    if changed:
+        write_register(path, entries, ledger, by=by)
+    return changed
 
 
 def _before(path: Path, ledger: Readings, clients: Collection[str]) -> tuple[tuple[Consent, ...], int]:

@@ -50,7 +50,7 @@ def yoda_metadata(about: About) -> dict[str, Any]:
         "Creator": [
             {
                 "Name": {"Given_Name": "(organisation)", "Family_Name": name},
-                "Affiliation": [{"Affiliation_Name": study.publisher}], "Person_Identifier": [{}],
+                "Affiliation": [{"Affiliation_Name": study.publisher}],
             }
             for name in study.creators
         ],

@@ -25,6 +25,10 @@ DDI, DATACITE = "ddi:codebook:2_5", "http://datacite.org/schema/kernel-4"
 ACCESS = "info:eu-repo/semantics/"  # the vocabulary of access levels that archives harvest by
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _FRICTIONLESS = {"text": "string", "integer": "integer", "decimal": "number", "boolean": "boolean", "date": "date"}
+_DDI_FORMATS: Mapping[str, Mapping[str, str]] = {
+    "text": {"type": "character"}, "integer": {"type": "numeric"}, "decimal": {"type": "numeric"}, "boolean": {"type": "numeric"},
+    "date": {"type": "character", "schema": "ISO", "category": "date"},
+}  # fmt: skip
 SPREADSHEET_CELLS = 32_767
 MEDIA_TYPES: Mapping[str, str] = {
     ".csv": "text/csv", ".json": "application/json", ".html": "text/html", ".xml": "application/xml", ".pdf": "application/pdf",
@@ -288,7 +292,7 @@ def ddi(about: About) -> bytes:
             said_of |= {"measUnit": one.unit} if one.unit else {}
             variable = add(
                 described, "var", ID=f"F{number}V{position}", name=one.name, files=f"F{number}",
-                intrvl="discrete" if one.values else "contin", **said_of,
+                intrvl="contin" if one.measure == "scale" and not one.values else "discrete", **said_of,
             )  # fmt: skip
             add(variable, "labl", one.label["en"])
             add(variable, "txt", one.description)
@@ -300,7 +304,7 @@ def ddi(about: About) -> bytes:
                 category = add(variable, "catgry", missing="Y")
                 add(category, "catValu", str(reason.code))
                 add(category, "labl", reason.label["en"])
-            add(variable, "varFormat", type="character" if one.type == "text" else "numeric", schema="other")
+            add(variable, "varFormat", **_DDI_FORMATS[one.type])
     return _as_xml(root)
 
 

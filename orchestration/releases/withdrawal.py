@@ -248,6 +248,17 @@ def _forget_consents(place: Place) -> dict[str, Any]:
     return {"clients": consents.forget(settings.consents_file, theirs, ledger, by=place.entry.requested_by)}
 
 
+def _end_consents(place: Place) -> dict[str, Any]:
+    """A register that is gone, or is not the one on record, gets the day when it is taken in again (`consents.take`)."""
+    settings, ledger = place.settings, place.ledger
+    if not ledger.consent_registers():
+        return {"consents_ended": 0}
+    try:
+        return {"consents_ended": consents.stop(settings.consents_file, ledger, place.key, by=place.entry.requested_by)}
+    except consents.NoConsents:
+        return {"consents_ended": 0, "registers_to_take_in_again": 1}
+
+
 def _remove_builds(place: Place) -> dict[str, Any]:
     return {"builds": reissue.remove_builds(place.settings)}
 
@@ -347,6 +358,7 @@ STEPS: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "refit": _refit,
     "estimates after": _compare,
 }
+STOPPING: Mapping[str, Callable[[Place], dict[str, Any]]] = {"register of consents": _end_consents}
 
 
 def finish(
@@ -365,7 +377,7 @@ def finish(
     contracts, key = read_contracts(settings.expectations), known_key(settings, ledger)
     for entry in unfinished:
         place = Place(settings, ledger, contracts, key, entry, refit)
-        steps = STEPS if entry.mode == ERASE else {}
+        steps = STEPS if entry.mode == ERASE else STOPPING
         for number, (step, act) in enumerate(steps.items()):
             if step in ledger.steps_of(entry.withdrawal_id):
                 continue

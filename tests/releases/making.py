@@ -15,8 +15,10 @@ from orchestration.analysis import recidivism
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.ingest import known_key
+from orchestration.hashing import sha256_file
 from orchestration.home import opened
 from orchestration.releases.catalogue import Catalogue, catalogue_of
+from orchestration.releases.metadata import About, read_study
 from orchestration.releases.writing import Inventory
 from orchestration.releases.zone import write_release_tables
 from orchestration.settings import Settings
@@ -42,6 +44,16 @@ class SmallRelease:
 def catalogue() -> Catalogue:
     settings = Settings()
     return catalogue_of(dbt.manifest_path(settings), settings.expectations, settings.dbt_project / "seeds")
+
+
+def about(*, is_synthetic: bool = False) -> About:
+    """A release of every published table, a row in each."""
+    tables = catalogue().tables
+    return About(
+        tag="2026.1.0", released_on=DAY, version_id="0f", fit_id="0e", is_simulated=True, registry_cutoff_on="2025-12-31",
+        study=read_study(of_twin=is_synthetic), tables=tables, rows={table.name: 1 for table in tables},
+        is_synthetic=is_synthetic,
+    )  # fmt: skip
 
 
 def small_version(settings: Settings) -> versions.Version:
@@ -93,7 +105,8 @@ def write_small_fit(version: versions.Version, spec: Specification, folder: Path
     kept = pd.concat([person, imputed.drop(columns="imputation").reset_index(drop=True)], axis=1)
     kept.to_parquet(folder / "imputed.parquet")
     recidivism.estimates_of(cohort, imputed, spec).to_parquet(folder / "estimates.parquet")
-    manifest = {"fit_id": "f00d", "version_id": version.version_id, "tables": {"imputed": {}, "estimates": {}}}
+    tables = {name: {"sha256": sha256_file(folder / f"{name}.parquet")} for name in ("imputed", "estimates")}
+    manifest = {"fit_id": "f00d", "version_id": version.version_id, "tables": tables}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 from orchestration.deliveries.keys import PseudonymKey
+from orchestration.deliveries.people import mark
 from orchestration.ledger import Ledger
+from orchestration.readings import Withdrawal
 from orchestration.releases import consents
 from orchestration.releases.catalogue import read_policy
-from orchestration.releases.consents import COLUMNS, Consent, ConsentsRefused, Counts, Lacking, NoConsents
+from orchestration.releases.consents import COLUMNS, Consent, ConsentsRefused, Counts, Lacking, NoConsents, Taken
 from orchestration.simulation import simulate_cohort
 from orchestration.simulation.consents import ASKED, consents_of
 
@@ -22,6 +24,10 @@ GOOD = (f"{ANNE};participation;2022-01-05;;", f"{BOB};participation;2022-02-01;2
 
 
 def taken(empty: Ledger, folder: Path, *rows: str, left_out: int = 0, admits: bool = True) -> Counts:
+    return take(empty, folder, *rows, left_out=left_out, admits=admits).counts
+
+
+def take(empty: Ledger, folder: Path, *rows: str, left_out: int = 0, admits: bool = True) -> Taken:
     file = folder / "file.csv"
     file.write_text("\n".join([";".join(COLUMNS), *rows, ""]), encoding="utf-8")
     return consents.take(
@@ -95,6 +101,35 @@ def test_nobody_drops_out_in_silence_and_no_withdrawal_is_undone(empty: Ledger, 
         taken(empty, tmp_path, GOOD[0], f"{BOB};participation;2022-02-01;;")
     assert taken(empty, tmp_path, GOOD[0], f"{BOB};participation;2023-06-01;;").withdrawn == 0
     assert taken(empty, tmp_path, GOOD[0], left_out=1).clients == 1
+
+
+def withdraw(empty: Ledger, number: str, mode: str, day: date) -> None:
+    asked_at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    entry = Withdrawal(f"{mode}-{number}", mode, "consent", "asked", "anna", asked_at, 1, None)
+    empty.begin_withdrawal(entry, [mark(KEY, KEY.pseudonym("client", number))])
+
+
+def test_whoever_stopped_stands_in_the_register_as_withdrawn_on_that_day_though_a_file_does_not_say_so(
+    empty: Ledger, tmp_path: Path
+) -> None:
+    taken(empty, tmp_path, *GOOD)
+    withdraw(empty, ANNE, "stop", date(2025, 6, 1))
+    assert consents.stop(tmp_path / "register.csv", empty, KEY, by="anna") == 1
+    read = {one.client_id: one for one in consents.read_register(tmp_path / "register.csv", empty)}
+    anne = read[KEY.pseudonym("client", ANNE)]
+    assert (anne.withdrawn_on, anne.earlier_data) == (date(2025, 6, 1), "kept")
+    assert read[KEY.pseudonym("client", BOB)].withdrawn_on == date(2023, 5, 4)
+    assert consents.stop(tmp_path / "register.csv", empty, KEY, by="anna") == 0
+    again = take(empty, tmp_path, *GOOD)
+    assert (again.ended_here, again.stay_out, again.counts.withdrawn) == (1, 0, 2)
+    anew = take(empty, tmp_path, f"{ANNE};participation;2025-09-01;;", GOOD[1])
+    assert (anew.ended_here, anew.counts.withdrawn) == (0, 1)
+
+
+def test_how_many_were_erased_and_stay_out_is_said(empty: Ledger, tmp_path: Path) -> None:
+    withdraw(empty, BOB, "erase", date(2025, 6, 1))
+    made = take(empty, tmp_path, *GOOD)
+    assert (made.stay_out, made.counts.clients) == (1, 1)
 
 
 def test_a_register_that_was_changed_or_is_gone_is_not_believed(empty: Ledger, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from orchestration import Superseded, codebook, load, tables
-from orchestration.door import NoSuchTable, NotForUse, TableDamaged
+from orchestration.door import NoSuchTable, NotForUse, NotUnderstood, TableDamaged
 from orchestration.home import opened
 from orchestration.ledger import Ledger, now
 from orchestration.releases import approval
@@ -195,6 +195,33 @@ def test_an_unknown_table_is_refused_with_the_names_of_those_there_are(zone: Zon
     for asked in (load, codebook):
         with pytest.raises(NoSuchTable, match=r"analysis_cohort, .*, wave"):
             asked("wide")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("2026-02-30", "there is no day 2026-02-30"),
+        ("2026.1", "the tag of a release"),
+        ("newest", "the tag of a release"),
+        (None, "NoneType is not understood"),
+        (["current"], "list is not understood"),
+        (Path("nowhere"), "there is no folder nowhere"),
+    ],
+)
+def test_what_is_no_version_is_refused_with_what_may_be_asked_for(zone: Zone, asked: object, said: str) -> None:
+    with pytest.raises(NotUnderstood, match=said):
+        load("officer", asked)  # type: ignore[arg-type]
+
+
+def test_a_language_that_is_none_and_the_folder_of_a_release_are_refused_with_what_to_do(zone: Zone) -> None:
+    with pytest.raises(NotUnderstood, match='"nl" or "en"'):
+        load("officer", as_labels=True, language="de")  # type: ignore[arg-type]
+    with pytest.raises(NotUnderstood, match="by its name"):
+        load(["officer"])  # type: ignore[arg-type]
+    with pytest.raises(NotForUse, match="by its tag"):
+        load("officer", zone.settings.releases / TAG)
+    with pytest.raises(NoSuchTable, match="are in releases"):
+        load("wide")
 
 
 def test_there_is_no_way_to_ask_for_dates(zone: Zone) -> None:

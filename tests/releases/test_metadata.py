@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,23 +16,14 @@ import pytest
 from lxml import etree
 
 from orchestration.releases import metadata
-from orchestration.releases.catalogue import labelled
+from orchestration.releases.catalogue import VariableType, labelled
 from orchestration.releases.codebook_pdf import CannotBePrinted, codebook_pdf
-from orchestration.releases.deposit import NotAsReleased, write_deposits, yoda_metadata
+from orchestration.releases.deposit import YODA_SCHEMA, NotAsReleased, write_deposits, yoda_metadata
 from orchestration.releases.disclosure_scan import Allowed, may_leave, scan_folder
-from tests.releases.making import DAY, SmallRelease, catalogue
+from tests.releases.making import DAY, SmallRelease, about, catalogue
 
 SCHEMAS = Path(__file__).parent / "schemas"
-
-
-def about(*, is_synthetic: bool = False) -> metadata.About:
-    """A release of every published table, a row in each."""
-    tables = catalogue().tables
-    return metadata.About(
-        tag="2026.1.0", released_on=DAY, version_id="0f", fit_id="0e", is_simulated=True, registry_cutoff_on="2025-12-31",
-        study=metadata.read_study(of_twin=is_synthetic), tables=tables, rows={table.name: 1 for table in tables},
-        is_synthetic=is_synthetic,
-    )  # fmt: skip
+SPACE = "{ddi:codebook:2_5}"
 
 
 def ddi_grammar() -> Any:
@@ -41,17 +34,71 @@ def datacite_schema() -> Any:
     return etree.XMLSchema(etree.parse(str(SCHEMAS / "datacite-4.6" / "metadata.xsd")))
 
 
-def test_the_ddi_of_a_release_follows_the_grammar_and_what_breaks_it_does_not(release: SmallRelease) -> None:
+def ddi_document(one: metadata.About) -> Any:
+    return etree.fromstring(metadata.ddi(one))
+
+
+def few_tables(*types: VariableType) -> metadata.About:
+    """Two tables; a column of each type at the end of the first."""
+    whole = about()
+    first, second = whole.tables[:2]
+    plain = replace(first.variables[0], measure="scale", values={}, missing=())
+    added = tuple(replace(plain, name=f"a_{type_}", type=type_) for type_ in types)
+    return replace(whole, tables=(replace(first, variables=(*first.variables, *added)), second))
+
+
+def test_the_ddi_of_a_release_follows_the_grammar(release: SmallRelease) -> None:
     grammar = ddi_grammar()
-    document = etree.parse(str(release.folder / "ddi.xml"))
-    assert grammar.validate(document), grammar.error_log
-    space = "{ddi:codebook:2_5}"
-    root = document.getroot()
-    root.insert(0, root.find(f"{space}dataDscr"))
-    assert not grammar.validate(document)
-    again = etree.parse(str(release.folder / "ddi.xml"))
-    again.getroot().find(f"{space}dataDscr/{space}var").set("files", "F9999")
-    assert not grammar.validate(again)
+    assert grammar.validate(etree.parse(str(release.folder / "ddi.xml"))), grammar.error_log
+
+
+# What the official schema refuses, and what it says in words or leaves to programs.
+SPOILED: dict[str, Callable[[Any, Any, Any], None]] = {
+    "the variables before the study": lambda root, var, file: root.insert(0, root.find(f"{SPACE}dataDscr")),
+    "a second title": lambda root, var, file: _again(root.find(f".//{SPACE}titl")),
+    "text between elements": lambda root, var, file: setattr(var, "tail", "x"),
+    "a version with spaces": lambda root, var, file: root.set("version", " 2.5 "),
+    "another version": lambda root, var, file: root.set("version", "2.6"),
+    "two variables with one id": lambda root, var, file: _again(var),
+    "a file with the id of another": lambda root, var, file: file.set("ID", "F2"),
+    "a variable of a file that is not there": lambda root, var, file: var.set("files", "F9999"),
+    "a variable of no file": lambda root, var, file: var.set("files", ""),
+    "a variable of a variable": lambda root, var, file: var.set("files", "F1V2"),
+    "a variable without a name": lambda root, var, file: var.attrib.pop("name"),
+    "a nature that is not in the list": lambda root, var, file: var.set("nature", "scale"),
+    "a nominal variable that is continuous": lambda root, var, file: var.attrib.update({"nature": "nominal", "intrvl": "contin"}),
+    "a format by a vocabulary that is not named": lambda root, var, file: var.find(f"{SPACE}varFormat").set("schema", "other"),
+    "a format of a kind that is not in the list": lambda root, var, file: var.find(f"{SPACE}varFormat").set("type", "date"),
+}  # fmt: skip
+
+
+def _again(element: Any) -> None:
+    element.addnext(deepcopy(element))
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_a_ddi_that_is_spoiled_does_not_follow_the_grammar(what: str) -> None:
+    grammar = ddi_grammar()
+    root = ddi_document(few_tables())
+    assert grammar.validate(root), grammar.error_log
+    SPOILED[what](root, root.find(f"{SPACE}dataDscr/{SPACE}var"), root.find(f"{SPACE}fileDscr"))
+    # Read again: ids that were moved are known anew.
+    assert not grammar.validate(etree.fromstring(etree.tostring(root)))
+
+
+def test_the_ddi_says_which_columns_are_continuous_and_which_are_days() -> None:
+    one = few_tables("text", "integer", "decimal", "boolean", "date")
+    root = ddi_document(one)
+    grammar = ddi_grammar()
+    assert grammar.validate(root), grammar.error_log
+    of = {var.get("name"): dict(var.find(f"{SPACE}varFormat").attrib) for var in root.iter(f"{SPACE}var")}
+    assert of["a_date"] == {"type": "character", "schema": "ISO", "category": "date"}
+    assert of["a_text"] == {"type": "character"}
+    assert of["a_integer"] == of["a_decimal"] == of["a_boolean"] == {"type": "numeric"}
+    said = [var.get("intrvl") for var in root.iter(f"{SPACE}var")]
+    measured = [column.measure for table in one.tables for column in table.variables]
+    assert said == ["contin" if measure == "scale" else "discrete" for measure in measured]
+    assert {"contin", "discrete"} == set(said)
 
 
 def test_the_datacite_xml_follows_the_schema_of_datacite_and_says_what_the_json_says(release: SmallRelease) -> None:
@@ -74,8 +121,53 @@ def test_what_yoda_is_told_follows_its_schema_and_says_who_may_see_it(is_synthet
     jsonschema.validate(told, schema)
     assert told["Data_Access_Restriction"].startswith("Open" if is_synthetic else "Restricted")
     assert told["Title"].startswith("SYNTHETIC" if is_synthetic else "SIMULATED")
+
+
+YODA_REFUSES: dict[str, dict[str, Any]] = {
+    "a licence that is not in the list": {"License": "CC0"},
+    "closed data with a licence of others": {"Data_Access_Restriction": "Closed", "License": "Creative Commons Zero v1.0 Universal"},
+    "a discipline that is not in the list": {"Discipline": ["Law"]},
+    "a language that is not in the list": {"Language": "en - Englisch"},
+    "a class that is not in the list": {"Data_Classification": "Secret"},
+    "data kept for ten thousand years": {"Retention_Period": 10_000},
+    "half a year of keeping": {"Retention_Period": 0.5},
+    "a title of 256 characters": {"Title": "x" * 256},
+    "a description of 2701 characters": {"Description": "x" * 2701},
+    "a key word of 256 characters": {"Keyword": ["x" * 256]},
+    "no key word": {"Keyword": []},
+    "no creator": {"Creator": []},
+    "a field that Yoda does not know": {"Publisher": "x"},
+    "a link with more than it may say": {"links": [{"rel": "describedby", "href": YODA_SCHEMA, "title": "x"}]},
+    "another schema": {"links": [{"rel": "describedby", "href": "https://yoda.uu.nl/schemas/core-2/metadata.json"}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", YODA_REFUSES)
+def test_what_yoda_would_refuse_does_not_follow_its_schema(what: str) -> None:
+    schema = json.loads((SCHEMAS / "yoda-default-3-own.json").read_text(encoding="utf-8"))
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(told | {"Data_Access_Restriction": "Closed", "License": "CC0"}, schema)
+        jsonschema.validate(yoda_metadata(about()) | YODA_REFUSES[what], schema)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"Name": {"Family_Name": "x"}},
+        {"Name": {"Given_Name": "x", "Family_Name": "x" * 256}},
+        {"Name": {"Given_Name": "x", "Family_Name": "x", "Initials": "x"}},
+        {"Affiliation": []},
+        {"Affiliation": [{"Affiliation_Name": "x" * 256}]},
+        {"Affiliation": [{"Affiliation_Name": "x", "City": "x"}]},
+        {"Person_Identifier": [{"Name_Identifier": "x"}]},
+        {"Role": "x"},
+    ],
+    ids=lambda changed: " ".join(changed),
+)
+def test_a_creator_that_yoda_would_refuse_does_not_follow_its_schema(changed: dict[str, Any]) -> None:
+    schema = json.loads((SCHEMAS / "yoda-default-3-own.json").read_text(encoding="utf-8"))
+    told = yoda_metadata(about())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(told | {"Creator": [told["Creator"][0] | changed]}, schema)
 
 
 def test_a_deposit_lists_every_file_as_released_and_holds_no_row(release: SmallRelease, tmp_path: Path) -> None:

@@ -117,6 +117,14 @@ def test_a_release_is_handed_over_and_who_had_it_is_listed(release: SmallRelease
     assert (
         "to be told that there is a newer release, or none: researcher" in run("lawyer", "release", "downloads").output
     )
+    assert "a permission has ended" not in run("lawyer", "release", "downloads").output
+    (granted,) = json.loads(run("lawyer", "permission", "list", "--json").stdout)
+    revoked = run("lawyer", "permission", "revoke", granted["permission_id"], "--reason", "the project ended")
+    assert revoked.exit_code == 0, revoked.output
+    assert (
+        "a permission has ended, and to remove what they have: researcher"
+        in run("lawyer", "release", "downloads").output
+    )
     ledger.close()
 
 

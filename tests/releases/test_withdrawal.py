@@ -203,7 +203,9 @@ def test_whoever_stops_is_kept_as_known_and_nothing_new_of_them_is_taken_in(sett
     before = ledger.deliveries(status="accepted", organisation="rn")[-1]
     asked = request(settings.home_path.parent, ("rn", "BSN", row["BSN"]))
     begin(settings, ledger, asked, STOP)
-    assert finish(settings, ledger, lambda: True)[0].finished_at is not None
+    (done,) = finish(settings, ledger, lambda: True)
+    assert done.finished_at is not None
+    assert ledger.steps_of(done.withdrawal_id)["register of consents"] == {"consents_ended": 0}
     same = deliver(source, settings.inbox_path, "same", before.period, sequence=2)
     assert ingest(same, settings, ledger).status == "duplicate"
     new = deliver(source, settings.inbox_path, "new", "2026-Q1")
