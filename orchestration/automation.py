@@ -1,4 +1,4 @@
-"""What starts by itself: the inbox sensor, the yearly follow-up schedule, and the conditions for building and refitting.
+"""What starts by itself: sensors, schedules, the conditions for building, refitting and drafting, and who is told of what.
 
 A build is asked for when the content of a delivery or the code has changed, a refit when the rows that models read
 have. Both conditions were tried against real runs (`tests/test_automation.py`); each term is there for a reason.
@@ -9,7 +9,7 @@ import functools
 import importlib
 import sqlite3
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from typing import Any
@@ -19,19 +19,27 @@ import sqlalchemy as sa
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 
-from orchestration.deliveries.assets import delivery_asset, job_name, partition_of
+from orchestration.deliveries.assets import FETCHING, delivery_asset, job_name, partition_of
 from orchestration.deliveries.contracts import Organisation, read_contracts
 from orchestration.deliveries.fetching import acknowledge, fetch_all
 from orchestration.deliveries.inbox import Waiting, waiting
+from orchestration.deliveries.periods import ZONE
 from orchestration.deliveries.retention import clear_landing
 from orchestration.deliveries.transports import WHY
 from orchestration.hashing import combined_hash
+from orchestration.home import opened
 from orchestration.ledger import Ledger, now
 from orchestration.readings import DeliveryRecord
+from orchestration.releases.assets import YEAR_TAG
+from orchestration.releases.follow_up import ASKED_ON, year_asked_on
 from orchestration.settings import Settings
+from orchestration.stewards.alerts import Told, look_and_tell, tell
+from orchestration.stewards.alerts_file import read_alerts
+from orchestration.stewards.assets import FRESHNESS, seen_checks, seen_runs
 from orchestration.warehouse.build import effective
 
-FETCHING = "fetch"
+FOLLOWING_UP = "yearly_follow_up"
+LOOKS_EVERY = 30  # seconds
 
 _C = dg.AutomationCondition
 
@@ -86,6 +94,14 @@ def report_condition() -> dg.AutomationCondition:
     return (chain_condition() | again).with_label("runs with the fit, or the page has changed")
 
 
+def draft_condition() -> dg.AutomationCondition:
+    """Look whether a release is to be drafted when another fit has become current, or another year was asked for.
+
+    A fit that is held back is no new content, and its failed check upstream stops this too.
+    """
+    return ((_content_changed() | _never_made()) & _is_quiet()).with_label("another fit has become current")
+
+
 def deliveries_by_partition(
     items: list[Waiting], contracts: Mapping[str, Organisation]
 ) -> dict[tuple[str, str | None], list[Waiting]]:
@@ -127,32 +143,90 @@ def inbox_sensor(
     return look
 
 
-def yearly_schedule(
-    settings: Settings, contracts: Mapping[str, Organisation], jobs: Mapping[str, Any]
-) -> dg.ScheduleDefinition:
-    """On 1 March take in the registry extract of the year before; build and refit follow by their conditions."""
-    registries = [organisation.name for organisation in contracts.values() if organisation.kind == "registry"]
+def yearly_schedule(job: Any) -> dg.ScheduleDefinition:
+    """On 1 March ask for the registry extract of the year before. That it is taken in, refitted and drafted follows by conditions.
+
+    The job has no partitions, so a daemon that comes back after missed ticks makes up for the last one only. The extract of a year
+    holds the years before it.
+    """
+    month_day = f"{ASKED_ON[1]} {ASKED_ON[0]}"
 
     @dg.schedule(
-        name="yearly_follow_up",
-        target=jobs[registries[0]],
-        cron_schedule="0 6 1 3 *",
-        execution_timezone="Europe/Amsterdam",
+        name=FOLLOWING_UP,
+        target=job,
+        cron_schedule=f"0 6 {month_day} *",
+        execution_timezone=ZONE.key,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="The yearly follow-up: takes in the registry extract of the year before.",
+        description="Asks for the registry extract of the year before; extract, refit and draft release follow by themselves.",
     )
-    def follow_up(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        year = str(context.scheduled_execution_time.year - 1)
-        waits = [
-            item
-            for item in waiting(settings, Ledger.of(settings), contracts)
-            if item.organisation in registries and item.period == year
-        ]
-        if not waits:
-            return dg.SkipReason(f"no registry extract for {year} waits in the inbox")
-        return dg.RunRequest(run_key=f"follow-up {year}", partition_key=year)
+    def follow_up(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        year = year_asked_on(context.scheduled_execution_time.astimezone(ZONE).date())
+        return dg.RunRequest(run_key=f"follow-up {year}", tags={YEAR_TAG: year})
 
     return follow_up
+
+
+def freshness_schedule(job: Any) -> dg.ScheduleDefinition:
+    """Every morning look which delivery is overdue."""
+    return dg.ScheduleDefinition(
+        name=FRESHNESS,
+        job=job,
+        cron_schedule="0 7 * * *",
+        execution_timezone=ZONE.key,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Looks which delivery is overdue, and whether the yearly extract is here.",
+    )
+
+
+def alert_sensors(settings: Settings, contracts: Mapping[str, Organisation]) -> list[dg.SensorDefinition]:
+    """Two looks, twice a minute: at runs and the ledger, and at checks, since one that does not block fails no run.
+
+    Both tell through `stewards/alerts.py`. They run where the code is loaded, and not as runs: those wait for each other.
+    """
+    status = dg.DefaultSensorStatus.RUNNING
+
+    @dg.sensor(
+        name="alerts",
+        minimum_interval_seconds=LOOKS_EVERY,
+        default_status=status,
+        description="Tells who is to be told of failed gates and runs, late deliveries, refits, drafts that wait, failed fetches.",
+    )
+    def runs_and_ledger(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ledger = opened(settings)
+        told = look_and_tell(settings, ledger, contracts, [seen_runs(context.instance, ledger, now())])
+        return dg.SkipReason(_said(told))
+
+    @dg.sensor(
+        name="new_warnings",
+        minimum_interval_seconds=LOOKS_EVERY,
+        default_status=status,
+        description="Tells of checks that have failed: a build that is held, and warnings that are new.",
+    )
+    def checks(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        assert context.repository_def is not None  # noqa: S101 - a sensor belongs to a repository
+        seen = seen_checks(context.instance, context.repository_def.asset_graph.asset_check_keys)
+        alerts = read_alerts(settings.alerts_file)
+        return dg.SkipReason(_said(tell(settings, opened(settings), alerts, [seen], now())))
+
+    return [runs_and_ledger, checks]
+
+
+def _said(told: Told) -> str:
+    return (
+        f"{told.opened} incidents opened, {told.repeated} seen again, {told.closed} closed; {told.sent} messages sent, "
+        f"{told.waiting} wait"
+    )
+
+
+def look_everywhere(
+    settings: Settings,
+    ledger: Ledger,
+    contracts: Mapping[str, Organisation],
+    instance: dg.DagsterInstance,
+    keys: Iterable[dg.AssetCheckKey],
+) -> Told:
+    """What both sensors do, at once, for a refresh. Raises AlertsError."""
+    return look_and_tell(settings, ledger, contracts, [seen_runs(instance, ledger, now()), seen_checks(instance, keys)])
 
 
 def announce_retraction(settings: Settings, organisation: Organisation, record: DeliveryRecord) -> None:

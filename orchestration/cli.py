@@ -273,6 +273,7 @@ def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:
                 "version": after,
                 "is_new_version": after != before,
                 "fit": fits[-1]["fit_id"] if fits else None,
+                "untold": done.untold,
                 "failed_runs": [run.run_id for run in done.runs if not run.is_success],
             }
         )  # fmt: skip
@@ -301,6 +302,8 @@ def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:
         last = ledger.fetchings(name)[-1:]
         if last and last[0]["trouble"]:
             click.echo(f"  not fetched from {name}: {last[0]['trouble']}: {WHY[last[0]['trouble']]}")
+    if done.untold:
+        click.echo(f"alerts: {done.untold}")
     if done.requested:
         click.echo(f"rebuilt: {len(done.requested)} assets")
     click.echo(f"version: {after or 'none yet'} ({'new' if after != before else 'unchanged'})")
@@ -1386,6 +1389,79 @@ def _finish_interrupted(settings: Settings) -> None:
         from orchestration.definitions import finish_withdrawals
 
         finish_withdrawals(settings)
+
+
+@main.group("alerts")
+def alerts_group() -> None:
+    """Who is told of what: incidents on record, and whether messages arrive."""
+
+
+@alerts_group.command("test")
+@_plainly
+def alerts_test() -> None:
+    """Send a test message by every way that the alerts file sets. Where it arrives, what was refused before is sent too."""
+    from orchestration.home import home_settings, opened
+    from orchestration.stewards.alerts import send_test
+    from orchestration.stewards.sending import WHY
+
+    settings = home_settings()
+    came_of = send_test(settings, opened(settings))
+    for channel, trouble in came_of:
+        click.echo(f"{channel}: {trouble}: {WHY[trouble]}" if trouble else f"{channel}: sent")
+    _leave(1 if any(trouble for _, trouble in came_of) else 0)
+
+
+@alerts_group.command("list")
+@click.option("--all", "with_closed", is_flag=True, help="Those that are over too.")
+@click.option("--json", "as_json", is_flag=True, help="All incidents and messages, as JSON.")
+@_plainly
+def alerts_list(with_closed: bool, as_json: bool) -> None:
+    """Show the incidents that are open, and the messages that could not be sent."""
+    from orchestration.home import home_settings, readings
+    from orchestration.stewards.sending import WHY
+
+    ledger = readings(home_settings())
+    incidents, messages = ledger.incidents(), ledger.messages()
+    if as_json:
+        _json({"incidents": incidents, "messages": messages})
+        return
+    for row in incidents:
+        if row["closed_at"] is None or with_closed:
+            ended = f"closed {row['closed_at']:%Y-%m-%d %H:%M}" if row["closed_at"] else "open"
+            click.echo(
+                f"{row['opened_at']:%Y-%m-%d %H:%M}  {row['event']:16} {row['about']:30} seen {row['times']} times  {ended}"
+            )
+    for row in messages:
+        if row["sent_at"] is None:
+            why = f"{row['trouble']}: {WHY.get(row['trouble'], '')}" if row["trouble"] else "not tried yet"
+            click.echo(
+                f"  not sent by {row['channel']}: {row['event']} {row['about'] or ''} ({row['attempts']} tries; {why})"
+            )
+
+
+@main.command("follow-up")
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def follow_up(as_json: bool) -> None:
+    """Show the years whose registry extract was asked for: since when, and how far each has come."""
+    from dataclasses import asdict
+
+    from orchestration.deliveries.contracts import read_organisations
+    from orchestration.home import home_settings, readings
+    from orchestration.releases.follow_up import follow_ups
+
+    settings = home_settings()
+    found = follow_ups(readings(settings), read_organisations(settings.expectations))
+    if as_json:
+        _json([asdict(one) for one in found])
+        return
+    for one in found:
+        stands = (
+            "waits for the extract" if one.waits else f"release {one.release}" if one.release else "goes on by itself"
+        )
+        click.echo(f"{one.year}  asked for on {one.asked_at:%Y-%m-%d} by {one.asked_by:12} {one.state:9} {stands}")
+    if not found:
+        click.echo("no extract has been asked for yet")
 
 
 @main.command()

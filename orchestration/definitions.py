@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,35 +16,44 @@ from dagster._utils.warnings import BetaWarning
 
 from orchestration.analysis.assets import FINGERPRINT, FIT, REPORT, analysis_assets
 from orchestration.automation import (
-    FETCHING,
+    FOLLOWING_UP,
     Launched,
+    alert_sensors,
     build_condition,
     chain_condition,
     deliveries_by_partition,
+    draft_condition,
     fetch_apart,
     fetching_job,
     fetching_schedule,
+    freshness_schedule,
     inbox_sensor,
     instance_of,
     landing_schedule,
+    look_everywhere,
     refit_condition,
     report_condition,
     run_job,
     side_by_side,
     yearly_schedule,
 )
-from orchestration.deliveries.assets import delivery_assets, job_name
-from orchestration.deliveries.contracts import read_contracts
+from orchestration.deliveries.assets import FETCHING, delivery_assets, job_name
+from orchestration.deliveries.contracts import Organisation, read_contracts
 from orchestration.deliveries.fetching import acknowledge
 from orchestration.deliveries.inbox import waiting
+from orchestration.deliveries.periods import local_day
 from orchestration.deliveries.retention import clear_landing
 from orchestration.files import write_atomically
 from orchestration.home import home_settings, opened
-from orchestration.ledger import now
+from orchestration.ledger import Ledger, now
 from orchestration.progress import Progress, nobody
 from orchestration.readings import Withdrawal
+from orchestration.releases.assets import FOLLOW_UP, draft_asset, follow_up_asset
+from orchestration.releases.follow_up import is_to_be_asked
 from orchestration.releases.withdrawal import finish
 from orchestration.settings import Settings
+from orchestration.stewards.alerts_file import AlertsError
+from orchestration.stewards.assets import FRESHNESS, freshness_checks
 from orchestration.warehouse import dbt
 from orchestration.warehouse.assets import build_inputs_asset, version_asset, warehouse_models
 from orchestration.warehouse.build import one_writer
@@ -63,6 +72,12 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
         name: dg.define_asset_job(job_name(name), selection=[dg.AssetKey(["deliveries", name])]) for name in contracts
     }
     fetching = fetching_job(settings, contracts)
+    checks = freshness_checks(settings, contracts)
+    freshness = dg.define_asset_job(
+        FRESHNESS, selection=dg.AssetSelection.checks(*(key for check in checks for key in check.check_keys))
+    )
+    following_up = dg.define_asset_job(FOLLOWING_UP, selection=[FOLLOW_UP])
+    drafts = None if settings.draft_releases == "never" else draft_condition()
     return dg.Definitions(
         assets=[
             *landing,
@@ -70,8 +85,11 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
             warehouse_models(settings, manifest, chain_condition()),
             version_asset(settings, manifest, chain_condition()),
             *analysis_assets(settings, chain_condition(), refit_condition(), report_condition(), progress),
+            follow_up_asset(settings, contracts),
+            draft_asset(settings, drafts, progress),
         ],
-        jobs=[*jobs.values(), fetching],
+        asset_checks=checks,
+        jobs=[*jobs.values(), fetching, freshness, following_up],
         sensors=[
             inbox_sensor(settings, contracts, jobs),
             dg.AutomationConditionSensorDefinition(
@@ -79,11 +97,16 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
                 target=dg.AssetSelection.all(),
                 default_status=dg.DefaultSensorStatus.RUNNING,
                 minimum_interval_seconds=30,
-                description="Builds when a delivery or the code has changed; refits when the rows that models read have.",
+                description=(
+                    "Builds when a delivery or the code has changed; refits when the rows that models read have; drafts a release "
+                    "when another fit has become current and one is due."
+                ),
             ),
+            *alert_sensors(settings, contracts),
         ],
         schedules=[
-            yearly_schedule(settings, contracts, jobs),
+            yearly_schedule(following_up),
+            freshness_schedule(freshness),
             landing_schedule(settings),
             fetching_schedule(settings, fetching),
         ],
@@ -93,11 +116,12 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What a refresh did: the runs, the assets that were requested by condition, and what could not be placed."""
+    """What a refresh did: the runs, the assets that were requested by condition, what could not be placed, and why nobody could be told."""
 
     runs: tuple[Launched, ...]
     requested: tuple[str, ...]
     unplaced: tuple[str, ...]
+    untold: str = ""
 
     @property
     def is_success(self) -> bool:
@@ -110,7 +134,8 @@ def launch(
     instance: dg.DagsterInstance | None = None,
     workers: int = 0,
 ) -> Refreshed:
-    """Finish the withdrawals that are on record, take in what waits, then build and refit as the conditions ask, until nothing is asked for any more.
+    """Finish the withdrawals that are on record, take in what waits, ask for the yearly extract where that is due, then build, refit
+    and draft as the conditions ask, until nothing is asked for any more; and tell who is to be told.
 
     The same assets, conditions and instance as under the daemon; runs are in this process and appear in the UI. With
     `workers`, as many forks of this process take in what waits; it has no database open then.
@@ -161,6 +186,10 @@ def _launch(
     for done, run in enumerate(taken_in, start=1):
         runs.append(run)
         progress(f"gate {run.name.removeprefix('deliver_')} {run.partition or ''}".strip(), done, len(grouped))
+    if not all(run.is_success for run in runs):  # not after a refit of minutes
+        _tell(settings, ledger, contracts, instance, defs)
+    if is_to_be_asked(ledger, contracts, local_day(now())):
+        runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, [FOLLOW_UP]))
     for _ in range(MAX_TICKS):
         keys = ticker.tick()
         if not keys:
@@ -172,7 +201,25 @@ def _launch(
         ticker.remember()
     acknowledge(settings, ledger)
     clear_landing(settings, ledger, now())
-    return Refreshed(tuple(runs), tuple(requested), unplaced)
+    untold = _tell(settings, ledger, contracts, instance, defs)
+    return Refreshed(tuple(runs), tuple(requested), unplaced, untold)
+
+
+def _tell(
+    settings: Settings,
+    ledger: Ledger,
+    contracts: Mapping[str, Organisation],
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+) -> str:
+    """Tell who is to be told; gives why that was not possible, which stops nothing."""
+    try:
+        look_everywhere(settings, ledger, contracts, instance, defs.resolve_asset_graph().asset_check_keys)
+    except AlertsError as error:
+        return str(error)
+    except Exception as error:  # whatever it is, what was refreshed is refreshed
+        return f"nobody could be told: {type(error).__name__}"
+    return ""
 
 
 def finish_withdrawals(settings: Settings, progress: Progress = nobody) -> list[Withdrawal]:

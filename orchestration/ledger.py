@@ -287,6 +287,48 @@ _withheld = sa.Table(
     sa.Column("row_count", sa.Integer, nullable=False),
 )
 
+# what stewards are told ----------------------------------------------------------------------------------------------
+_follow_up = sa.Table(
+    "follow_up",
+    _metadata,
+    sa.Column("year", sa.String(4), primary_key=True),
+    sa.Column("asked_at", sa.DateTime, nullable=False),
+    sa.Column("asked_by", sa.String(127), nullable=False),
+)
+# `open_mark` is the fingerprint while an incident is open and empty afterwards: of one incident one is open.
+_incident = sa.Table(
+    "incident",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("fingerprint", sa.String(32), nullable=False, index=True),
+    sa.Column("open_mark", sa.String(32), unique=True),
+    sa.Column("event", sa.String(32), nullable=False),
+    sa.Column("about", sa.String(255), nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),
+    sa.Column("evidence", sa.String(128), nullable=False),
+    sa.Column("opened_at", sa.DateTime, nullable=False),
+    sa.Column("seen_at", sa.DateTime, nullable=False),
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("stage", sa.Integer, nullable=False),
+    sa.Column("closed_at", sa.DateTime),
+)
+_message = sa.Table(
+    "message",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("mark", sa.String(127), nullable=False, unique=True),
+    sa.Column("incident_id", sa.ForeignKey("incident.id"), index=True),
+    sa.Column("channel", sa.String(16), nullable=False),
+    sa.Column("event", sa.String(32), nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),
+    sa.Column("queued_at", sa.DateTime, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("next_at", sa.DateTime),
+    sa.Column("sent_at", sa.DateTime),
+    sa.Column("trouble", sa.String(63)),
+    sa.Column("tried_with", sa.String(64)),
+)
+
 
 def now() -> datetime:
     """The time as the ledger writes it: UTC without a zone."""
@@ -701,6 +743,79 @@ class Ledger(Readings):
             about = f"release {handed['tag']} to {handed['person']}"
             note("release.handed_over", about, f"permission {handed['permission_id']}", handed["handed_by"])
 
+    # what stewards are told -----------------------------------------------------------------------------------------
+    def ask_follow_up(self, year: str, by: str) -> bool:
+        """Put on record that the registry extract of a year is asked for; False where it was already."""
+        with self._acting() as (connection, note):
+            if connection.execute(sa.select(_follow_up).where(_follow_up.c.year == year)).first():
+                return False
+            connection.execute(_follow_up.insert().values(year=year, asked_at=now(), asked_by=by))
+            note("follow_up.asked", f"registry extract of {year}", "", by)
+            return True
+
+    def open_incident(self, incident: dict[str, Any], at: datetime, messages: Iterable[dict[str, Any]]) -> bool:
+        """An incident that is new (fingerprint, event, about, facts, evidence, stage), and what is to be sent of it (channel,
+        event), both or neither; False where it is open already."""
+        values = {**incident, "facts": json.dumps(incident["facts"]), "open_mark": incident["fingerprint"]}
+        try:
+            with self._begin() as connection:
+                row = _incident.insert().values(**values, opened_at=at, seen_at=at, times=1).returning(_incident.c.id)
+                _queue(connection, messages, at, connection.execute(row).scalar_one())
+        except sa.exc.IntegrityError:
+            return False
+        return True
+
+    def repeat_incident(
+        self, incident_id: int, changes: dict[str, Any], at: datetime, messages: Iterable[dict[str, Any]] = ()
+    ) -> None:
+        """An open incident was seen once more: `changes` are new facts, evidence, times and stage."""
+        values = {name: json.dumps(value) if name == "facts" else value for name, value in changes.items()}
+        with self._begin() as connection:
+            connection.execute(_incident.update().where(_incident.c.id == incident_id).values(**values, seen_at=at))
+            _queue(connection, messages, at, incident_id)
+
+    def close_incident(self, incident_id: int, at: datetime) -> None:
+        """An incident is over; the next of its kind is a new one."""
+        with self._begin() as connection:
+            connection.execute(
+                _incident.update().where(_incident.c.id == incident_id).values(open_mark=None, closed_at=at)
+            )
+
+    def queue_messages(self, messages: Iterable[dict[str, Any]], at: datetime) -> None:
+        """Messages about no incident (mark, channel, event, facts), each once by its mark."""
+        with self._begin() as connection:
+            known: set[str] = set(connection.scalars(sa.select(_message.c.mark)))
+            _queue(connection, [message for message in messages if message["mark"] not in known], at, None)
+
+    def claim_message(self, message_id: int, at: datetime, until: datetime) -> bool:
+        """Take a message that is due into one's hands until a moment; False where somebody else has it, or it was sent."""
+        is_due = sa.and_(_message.c.id == message_id, _message.c.sent_at.is_(None), _message.c.next_at <= at)
+        with self._begin() as connection:
+            return connection.execute(_message.update().where(is_due).values(next_at=until)).rowcount == 1
+
+    def requeue_message(self, message_id: int, at: datetime) -> None:
+        """Try a message again that was given up, and has not been sent since."""
+        is_given_up = sa.and_(_message.c.id == message_id, _message.c.sent_at.is_(None), _message.c.next_at.is_(None))
+        with self._begin() as connection:
+            connection.execute(_message.update().where(is_given_up).values(next_at=at))
+
+    def record_sending(
+        self,
+        message_id: int,
+        at: datetime,
+        trouble: str | None,
+        tried_with: str,
+        next_at: datetime | None = None,
+        *,
+        is_sent: bool = False,
+    ) -> None:
+        """What came of sending a message: sent, or the code of a trouble and when it is tried again (None: not by itself)."""
+        came_of = {"sent_at": at if is_sent else None, "trouble": trouble, "next_at": next_at, "tried_with": tried_with}
+        with self._begin() as connection:
+            connection.execute(
+                _message.update().where(_message.c.id == message_id).values(attempts=_message.c.attempts + 1, **came_of)
+            )
+
 
 def _named(connection: sa.Connection, sha256: str) -> str:
     """Which delivery, as the audit trail names it."""
@@ -719,3 +834,15 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("pragma busy_timeout=30000")
     cursor.execute("pragma foreign_keys=on")
     cursor.close()
+
+
+def _queue(
+    connection: sa.Connection, messages: Iterable[dict[str, Any]], at: datetime, incident_id: int | None
+) -> None:
+    for message in messages:
+        values = {
+            "mark": f"{incident_id} {message['event']} {message['channel']}", **message, "facts": json.dumps(message.get("facts", {})),
+        }  # fmt: skip
+        connection.execute(
+            _message.insert().values(**values, incident_id=incident_id, queued_at=at, attempts=0, next_at=at)
+        )

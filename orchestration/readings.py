@@ -167,6 +167,13 @@ class Readings(ABC):
         )
         return [{**row, "fetched_at": _moment(row["fetched_at"])} for row in rows]
 
+    def last_fetchings(self) -> list[dict[str, Any]]:
+        """What came of the last look at each source."""
+        rows = self._rows(
+            "select * from fetching where id in (select max(id) from fetching group by organisation) order by organisation"
+        )
+        return [{**row, "fetched_at": _moment(row["fetched_at"])} for row in rows]
+
     def opened_before(self, sealed_manifest_sha256: str) -> list[DeliveryRecord]:
         """The deliveries under whatever name, sealed or not, that hold this manifest."""
         rows = self._rows(
@@ -289,6 +296,44 @@ class Readings(ABC):
     def audit(self) -> list[Row]:
         """The audit trail by number, as it stands there; `audit.entry_of` makes entries of it."""
         return self._rows("select * from audit order by number") if self._has_table("audit") else []
+
+    # what stewards are told -----------------------------------------------------------------------------------------
+    def follow_ups(self) -> list[dict[str, Any]]:
+        """The years whose registry extract was asked for, oldest first: when, and in whose name."""
+        if not self._has_table("follow_up"):
+            return []
+        return [
+            {**row, "asked_at": _moment(row["asked_at"])} for row in self._rows("select * from follow_up order by year")
+        ]
+
+    def incidents(self, *, is_open: bool | None = None) -> list[dict[str, Any]]:
+        """What happened that people are told of, oldest first; with `is_open` only what is open, or only what is over."""
+        if not self._has_table("incident"):
+            return []
+        condition = {None: "1 = 1", True: "closed_at is null", False: "closed_at is not null"}[is_open]
+        rows = self._rows(f"select * from incident where {condition} order by opened_at, id")  # noqa: S608 - our words
+        times = ("opened_at", "seen_at", "closed_at")
+        return [
+            {**row, "facts": json.loads(row["facts"]), **{name: _moment(row[name]) for name in times}} for row in rows
+        ]
+
+    def messages(self, *, is_sent: bool | None = None) -> list[dict[str, Any]]:
+        """What was sent or waits to be, oldest first, with the facts of its incident and what came of sending it."""
+        if not self._has_table("message"):
+            return []
+        condition = {None: "1 = 1", True: "sent_at is not null", False: "sent_at is null"}[is_sent]
+        rows = self._rows(
+            "select message.*, incident.facts as of_incident, incident.about, incident.event as incident from message "  # noqa: S608 - our words
+            f"left join incident on incident.id = message.incident_id where {condition} order by message.id"
+        )
+        times = ("queued_at", "next_at", "sent_at")
+        return [
+            {
+                **row, "facts": json.loads(row["of_incident"] or "{}") | json.loads(row["facts"]),
+                **{name: _moment(row[name]) for name in times},
+            }
+            for row in rows
+        ]  # fmt: skip
 
     @abstractmethod
     def _has_table(self, name: str) -> bool:

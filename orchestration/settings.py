@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,7 +30,9 @@ class Settings(BaseSettings):
     class gives it away, `release_difference` the number of people by which a count must have moved (1: any) to be shown again, the other limits
     are in docs/disclosure.md. `permission_years` is how long a permission may last at most; `consents` is where the register of
     consents lies, by default beside the home, apart from the data of the study. `withdrawal_batch` is how many people must have been
-    erased together before what is public is superseded: of fewer, the difference would tell of them.
+    erased together before what is public is superseded: of fewer, the difference would tell of them. `alerts` names the file
+    that says who is told what. `draft_releases` says after which fits a release is drafted by itself: `always`, `yearly` (the fit
+    brings another year of follow-up) or `never`.
     """
 
     model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", env_ignore_empty=True, frozen=True, extra="ignore")
@@ -65,6 +68,8 @@ class Settings(BaseSettings):
     permission_years: int = Field(2, ge=1, le=10)
     consents: Path | None = None
     withdrawal_batch: int = Field(10, ge=2, le=1000)
+    alerts: Path | None = None
+    draft_releases: Literal["always", "yearly", "never"] = "yearly"
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
 
@@ -95,6 +100,11 @@ class Settings(BaseSettings):
     def sources_file(self) -> Path | None:
         """Where it stands what is fetched from where; None when organisations deliver into the inbox themselves."""
         return self.sources.expanduser() if self.sources else None
+
+    @property
+    def alerts_file(self) -> Path | None:
+        """Where it stands who is told what; None where nobody is."""
+        return self.alerts.expanduser() if self.alerts else None
 
     @property
     def waivers_file(self) -> Path:

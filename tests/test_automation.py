@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from orchestration.simulation import simulate
 from orchestration.simulation.mutations import mutate
 from orchestration.warehouse.versions import current_id, current_version, verify
 from orchestration.workers import apart
+from tests.stewards.servers import alerts_file, webhook_server
 
 EARLY = {"rn": ["2025-Q2"], "svg": ["2025-Q2"], "ljr": ["2025-Q2"], "registry": ["2024"], "north_carolina": ["1978"]}
 
@@ -43,7 +43,7 @@ def backlog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    made = Settings(home=tmp_path / "home", admit_test_numbers=True, imputations=2)
+    made = Settings(home=tmp_path / "home", admit_test_numbers=True, imputations=2, draft_releases="never")
     initialise(made)
     return made
 
@@ -97,7 +97,17 @@ def rows_that_models_read(settings: Settings) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("_brief_models")
-def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settings: Settings) -> None:
+def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settings: Settings, tmp_path: Path) -> None:
+    with webhook_server(tmp_path) as hook:
+        file = alerts_file(
+            tmp_path, webhook=hook.webhook, quiet=["overdue", "digest", "extract_asked", "material_change"]
+        )
+        _story(backlog, settings.model_copy(update={"alerts": file}))
+    # the rejected delivery was told of once, however often was looked after that; nothing else was the matter
+    assert [content["about"] for content in hook.contents] == ["rn 2025-Q3"]
+
+
+def _story(backlog: Path, settings: Settings) -> None:
     for organisation, periods in EARLY.items():
         for period in periods:
             deliver(backlog, settings, organisation, period)
@@ -133,6 +143,7 @@ def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settin
         mutate(spoiled, "unknown_code")
         rejected = launch(settings, instance=instance)
         assert not rejected.is_success
+        assert rejected.untold == ""
         assert rejected.requested == ()
         assert hash_of_current(settings) == before
 
@@ -158,6 +169,11 @@ def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settin
         assert len(ledger.fits()) == 2
         changes = json.loads((settings.fits / f"{ledger.fits()[-1]['fit_id']}.changes.json").read_text())
         assert changes["events_added"] > 0
+
+        # an alerts file that is gone stops nothing, and is said
+        untold = launch(settings.model_copy(update={"alerts": settings.home_path / "gone.yml"}), instance=instance)
+        assert untold.is_success
+        assert "alerts file" in untold.untold
 
 
 def _is_shown(instance: dg.DagsterInstance) -> None:
@@ -224,17 +240,6 @@ def test_the_inbox_sensor_asks_for_each_partition_once(backlog: Path, settings: 
     keys = {(request.job_name, request.partition_key) for request in first.run_requests}
     assert keys == {("deliver_rn", "2025-04"), ("deliver_registry", "2024")}
     assert [request.run_key for request in first.run_requests] == [request.run_key for request in second.run_requests]
-
-
-def test_the_yearly_schedule_takes_in_the_extract_of_the_year_before(backlog: Path, settings: Settings) -> None:
-    deliver(backlog, settings, "registry", "2024")
-    schedule = build_defs(settings).resolve_schedule_def("yearly_follow_up")
-    with dg.DagsterInstance.ephemeral() as instance:
-        due = schedule(dg.build_schedule_context(instance, datetime(2025, 3, 1, 5, tzinfo=UTC)))
-        too_early = schedule(dg.build_schedule_context(instance, datetime(2026, 3, 1, 5, tzinfo=UTC)))
-    assert isinstance(due, dg.RunRequest)
-    assert due.partition_key == "2024"
-    assert isinstance(too_early, dg.SkipReason)
 
 
 def test_new_code_of_the_page_renders_it_again_and_refits_nothing() -> None:

@@ -19,6 +19,7 @@ from orchestration.settings import Settings
 
 GROUP = "deliveries"
 GATE = "gate"
+FETCHING = "fetch"  # the job that looks at the sources
 SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
 
 

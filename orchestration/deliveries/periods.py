@@ -1,10 +1,12 @@
-"""Periods of delivery: quarters for partners, years for the registry, and their last days."""
+"""Periods of delivery: quarters for partners, years for the registry, their last days, and which day it is."""
 
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
+ZONE = ZoneInfo("Europe/Amsterdam")
 _QUARTER = re.compile(r"([0-9]{4})-Q([1-4])")
 _YEAR = re.compile(r"[0-9]{4}")
 
@@ -42,3 +44,8 @@ def quarter_of_month(month: str) -> str:
     """The quarter that starts in the month `YYYY-MM`."""
     year, number = month.split("-")
     return f"{year}-Q{(int(number) + 2) // 3}"
+
+
+def local_day(moment: datetime) -> date:
+    """The day in the Netherlands at a moment (UTC without a zone, as the ledger writes it)."""
+    return moment.replace(tzinfo=UTC).astimezone(ZONE).date()

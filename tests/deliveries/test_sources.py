@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import ssl
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from orchestration.deliveries.sources import Source, SourceError, read_sources
 from orchestration.deliveries.transports import WHY, SourceTrouble, open_source, trouble_of
+from tests.certificates import certificate_in
 from tests.deliveries.servers import served
 
 
@@ -66,32 +62,9 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert "hunter2" not in str(error.value) + repr(source)
 
 
-def _certificate(folder: Path, until: datetime) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(until - timedelta(days=30))
-        .not_valid_after(until)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate, private = folder / "certificate.pem", folder / "key.pem"
-    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate, private
-
-
 @pytest.mark.parametrize(("days", "is_trusted", "code"), [(20, True, ""), (20, False, "source.certificate"), (-1, True, "source.certificate")])  # fmt: skip
 def test_a_certificate_must_be_valid_and_trusted(tmp_path: Path, days: int, is_trusted: bool, code: str) -> None:
-    certificate, key = _certificate(tmp_path, datetime.now(UTC) + timedelta(days=days))
+    certificate, key = certificate_in(tmp_path, datetime.now(UTC) + timedelta(days=days))
     with served("WebDAV", tmp_path / "root", tmp_path / "aside", certificate=(certificate, key)) as partner:
         terms = {"authority_file": certificate} if is_trusted else {}
         remote = open_source(partner.source.model_copy(update=terms))
