@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from orchestration.analysis.assets import without_mark
 from orchestration.analysis.inputs import MODEL_TABLES
-from orchestration.analysis.measures import measured
-from orchestration.analysis.reuse import without_mark
+from orchestration.analysis.showing.measures import measured
 from orchestration.analysis.specification import read_specification
 from orchestration.definitions import build_defs
 from orchestration.deliveries.assets import partition_of

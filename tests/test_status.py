@@ -80,17 +80,6 @@ def test_a_delivery_on_which_the_gate_is_at_work_is_being_validated(platform: Pl
 
 def test_a_delivery_is_due_the_grace_of_its_contract_after_its_period(contracts: Contracts) -> None:
     rn, registry = contracts["rn"], contracts["registry"]
-    assert (rn.grace_days, registry.grace_days) == (45, 45)
-    assert due_on(registry, "2027") == date(2028, 2, 14)
-    assert due_on(replace(rn, grace_days=60), "2027-Q4") == date(2028, 2, 29)
-    assert due_on(replace(rn, grace_days=0), "2028-Q1") == date(2028, 3, 31)
-    for organisation, period in ((rn, "2027"), (registry, "2027-Q1"), (contracts["north_carolina"], "1978")):
-        with pytest.raises(ValueError, match="no period"):
-            due_on(organisation, period)
-
-
-def test_a_delivery_is_due_the_grace_of_its_contract_after_its_period(contracts: Contracts) -> None:
-    rn, registry = contracts["rn"], contracts["registry"]
     assert (rn.grace_days, registry.grace_days) == (45, 90)
     assert due_on(registry, "2027") == date(2028, 3, 30)  # it is asked for on 1 March
     assert due_on(replace(rn, grace_days=60), "2027-Q4") == date(2028, 2, 29)

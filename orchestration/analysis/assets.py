@@ -6,7 +6,7 @@ leaves the last good one where it is. The work is in `fit.py`, `reuse.py`, `comp
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import pandas as pd
 from orchestration.analysis.fit import fit_id, is_whole, made_by, read_fit, room_hash, run_fit, write_fit
 from orchestration.analysis.gate import CHECKS, judge_fit, signed_off
 from orchestration.analysis.inputs import MODEL_TABLES, Inputs, read_inputs
-from orchestration.analysis.measures import measured
-from orchestration.analysis.reuse import Earlier, rows_read, without_mark
+from orchestration.analysis.recidivism import modelled_outcomes
+from orchestration.analysis.reuse import BY_OUTCOME, OF_EVERY_OUTCOME, WHOLE, Earlier, outcome_part, rows_read
 from orchestration.analysis.showing import showing_hash
+from orchestration.analysis.showing.measures import measured
 from orchestration.analysis.signoff import is_enough
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.deliveries.assets import column_schema
@@ -47,6 +48,13 @@ def _published(settings: Settings) -> Version:
     if version is None:
         raise NothingPublished("no version is published: nothing can be fitted")
     return version
+
+
+def without_mark(inputs: Inputs, spec: Specification, marks: Mapping[str, str]) -> list[str]:
+    """What models read and no part of the fingerprint stands for: tables, and primary outcomes. Of these a change would refit nothing."""
+    covered = {*BY_OUTCOME, *OF_EVERY_OUTCOME}.union(*(WHOLE[part] for part in WHOLE if part in marks))
+    outcomes = [outcome_part(outcome) for outcome in modelled_outcomes(inputs.outcome_definition, spec)]
+    return [name for name in inputs.tables if name not in covered] + [part for part in outcomes if part not in marks]
 
 
 def model_inputs_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.AssetsDefinition:

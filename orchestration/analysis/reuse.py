@@ -72,13 +72,6 @@ def rows_read(inputs: Inputs, spec: Specification) -> dict[str, str]:
     return found
 
 
-def without_mark(inputs: Inputs, spec: Specification, marks: Mapping[str, str]) -> list[str]:
-    """What models read and no part of the fingerprint stands for: tables, and primary outcomes. Of these a change would refit nothing."""
-    covered = {*BY_OUTCOME, *OF_EVERY_OUTCOME}.union(*(WHOLE[part] for part in WHOLE if part in marks))
-    outcomes = [outcome_part(outcome) for outcome in modelled_outcomes(inputs.outcome_definition, spec)]
-    return [name for name in inputs.tables if name not in covered] + [part for part in outcomes if part not in marks]
-
-
 def cohort_hash(cohort: OutcomeCohort) -> str:
     """One hash over everything that an outcome's models are given."""
     parts = {}
