@@ -36,6 +36,7 @@ def follow_up_asset(settings: Settings, contracts: Mapping[str, Organisation]) -
         group_name=RELEASES,
         description="The year whose registry extract was asked for last; its extract, refit and draft release follow by themselves.",
         owners=["team:stewards"],
+        kinds={"table"},
     )
     def asked(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         ledger = opened(settings)
@@ -61,6 +62,7 @@ def draft_asset(
         deps=[FIT, FOLLOW_UP],
         description="A draft of a release of the current fit, checked for disclosure; it goes nowhere before somebody else approves it.",
         owners=["team:stewards"],
+        kinds={"html", "parquet"},
         automation_condition=condition,
         output_required=False,
         check_specs=[
