@@ -22,11 +22,14 @@ from orchestration.simulation import simulate
 
 if TYPE_CHECKING:
     from orchestration.analysis.specification import Specification
+    from tests.server.postgres import Cluster
     from tests.warehouse.histories import Compiled
 
 # How long an example takes says something of the machine, nothing of the code.
 hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("house")
+
+LEDGER_TABLES = "ledger_tables"  # a database of the tests: the tables of a ledger, and nothing in them
 
 # The files that take longest, longest first: one that a worker begins last keeps everybody waiting.
 LONGEST = (
@@ -97,6 +100,31 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
 def simulated(shared: Shared) -> Path:
     """The last delivery of each organisation for 40 simulated clients; look, do not touch."""
     return shared("simulated", lambda out: simulate(out, clients=40, seed=20260101, periods="last"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A running PostgreSQL; its passwords are where libpq looks for them."""
+    from tests.server.postgres import binaries, cluster
+
+    binary = binaries()
+    if binary is None:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    with cluster(binary) as made, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGPASSFILE", str(made.passfile))
+        model = Ledger(made.database(LEDGER_TABLES))  # to copy it takes a fifth of making them
+        model.create()
+        model.close()
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings_anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings of a home that is not there yet, whose ledger lies in either database."""
+    made = settings_in(tmp_path)
+    if request.param == "sqlite":
+        return made
+    return made.model_copy(update={"ledger_url": request.getfixturevalue("postgres").database(template=LEDGER_TABLES)})
 
 
 @pytest.fixture(scope="session")
