@@ -373,7 +373,8 @@ class Ledger(Readings):
 
         def note(what: str, about: str, why: str = "", who: str | None = None) -> Entry:
             # Whoever changes this row holds it until the act is committed: the next in turn then sees that entry.
-            connection.execute(_audit_turn.update().values(turns=_audit_turn.c.turns + 1))
+            if connection.execute(_audit_turn.update().values(turns=_audit_turn.c.turns + 1)).rowcount == 0:
+                connection.execute(_audit_turn.insert().values(id=1, turns=1))  # a ledger of before
             row = connection.execute(sa.select(_audit).order_by(_audit.c.number.desc()).limit(1)).mappings().first()
             last = entry_of(dict(row)) if row else None
             came_after.append(last.number if last else 0)

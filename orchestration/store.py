@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,12 +26,15 @@ if TYPE_CHECKING:
 
 INVENTORY = "inventory.json"
 CURRENT = "current"
-# How deep below each root of the home its finished folders lie.
+# How deep below each root of the home its finished folders lie, and which file makes a folder one of them.
 DEPTHS: Mapping[str, int] = {"raw": 2, "versions": 1, "fits": 1, "releases": 1, "letters": 3}
+MARKS: Mapping[str, str] = {
+    "raw": "deletions.json", "versions": "manifest.json", "fits": "manifest.json", "releases": "release.json",
+    "letters": "judgement.json",
+}  # fmt: skip
 POINTED = ("versions", "fits")  # roots that have a pointer
 NOTES = "*.changes.json"  # what is written beside a folder about it
 IS_TRANSIENT = frozenset({"500", "502", "503", "504", "InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
-MULTIPART_FROM = 64 * 2**20
 
 
 class StoreTrouble(Mendable):
@@ -65,15 +70,9 @@ class Store:
         """The store of the settings; None where there is none. Credentials are found as AWS tools find them."""
         if settings.store is None:
             return None
-        from botocore.config import Config
-        from botocore.session import get_session
-
         where = urlsplit(settings.store)
-        client = get_session().create_client(
-            "s3", endpoint_url=settings.store_endpoint, region_name=settings.store_region,
-            config=Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3}),
-        )  # fmt: skip
         path = where.path.strip("/")
+        client = _client(settings.store_endpoint, settings.store_region, os.getpid())
         return cls(client, where.netloc, f"{path}/" if path else "")
 
     # folders ------------------------------------------------------------------------------------------------------------
@@ -90,7 +89,7 @@ class Store:
         sent = sum(self._send(folder / name, _key(place, name, mark)) for name, mark in _files(inventory).items())
         self._put(f"{place}/{INVENTORY}", inventory, if_absent=not anew)
         if anew:
-            self._sweep(place, inventory)
+            self.sweep(place, inventory)
         return sent
 
     def pull(self, place: str, folder: Path) -> int:
@@ -118,8 +117,22 @@ class Store:
 
     def remove(self, place: str) -> int:
         """Remove what is at a place, every version that the bucket keeps of it, the inventory first; gives how many objects."""
-        self._delete([f"{place}/{INVENTORY}"])
-        return self._delete_below(f"{place}/")
+        below = place if Path(place).match(NOTES) else f"{place}/"
+        return self._delete_all(f"{place}/{INVENTORY}") + self._delete_all(below)
+
+    def sweep(self, place: str, inventory: bytes | None = None) -> int:
+        """Remove what lies at a place and is not in its inventory, and every older version; gives how many objects."""
+        files = _files(inventory or self._read(f"{place}/{INVENTORY}") or b"{}")
+        kept = {_key(place, name, mark) for name, mark in files.items()} | {f"{place}/{INVENTORY}"}
+        return self._delete_all(f"{place}/", kept)
+
+    def strangers(self, root: str, known: Collection[str]) -> list[str]:
+        """The places and notes below a root that are not among the known ones, also what is there in older versions only."""
+        found = set()
+        for item in self._versions(f"{root}/"):
+            parts = str(item["Key"]).removeprefix(self.prefix).split("/")
+            found.add("/".join(parts[: DEPTHS[root] + 1]))
+        return sorted(found - set(known) - {f"{root}/{CURRENT}"})
 
     def damage(self, place: str) -> list[str]:
         """The files at a place whose bytes are not what its inventory says."""
@@ -129,15 +142,16 @@ class Store:
 
     # notes and pointers ---------------------------------------------------------------------------------------------------
     def note(self, path: Path, place: str) -> None:
-        """Bring a small file that may change to `place`."""
+        """Bring a small file that may change to `place`; what it said before is not kept."""
         content = path.read_bytes()
         if self._read(place) != content:
             self._put(place, content)
+            self._delete_all(place, {place})
 
     def point(self, root: str, name: str | None) -> None:
         """Say which folder of a root counts; None: there is none any more."""
         if name is None:
-            self._delete([f"{root}/{CURRENT}"])
+            self._delete_all(f"{root}/{CURRENT}")
         elif self._read(f"{root}/{CURRENT}") != name.encode():
             self._put(f"{root}/{CURRENT}", name.encode())
 
@@ -200,37 +214,42 @@ class Store:
             for page in pages:
                 yield from (item["Key"].removeprefix(self.prefix) for item in page.get("Contents", ()))
 
-    def _sweep(self, place: str, inventory: bytes) -> None:
-        """Remove what lies at a place and is not in its inventory."""
-        kept = {_key(place, name, mark) for name, mark in _files(inventory).items()} | {f"{place}/{INVENTORY}"}
-        for key in [key for key in self._keys(f"{place}/") if key not in kept]:
-            self._delete_below(key)
-        self._delete_below(f"{place}/{INVENTORY}", keep_latest=True)
-
-    def _delete(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            self._delete_below(key)
-
-    def _delete_below(self, below: str, *, keep_latest: bool = False) -> int:
-        """Delete every version of the objects whose key begins so, and the marks that say that one was deleted."""
+    def _versions(self, below: str) -> Iterator[Mapping[str, Any]]:
+        """Every version of every object whose key begins so, and the marks that say that one was deleted."""
         with _told(below):
-            pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=self.prefix + below)
-            found = [
-                {"Key": item["Key"], "VersionId": item["VersionId"]}
-                for page in pages
-                for item in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
-                if not (keep_latest and item["IsLatest"])
-            ]
+            pages = self.client.get_paginator("list_object_versions").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + below
+            )
+            for page in pages:
+                yield from (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+
+    def _delete_all(self, below: str, but_latest_of: Collection[str] = ()) -> int:
+        """Delete every version of the objects whose key begins so, but for the latest of some; gives how many."""
+        kept = {self.prefix + key for key in but_latest_of}
+        found = [
+            {"Key": item["Key"], "VersionId": item["VersionId"]}
+            for item in self._versions(below)
+            if not (item["Key"] in kept and item["IsLatest"])
+        ]
+        with _told(below):
             for start in range(0, len(found), 1000):
-                done = self.client.delete_objects(
-                    Bucket=self.bucket, Delete={"Objects": found[start : start + 1000], "Quiet": True}
-                )
-                if done.get("Errors"):
+                some = {"Objects": found[start : start + 1000], "Quiet": True}
+                if errors := self.client.delete_objects(Bucket=self.bucket, Delete=some).get("Errors"):
                     raise StoreTrouble(
-                        f"{len(done['Errors'])} objects below {below} cannot be deleted from the store: the account may not, or the bucket "
+                        f"{len(errors)} objects below {below} cannot be deleted from the store: the account may not, or the bucket "
                         "holds objects for a time (object lock); what is erased has to go from there too"
                     )
         return len(found)
+
+
+@cache
+def _client(endpoint: str | None, region: str | None, process: int) -> Any:
+    """The client of this process: a fork must not share its connections."""
+    from botocore.config import Config
+    from botocore.session import get_session
+
+    patience = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3})
+    return get_session().create_client("s3", endpoint_url=endpoint, region_name=region, config=patience)
 
 
 def _inventory(folder: Path) -> bytes:
@@ -295,8 +314,8 @@ def point(settings: Settings, root: Path, name: str) -> None:
 
 def whole_folders(settings: Settings, root: str) -> list[Path]:
     """The finished folders below a root of the home."""
-    found = (settings.home_path / root).glob("/".join(["[!.]*"] * DEPTHS[root]))
-    return sorted(path for path in found if path.is_dir() and not path.is_symlink() and path.name != "tombstones")
+    found = (settings.home_path / root).glob("/".join([*["[!.]*"] * DEPTHS[root], MARKS[root]]))
+    return sorted(path.parent for path in found if not path.parent.is_symlink())
 
 
 def push_all(settings: Settings) -> Moved:
@@ -358,9 +377,10 @@ def mirror(settings: Settings) -> Mapping[str, int]:
         notes = {_place(settings, path): path for path in (settings.home_path / root).glob(NOTES)}
         for place, folder in folders.items():
             sent += store.push(folder, place, anew=True) > 0
+            removed += store.sweep(place)
         for place, path in notes.items():
             store.note(path, place)
-        for place in store.strangers(root, set(folders), set(notes)):
+        for place in store.strangers(root, {*folders, *notes}):
             removed += store.remove(place)
     for root in POINTED:
         link = settings.home_path / root / CURRENT

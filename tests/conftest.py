@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("house")
 
-LEDGER_TABLES = "ledger_tables"  # a database of the tests: the tables of a ledger, and nothing in them
-
 # The files that take longest, longest first: one that a worker begins last keeps everybody waiting.
 LONGEST = (
     "tests/releases/test_withdrawal.py",
@@ -112,10 +110,12 @@ def postgres() -> Iterator[Cluster]:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     with cluster(binary) as made, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PGPASSFILE", str(made.passfile))
-        model = Ledger(made.database(LEDGER_TABLES))  # to copy it takes a fifth of making them
-        model.create()
-        model.close()
         yield made
+
+
+@pytest.fixture(scope="session")
+def _ledger_database(postgres: Cluster) -> str:
+    return postgres.database()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -124,7 +124,11 @@ def settings_anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Setting
     made = settings_in(tmp_path)
     if request.param == "sqlite":
         return made
-    return made.model_copy(update={"ledger_url": request.getfixturevalue("postgres").database(template=LEDGER_TABLES)})
+    from tests.server.postgres import empty
+
+    url = request.getfixturevalue("_ledger_database")
+    empty(url)
+    return made.model_copy(update={"ledger_url": url})
 
 
 @pytest.fixture(scope="session")

@@ -41,17 +41,28 @@ class Cluster:
     def url(self, database: str) -> str:
         return f"postgresql+psycopg2://{OWNER}@127.0.0.1:{self.port}/{database}"
 
-    def database(self, name: str | None = None, locale: str = "C", template: str = "template0") -> str:
+    def database(self, name: str | None = None, locale: str = "C") -> str:
         """Make a database, whose rows are in the order of their bytes unless another locale is asked for; gives its URL."""
         name = name or f"test_{secrets.token_hex(6)}"
         secret = self.url("postgres").replace(f"{OWNER}@", f"{OWNER}:{PASSWORD}@")
         engine = sa.create_engine(secret, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(
-                sa.text(f"create database {name} template {template} encoding 'UTF8' locale '{locale}'")
+                sa.text(f"create database {name} template template0 encoding 'UTF8' locale '{locale}'")
             )
         engine.dispose()
         return self.url(name)
+
+
+def empty(url: str) -> None:
+    """Remove every row of every table: a tenth of what a new database takes."""
+    engine = sa.create_engine(url)
+    tables = sa.MetaData()
+    tables.reflect(engine)
+    with engine.begin() as connection:
+        for table in reversed(tables.sorted_tables):
+            connection.execute(table.delete())
+    engine.dispose()
 
 
 def free_port() -> int:
@@ -104,7 +115,7 @@ def _serving(folder: Path, binary: Path) -> Iterator[Cluster]:
         _wait(server, port)
         yield Cluster(folder, port, passfile)
     finally:
-        server.send_signal(signal.SIGINT)
+        server.send_signal(signal.SIGQUIT)  # at once: nothing of it is needed any more
         server.wait(WAIT_SECONDS)
 
 
