@@ -289,7 +289,9 @@ _withheld = sa.Table(
 )
 
 
-CREATING = 6_455_110  # the lock under which tables are made, for processes that start at once: any number, always the same
+CREATING = (
+    6_455_110  # the lock under which tables are made, for processes that start at once: any number, always the same
+)
 
 
 class LedgerUnfit(Mendable):

@@ -34,7 +34,9 @@ MARKS: Mapping[str, str] = {
 }  # fmt: skip
 POINTED = ("versions", "fits")  # roots that have a pointer
 NOTES = "*.changes.json"  # what is written beside a folder about it
-IS_TRANSIENT = frozenset({"500", "502", "503", "504", "InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
+IS_TRANSIENT = frozenset(
+    {"500", "502", "503", "504", "InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"}
+)
 
 
 class StoreTrouble(Mendable):
@@ -104,7 +106,9 @@ class Store:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 size += self._fetch(_key(place, name, mark), target)
                 if sha256_file(target) != mark:
-                    raise StoreDamaged(f"{place} in the store is not what its inventory says: {name}; nothing of it was taken")
+                    raise StoreDamaged(
+                        f"{place} in the store is not what its inventory says: {name}; nothing of it was taken"
+                    )
                 target.chmod(0o440)
         return size
 
@@ -203,14 +207,18 @@ class Store:
         condition = {"IfNoneMatch": "*"} if if_absent else {}
         with _told(key):
             try:
-                self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=content, ChecksumSHA256=mark, **condition)
+                self.client.put_object(
+                    Bucket=self.bucket, Key=self.prefix + key, Body=content, ChecksumSHA256=mark, **condition
+                )
             except self.client.exceptions.ClientError as error:
                 if not (if_absent and _code(error) in ("412", "PreconditionFailed")):  # somebody else was first
                     raise
 
     def _keys(self, below: str) -> Iterator[str]:
         with _told(below):
-            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + below)
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + below
+            )
             for page in pages:
                 yield from (item["Key"].removeprefix(self.prefix) for item in page.get("Contents", ()))
 
@@ -264,7 +272,9 @@ def _files(inventory: bytes) -> dict[str, str]:
     files: dict[str, str] = json.loads(inventory).get("files", {})
     for name in files:
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise StoreDamaged("an inventory in the store names a file outside of its folder: it was not written by the platform")
+            raise StoreDamaged(
+                "an inventory in the store names a file outside of its folder: it was not written by the platform"
+            )
     return files
 
 

@@ -147,7 +147,9 @@ def test_processes_that_start_at_once_make_the_tables_once(request: pytest.Fixtu
     if settings.ledger_url:
         settings = settings.model_copy(update={"ledger_url": request.getfixturevalue("postgres").database()})
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_creates, args=(settings.ledger_location, settings.home_path)) for _ in range(3)]
+    processes = [
+        context.Process(target=_creates, args=(settings.ledger_location, settings.home_path)) for _ in range(3)
+    ]
     for process in processes:
         process.start()
     for process in processes:

@@ -47,9 +47,7 @@ class Cluster:
         secret = self.url("postgres").replace(f"{OWNER}@", f"{OWNER}:{PASSWORD}@")
         engine = sa.create_engine(secret, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(
-                sa.text(f"create database {name} template template0 encoding 'UTF8' locale '{locale}'")
-            )
+            connection.execute(sa.text(f"create database {name} template template0 encoding 'UTF8' locale '{locale}'"))
         engine.dispose()
         return self.url(name)
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-
-from tests.server.postgres import free_port
 
 REGION, ACCOUNT, SECRET = "eu-west-1", "delictvrij", "a secret of the tests only"
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
