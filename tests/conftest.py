@@ -31,6 +31,7 @@ hypothesis.settings.load_profile("house")
 
 # The files that take longest, longest first: one that a worker begins last keeps everybody waiting.
 LONGEST = (
+    "tests/server/test_whole.py",
     "tests/releases/test_withdrawal.py",
     "tests/releases/test_drafting.py",
     "tests/releases/test_twin.py",

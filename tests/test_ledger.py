@@ -76,7 +76,7 @@ def test_deliveries_are_listed_in_an_order_that_does_not_depend_on_arrival(
 
 
 def test_a_finding_belongs_to_a_delivery_that_is_known(ledger: Ledger) -> None:
-    with pytest.raises(sa.exc.IntegrityError, match="(?i)foreign key"):
+    with pytest.raises(sa.exc.IntegrityError, match=r"(?i)foreign key"):
         ledger.decide("nobody", "rejected", [FINDING])
 
 

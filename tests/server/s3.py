@@ -25,7 +25,7 @@ class Bucket:
     def settings(self) -> dict[str, str]:
         return {"store": f"s3://{self.name}/home", "store_endpoint": self.endpoint, "store_region": REGION}
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return sorted(item["Key"].removeprefix("home/") for page in pages for item in page.get("Contents", ()))
 

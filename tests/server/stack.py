@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +18,9 @@ from typing import Any
 
 import httpx
 import yaml
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from orchestration.home import initialise
 from orchestration.settings import CHECKOUT, Settings
@@ -33,7 +38,6 @@ ROLES = {
     "organisations": {"petra": "rn"},
 }  # fmt: skip
 WAIT_SECONDS = 300
-ASK = "{version}"
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ def running(folder: Path, key: Path, prepare: Callable[[Settings], None], *, wit
             code = [str(bin_folder / "dagster"), "api", "grpc", "-m", "orchestration.definitions", "-h", "127.0.0.1", "-p", str(ports["code"])]  # fmt: skip
             commands = {"code": [*code, "--location-name", "delictvrij"], **commands}
             commands["daemon"] = [str(bin_folder / "dagster-daemon"), "run", "-w", workspace]
+        stack.enter_context(oidc.serving(_echo(), ports["status"]))
         for name, command in commands.items():
             stack.enter_context(_process(name, command, environment, folder))
         authority = folder / "caddy" / "caddy" / "pki" / "authorities" / "local" / "root.crt"
@@ -115,6 +120,11 @@ def running(folder: Path, key: Path, prepare: Callable[[Settings], None], *, wit
         wait_for(authority.is_file, "caddy", folder)
         wait_for(lambda: made.browser().get("/").status_code == 401, "signon", folder)
         yield made
+
+
+def _echo() -> Starlette:
+    """In the place of the status page, whose process is started elsewhere: says which headers came to it."""
+    return Starlette(routes=[Route("/{path:path}", lambda request: JSONResponse(dict(request.headers)))])
 
 
 def wait_for(is_there: Callable[[], bool], what: str, folder: Path, seconds: float = WAIT_SECONDS) -> None:
@@ -141,14 +151,9 @@ def _process(name: str, command: list[str], environment: Mapping[str, str], fold
     try:
         yield
     finally:
-        for number in (15, 9):  # the group: a code server has children of its own
-            try:
-                os.killpg(process.pid, number)
-                process.wait(5)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the group: a code server has children of its own
+        process.wait(10)
 
 
 def _settings(

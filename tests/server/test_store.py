@@ -131,7 +131,7 @@ def test_an_object_that_was_changed_is_named_and_not_taken(
     settings: Settings, folder: Path, plain: Bucket, tmp_path: Path
 ) -> None:
     of(settings).push(folder, "versions/abc")
-    (key,) = [key for key in plain.keys() if key.endswith("one.parquet")]
+    (key,) = [key for key in plain.names() if key.endswith("one.parquet")]
     plain.client.put_object(Bucket=plain.name, Key=f"home/{key}", Body=b"One")
     assert damaged(settings) == {"versions/abc": ["deep/one.parquet"]}
     with pytest.raises(StoreDamaged, match="versions/abc"):
@@ -169,8 +169,8 @@ def test_a_delivery_is_in_the_store_before_the_ledger_says_that_it_counts(
     (letter,) = of(settings).folders("letters")
     assert letter.startswith(f"letters/north_carolina/{receipt.period}/")
     originals = {path.name for path in delivery.iterdir()}
-    assert {key.split("/")[0] for key in plain.keys()} == {"raw", "letters"}
-    assert not originals & {Path(key).name for key in plain.keys()}
+    assert {key.split("/")[0] for key in plain.names()} == {"raw", "letters"}
+    assert not originals & {Path(key).name for key in plain.names()}
 
 
 def test_another_machine_gets_all_that_was_made_and_the_same_version_counts(
