@@ -739,7 +739,7 @@ def _rules_that_failed(judgements: Iterable[dict[str, Any]]) -> str:
 
 def _require_byte_order(connection: sa.Connection) -> None:
     """Rows come in the order of their bytes, as in SQLite: what is built must not depend on the language of a server."""
-    locale = connection.execute(
+    locale: str = connection.execute(
         sa.text("select datcollate from pg_database where datname = current_database()")
     ).scalar_one()
     if locale not in ("C", "POSIX", "C.UTF-8", "C.utf8"):

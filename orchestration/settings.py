@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     (PostgreSQL, the password in the file that PGPASSFILE names and never in a URL) and `roles`, the file that says which account
     may do what. `store` (`s3://bucket/prefix`) is where finished folders are kept beyond this machine; its credentials are found
     the way AWS tools find theirs. The `oidc_*` settings, `session_key_file` and `public_url` are those of the sign-on
-    (docs/server.md).
+    (docs/server.md). `dbt_target` is where dbt puts what it makes of the project, where that may not be written to.
     """
 
     model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", frozen=True, extra="ignore")
@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     audit_seal: Path | None = None
     project: str = "delictvrij"
     dbt_project: Path = DBT_PROJECT
+    dbt_target: Path | None = None
     admit_test_numbers: bool = False
     enrolment_from: date = date(2022, 1, 1)
     enrolment_to: date = date(2022, 12, 31)

@@ -115,6 +115,17 @@ def postgres() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a running S3 server; the account is where AWS tools look for it."""
+    from tests.server.s3 import ENVIRONMENT, served
+
+    with served() as endpoint, pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
 def _ledger_database(postgres: Cluster) -> str:
     return postgres.database()
 

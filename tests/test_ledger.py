@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import subprocess
 from datetime import date, datetime
 from pathlib import Path
 
@@ -138,6 +139,8 @@ def test_those_who_only_read_are_told_the_same(ledger: Ledger, settings: Setting
 
 
 def test_a_database_that_sorts_text_in_its_own_way_is_refused(postgres: Cluster, settings: Settings) -> None:
+    if "nl_NL.utf8" not in subprocess.run(["locale", "-a"], capture_output=True, text=True, check=True).stdout.split():
+        pytest.skip("the locale nl_NL.UTF-8 is not installed (Debian: localedef -i nl_NL -f UTF-8 nl_NL.UTF-8)")
     elsewhere = settings.model_copy(update={"ledger_url": postgres.database(locale="nl_NL.UTF-8")})
     with pytest.raises(LedgerUnfit, match="--locale=C"):
         Ledger.of(elsewhere).create()

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.conftest import Platform
-from tests.server.s3 import ENVIRONMENT, Bucket, bucket_at, served
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """The address of a running S3 server; the account is where AWS tools look for it."""
-    with served() as endpoint, pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
-        yield endpoint
+from tests.server.s3 import Bucket, bucket_at
 
 
 @pytest.fixture(params=["plain", "versioned"])

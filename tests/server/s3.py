@@ -1,4 +1,4 @@
-"""A real S3 server in this process, on the loopback address, with a bucket of one's own; and one in a process of its own."""
+"""A real S3 server in this process, on the loopback address, and buckets of one's own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 REGION, ACCOUNT, SECRET = "eu-west-1", "delictvrij", "a secret of the tests only"
@@ -28,6 +29,18 @@ class Bucket:
     def names(self) -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return sorted(item["Key"].removeprefix("home/") for page in pages for item in page.get("Contents", ()))
+
+    def variables(self) -> dict[str, str]:
+        """The settings of this store as an environment has them."""
+        return {f"DELICTVRIJ_{name.upper()}": value for name, value in self.settings.items()}
+
+    def write_out(self, folder: Path) -> Path:
+        """Write every version of every object to a folder, under its name."""
+        for number, (key, content) in enumerate(self.everything()):
+            path = folder / str(number) / Path(key).name
+            path.parent.mkdir(parents=True)
+            path.write_bytes(content)
+        return folder
 
     def everything(self) -> list[tuple[str, bytes]]:
         """Every version of every object with its bytes."""
