@@ -180,7 +180,7 @@ def app(settings: Settings, viewer: str = "http://127.0.0.1:3001") -> Starlette:
         request.session["next"] = asked if is_plain(asked) else "/"
         try:
             return await provider.authorize_redirect(request, f"{public}/signon/back")
-        except (httpx.HTTPError, RuntimeError):
+        except (httpx.HTTPError, RuntimeError, ValueError):
             return PlainTextResponse("the provider of the sign-on cannot be reached\n", 503, HEADERS)
 
     async def back(request: Request) -> Response:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -375,23 +375,27 @@ def pull_all(settings: Settings) -> Moved:
     return Moved(tuple(moved), size)
 
 
-def mirror(settings: Settings) -> Mapping[str, int]:
+def mirror(settings: Settings, about_to_remove: Callable[[Iterable[str]], None] = lambda _: None) -> Mapping[str, int]:
     """Let the store hold what the home holds and nothing else, as after an erasure: also what earlier versions of the bucket's objects
-    hold is gone then. Gives how many folders were sent or replaced, and how many objects removed. Nothing where there is no store."""
+    hold is gone then. Gives how many folders were sent or replaced, and how many objects removed. Nothing where there is no store.
+
+    `about_to_remove` is told which places go, before any does.
+    """
     store = Store.of(settings)
     if store is None:
         return {"sent": 0, "removed": 0}
+    folders = {root: {_place(settings, one): one for one in whole_folders(settings, root)} for root in DEPTHS}
+    notes = {root: {_place(settings, one): one for one in (settings.home_path / root).glob(NOTES)} for root in DEPTHS}
+    gone = [place for root in DEPTHS for place in store.strangers(root, {*folders[root], *notes[root]})]
+    about_to_remove(gone)
     sent = removed = 0
     for root in DEPTHS:
-        folders = {_place(settings, folder): folder for folder in whole_folders(settings, root)}
-        notes = {_place(settings, path): path for path in (settings.home_path / root).glob(NOTES)}
-        for place, folder in folders.items():
+        for place, folder in folders[root].items():
             sent += store.push(folder, place, anew=True) > 0
             removed += store.sweep(place)
-        for place, path in notes.items():
+        for place, path in notes[root].items():
             store.note(path, place)
-        for place in store.strangers(root, {*folders, *notes}):
-            removed += store.remove(place)
+    removed += sum(store.remove(place) for place in gone)
     for root in POINTED:
         link = settings.home_path / root / CURRENT
         store.point(root, link.readlink().name if link.is_symlink() else None)

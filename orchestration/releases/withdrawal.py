@@ -24,6 +24,7 @@ from orchestration.deliveries.ingest import known_key
 from orchestration.deliveries.keys import PseudonymKey
 from orchestration.deliveries.people import ERASE, Marks, mark
 from orchestration.files import write_json
+from orchestration.hashing import sha256_bytes
 from orchestration.ledger import Ledger, now
 from orchestration.progress import Progress, nobody
 from orchestration.readings import Withdrawal
@@ -213,7 +214,10 @@ def _bring_all(place: Place) -> dict[str, Any]:
 
 
 def _clear_store(place: Place) -> dict[str, Any]:
-    return dict(mirror(place.settings))
+    mirror(
+        place.settings, lambda places: place.take_away("stored", (sha256_bytes(one.encode())[:32] for one in places))
+    )
+    return {"folders": len(place.taken_away("stored"))}
 
 
 def _keep_before(place: Place) -> dict[str, Any]:
