@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,13 @@ def kubernetes(said: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [claim, deployment, service, closed]
 
 
+def processes() -> dict[str, Any]:
+    """What `processes.yml` says; the image has the version of the project."""
+    said: dict[str, Any] = yaml.safe_load((HERE / "processes.yml").read_text(encoding="utf-8"))
+    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {**said, "image": f"{said['image']}:{project['version']}"}
+
+
 class _Plain(yaml.SafeDumper):
     """Says everything where it stands, without anchors."""
 
@@ -234,7 +242,7 @@ class _Plain(yaml.SafeDumper):
 
 def main() -> int:
     """Write the files, or say which are stale."""
-    files = rendered(yaml.safe_load((HERE / "processes.yml").read_text(encoding="utf-8")))
+    files = rendered(processes())
     is_checked = "--check" in sys.argv[1:]
     stale = [name for name, text in files.items() if not (HERE / name).is_file() or (HERE / name).read_text() != text]
     for name in stale:

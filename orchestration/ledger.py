@@ -328,6 +328,11 @@ class Ledger(Readings):
                 target.execute(table.delete())
                 if rows := [dict(row._mapping) for row in source.execute(sa.select(table))]:
                     target.execute(table.insert(), rows)
+                    if (
+                        target.dialect.name == "postgresql" and "id" in table.c
+                    ):  # what it numbers next comes after these
+                        numbers = sa.func.pg_get_serial_sequence(table.name, "id")
+                        target.execute(sa.select(sa.func.setval(numbers, max(row["id"] for row in rows))))
 
     def create(self) -> None:
         """Make the tables that are not there yet. Raises LedgerUnfit where a database would put rows in another order."""

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from orchestration.audit import Sealing, entry_of, findings
 from orchestration.home import initialise, opened, readings
 from orchestration.ledger import Ledger, LedgerUnfit
 from orchestration.readings import SqliteReadings
 from orchestration.settings import Settings
+from tests.conftest import settings_in
 from tests.server.postgres import Cluster
 
 FINDING = {
@@ -138,10 +140,10 @@ def test_those_who_only_read_are_told_the_same(ledger: Ledger, settings: Setting
     assert isinstance(readings(elsewhere), Ledger)
 
 
-def test_a_database_that_sorts_text_in_its_own_way_is_refused(postgres: Cluster, settings: Settings) -> None:
+def test_a_database_that_sorts_text_in_its_own_way_is_refused(postgres: Cluster, tmp_path: Path) -> None:
     if "nl_NL.utf8" not in subprocess.run(["locale", "-a"], capture_output=True, text=True, check=True).stdout.split():
         pytest.skip("the locale nl_NL.UTF-8 is not installed (Debian: localedef -i nl_NL -f UTF-8 nl_NL.UTF-8)")
-    elsewhere = settings.model_copy(update={"ledger_url": postgres.database(locale="nl_NL.UTF-8")})
+    elsewhere = settings_in(tmp_path).model_copy(update={"ledger_url": postgres.database(locale="nl_NL.UTF-8")})
     with pytest.raises(LedgerUnfit, match="--locale=C"):
         Ledger.of(elsewhere).create()
 
@@ -165,3 +167,37 @@ def test_processes_that_start_at_once_make_the_tables_once(request: pytest.Fixtu
 def _creates(url: str, home: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
     Ledger(url).create()
+
+
+def test_a_home_that_moves_to_a_server_takes_its_ledger_and_its_trail_along(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    embedded = settings_in(tmp_path)
+    initialise(embedded)
+    before = opened(embedded)
+    _accept(before, "a", "rn", "2024-Q1", 1)
+    before.receive("b", "rn", "2024-Q2", "second", "torn")
+    before.decide("b", "rejected", [FINDING, FINDING])
+    said = (before.deliveries(), before.audit(), before.judgements("b"))
+    before.close()
+    url = request.getfixturevalue("postgres").database()
+    (tmp_path / "roles.yml").write_text("{}")
+    server = Settings(
+        **{
+            **embedded.model_dump(),
+            "profile": "server",
+            "ledger_url": url,
+            "dagster_url": url,
+            "roles": tmp_path / "roles.yml",
+        }
+    )
+    initialise(server)
+    initialise(server)
+    moved = opened(server)
+    assert (moved.deliveries(), moved.audit(), moved.judgements("b")) == said
+    moved.receive("c", "rn", "2024-Q3", "third", "torn")
+    moved.decide("c", "rejected", [FINDING])
+    assert moved.judgements("c")[0]["id"] == said[2][-1]["id"] + 1
+    assert findings([entry_of(row) for row in moved.audit()], Sealing.of(server)) == []
+    assert not server.ledger_file.exists()
+    assert "postgres_url" in (server.dagster_home / "dagster.yaml").read_text()

@@ -31,8 +31,8 @@ def render() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def said() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((DEPLOY / "processes.yml").read_text())
+def said(render: ModuleType) -> dict[str, Any]:
+    content: dict[str, Any] = render.processes()
     return content
 
 
