@@ -155,7 +155,7 @@ def app(settings: Settings, viewer: str = "http://127.0.0.1:3001") -> Starlette:
         is_over = time.time() > float(who.get("until", 0))
         account = None if is_over else str(who.get("account", ""))
         origin = request.headers.get("origin")
-        if account and method not in SAFE and origin not in (None, public):
+        if account and origin not in (None, public):  # another site's page, by a form, a script or a web socket
             return Decision(403, account)
         state = state_of(settings, path) if account and is_plain(path) else None
         return decide(roles_file, account, who.get("groups", ()), path, method, state)

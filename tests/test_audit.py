@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -185,6 +186,20 @@ def test_processes_that_write_at_once_make_one_chain(platform: Platform) -> None
     for name in "abc":
         assert [entry.about for entry in entries if entry.who == name] == [f"rule {number}" for number in range(15)]
     assert found_in(platform) == []
+
+
+def test_writers_that_share_nothing_but_the_database_make_one_chain(platform: Platform) -> None:
+    def acts(name: str) -> None:
+        ledger = Ledger(platform.settings.ledger_location)  # as on another machine: no lock file, no seal
+        for number in range(15):
+            record(ledger, "rule.waived", f"rule {number}", who=name)
+        ledger.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(acts, "abcd"))
+    entries = kept(platform)
+    assert [entry.number for entry in entries] == list(range(1, 62))
+    assert findings(entries) == []
 
 
 def test_what_a_ledger_does_is_recorded_in_the_same_transaction(ledger: Ledger) -> None:

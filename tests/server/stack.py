@@ -37,7 +37,7 @@ ROLES = {
     "groups": {"partners": ["partner"], "researchers": ["researcher"], "checkers": ["output_checker"], "administrators": ["administrator"]},
     "organisations": {"petra": "rn"},
 }  # fmt: skip
-WAIT_SECONDS = 300
+WAIT_SECONDS = 420
 
 
 @dataclass(frozen=True)

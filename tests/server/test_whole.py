@@ -145,6 +145,7 @@ def test_another_site_cannot_act_in_the_name_of_who_is_signed_on(stack: Stack) -
             == 403
         )
         assert steward.post("/operate/graphql", json=ask, headers={"origin": stack.public}).status_code == 200
+        assert steward.get("/operate/graphql", headers={"origin": "https://elsewhere.example"}).status_code == 403
 
 
 def test_whoever_signs_off_is_nobody(stack: Stack) -> None:
