@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -13,6 +16,7 @@ from orchestration import store
 from orchestration.deliveries.ingest import ingest
 from orchestration.hashing import sha256_file
 from orchestration.home import initialise, opened
+from orchestration.releases import approval
 from orchestration.settings import Settings
 from orchestration.store import Store, StoreDamaged, StoreTrouble, damaged, mirror, pull_all, push_all
 from orchestration.warehouse.versions import current_version, verify
@@ -223,3 +227,37 @@ def test_a_home_without_a_store_asks_nobody(published: Platform) -> None:
     assert pull_all(published.settings).folders == ()
     assert mirror(published.settings) == {"sent": 0, "removed": 0}
     assert opened(published.settings).deliveries()
+
+
+def test_a_release_is_in_the_store_before_it_is_on_record_and_what_a_broken_draft_left_there_gives_way(
+    platform: Platform, plain: Bucket
+) -> None:
+    settings = platform.settings.model_copy(update=plain.settings)
+    chosen = cast(approval.Sources, SimpleNamespace(version=SimpleNamespace(version_id="v"), fit_id="f"))
+
+    def writes(text: str) -> Callable[[Path], dict[str, str]]:
+        def write(aside: Path) -> dict[str, str]:
+            (aside / "README.md").write_text(text)
+            return {}
+
+        return write
+
+    nowhere = settings.model_copy(update={"store": "s3://no-such-bucket-here/home"})
+    with pytest.raises(StoreTrouble):
+        approval.draft(nowhere, platform.ledger, "2026.1.0", chosen, "rosa", writes("first"))
+    assert approval.releases(platform.ledger) == []
+    of(settings).push(settings.releases / "2026.1.0", "releases/2026.1.0")
+    approval.draft(settings, platform.ledger, "2026.1.0", chosen, "rosa", writes("second"))
+    assert [release.tag for release in approval.releases(platform.ledger)] == ["2026.1.0"]
+    assert damaged(settings) == {}
+    assert [content for key, content in plain.everything() if key.endswith("README.md")] == [b"second"]
+
+
+def test_a_pointer_moves_in_the_store_first_and_not_here_when_it_could_not_move_there(
+    settings: Settings, folder: Path
+) -> None:
+    store.point(settings, settings.versions, "abc")
+    assert (of(settings).pointed("versions"), (settings.versions / store.CURRENT).readlink().name) == ("abc", "abc")
+    with pytest.raises(StoreTrouble):
+        store.point(settings.model_copy(update={"store": "s3://no-such-bucket-here/home"}), settings.versions, "def")
+    assert (settings.versions / store.CURRENT).readlink().name == "abc"
