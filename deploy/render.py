@@ -9,7 +9,7 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -92,7 +92,8 @@ def proxy(said: Mapping[str, Any]) -> str:
 
 
 def _dagster_home(said: Mapping[str, Any], process: Mapping[str, Any]) -> str:
-    return f"{said['home']}/home/dagster" if process["account"] == "delictvrij" else f"{said['settings']}/dagster"
+    parts = (said["home"], "home") if process["account"] == "delictvrij" else (said["settings"],)
+    return str(PurePosixPath(*parts, "dagster"))
 
 
 def _environment(said: Mapping[str, Any], process: Mapping[str, Any]) -> dict[str, str]:

@@ -50,6 +50,12 @@ class Stack:
     direct: Mapping[str, str]
     provider: oidc.Provider
     folder: Path
+    processes: Mapping[str, subprocess.Popen[bytes]]
+
+    def stop(self, *names: str) -> None:
+        """End processes that nobody needs any more, with what they started."""
+        for name in names:
+            _end(self.processes[name])
 
     def browser(self, **terms: Any) -> httpx.Client:
         """Somebody's browser: it knows the authority that signed the certificate, and keeps cookies."""
@@ -110,11 +116,13 @@ def running(folder: Path, key: Path, prepare: Callable[[Settings], None], *, wit
             commands = {"code": [*code, "--location-name", "delictvrij"], **commands}
             commands["daemon"] = [str(bin_folder / "dagster-daemon"), "run", "-w", workspace]
         stack.enter_context(oidc.serving(_echo(), ports["status"]))
-        for name, command in commands.items():
-            stack.enter_context(_process(name, command, environment, folder))
+        processes = {
+            name: stack.enter_context(_process(name, command, environment, folder))
+            for name, command in commands.items()
+        }
         authority = folder / "caddy" / "caddy" / "pki" / "authorities" / "local" / "root.crt"
         direct = {name: f"http://127.0.0.1:{ports[name]}" for name in ("operate", "view", "signon")}
-        made = Stack(settings, settings.public_url, authority, direct, provided, folder)
+        made = Stack(settings, settings.public_url, authority, direct, provided, folder, processes)
         for name in ("operate", "view"):
             wait_for(lambda name=name: httpx.get(f"{direct[name]}/{name}/server_info").status_code == 200, name, folder)  # type: ignore[misc]
         wait_for(authority.is_file, "caddy", folder)
@@ -142,18 +150,24 @@ def wait_for(is_there: Callable[[], bool], what: str, folder: Path, seconds: flo
 
 
 @contextmanager
-def _process(name: str, command: list[str], environment: Mapping[str, str], folder: Path) -> Iterator[None]:
+def _process(
+    name: str, command: list[str], environment: Mapping[str, str], folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             command, cwd=CHECKOUT, env=dict(environment), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
     try:
-        yield
+        yield process
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the group: a code server has children of its own
-        process.wait(10)
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # the group: a code server has children of its own
+    process.wait(10)
 
 
 def _settings(

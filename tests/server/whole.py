@@ -92,6 +92,7 @@ def through(stack: Stack) -> Through:
         launch_build(steward)
     wait_for(lambda: bool(ledger.builds()), "daemon", stack.folder)
     seconds = time.monotonic() - began
+    stack.stop("daemon", "code")  # what would come now, the fit, is not asked for here
     version = str(ledger.builds()[-1]["version_id"])
     assert damaged(stack.settings) == {}
     elsewhere = stack.settings.model_copy(update={"home": stack.folder / "elsewhere"})
