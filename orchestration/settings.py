@@ -99,6 +99,14 @@ class Settings(BaseSettings):
             raise ValueError(f"the server profile needs {', '.join(lacking)}")
         return self
 
+    def apart(self, **own: object) -> Settings:
+        """The same over another home on this machine, for what is made aside: embedded, with no ledger, seal, register or store of this one.
+
+        A copy of the settings would keep the home that the original has worked out.
+        """
+        without = dict.fromkeys(("ledger_url", "dagster_url", "store", "roles", "audit_seal", "consents"))
+        return Settings(**{**self.model_dump(), "profile": "embedded", **without, **own})
+
     @property
     def expectations(self) -> Path:
         return _ROOT / "expectations"

@@ -16,7 +16,7 @@ from orchestration import store
 from orchestration.deliveries.ingest import ingest
 from orchestration.hashing import sha256_file
 from orchestration.home import initialise, opened
-from orchestration.releases import approval
+from orchestration.releases import approval, twin
 from orchestration.settings import Settings
 from orchestration.store import Store, StoreDamaged, StoreTrouble, damaged, mirror, pull_all, push_all
 from orchestration.warehouse.versions import current_version, verify
@@ -261,3 +261,14 @@ def test_a_pointer_moves_in_the_store_first_and_not_here_when_it_could_not_move_
     with pytest.raises(StoreTrouble):
         store.point(settings.model_copy(update={"store": "s3://no-such-bucket-here/home"}), settings.versions, "def")
     assert (settings.versions / store.CURRENT).readlink().name == "abc"
+
+
+def test_what_is_made_aside_touches_neither_the_store_nor_the_ledger_of_the_server(
+    settings: Settings, tmp_path: Path
+) -> None:
+    urls = dict.fromkeys(("ledger_url", "dagster_url"), "postgresql://nobody@127.0.0.1:9/nothing")
+    server = Settings(**{**settings.model_dump(), **urls, "profile": "server", "roles": tmp_path / "roles.yml"})
+    with twin._home(server) as own:
+        assert (own.profile, own.store, own.roles, own.dagster_url) == ("embedded", None, None, None)
+        assert own.ledger_location == f"sqlite:///{own.home_path / 'ledger.sqlite'}"
+        assert not own.home_path.is_relative_to(server.home_path)
