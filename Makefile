@@ -44,6 +44,7 @@ check: $(READY) ## lint, format, types, secrets, SQL, and whether what is genera
 		git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 	@$(BIN)/sqlfluff lint --processes $(JOBS) dbt_project/models
 	@$(BIN)/python -m orchestration.warehouse.sources --check
+	@$(BIN)/python deploy/render.py --check
 	@$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project \
 		--target-path $(CURDIR)/dbt_project/target/check --log-path $(CURDIR)/dbt_project/target/check
 
@@ -82,6 +83,8 @@ proof: recovery ## the long proofs: 2,000 studies, every spoiled and hostile del
 	@$(BIN)/python -m tests.releases.portal
 	@$(BIN)/python -m tests.releases.erasing
 	@$(BIN)/python -m tests.stewards.restoring
+	@$(BIN)/python -m tests.server.whole
+	@$(BIN)/python -m tests.server.roles
 
 lock: $(READY) ## pin again what pyproject.toml asks for; the lock names no package host
 	@$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header \

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from orchestration.ledger import Ledger
 
 DEMO_MARK = "made-by-demo"
-DAGSTER_CONFIG = CHECKOUT / "deploy" / "dagster.yaml"
+DAGSTER_CONFIG = {
+    "embedded": CHECKOUT / "deploy" / "dagster.yaml",
+    "server": CHECKOUT / "deploy" / "dagster.server.yaml",
+}
 
 
 class NoHome(Mendable):
@@ -35,7 +38,7 @@ def initialise(settings: Settings) -> Initialised:
     """Make the home, the key and the ledger where they are not there yet. A key is only made for a new home.
 
     Raises PseudonymKeyError when a home without its key is found (a new key would make the same person somebody else),
-    and when the key would lie in the home.
+    and when the key would lie in the home. In the server profile the ledger of an embedded home is moved to PostgreSQL.
     """
     from orchestration.deliveries.keys import PseudonymKeyError, make_key, read_key
     from orchestration.ledger import Ledger
@@ -45,6 +48,7 @@ def initialise(settings: Settings) -> Initialised:
     _make_folders(settings)
     ledger = Ledger.of(settings)
     ledger.create()
+    _move_ledger(settings, ledger)
     is_new_home = not ledger.has_key() and not any(settings.raw.iterdir())
     is_new_key = is_new_home and not settings.key_path.exists()
     if is_new_key:
@@ -57,10 +61,23 @@ def initialise(settings: Settings) -> Initialised:
             f"the key at {settings.key_path} (id {key.key_id}) is not the one that this home was made with; put that one back"
         )
     settings.dagster_home.mkdir(exist_ok=True)
-    template = DAGSTER_CONFIG.read_text(encoding="utf-8")
+    template = DAGSTER_CONFIG[settings.profile].read_text(encoding="utf-8")
     configuration = template.replace("{dagster_home}", settings.dagster_home.as_posix())
     write_atomically(settings.dagster_home / "dagster.yaml", configuration.encode())
     return Initialised(str(settings.home_path), key.key_id, is_new_key)
+
+
+def _move_ledger(settings: Settings, ledger: Ledger) -> None:
+    """A home that moves to a server: what its SQLite ledger says is written into the empty one of PostgreSQL, and the file put aside."""
+    from orchestration.ledger import Ledger
+
+    if settings.profile != "server" or ledger.has_key() or not settings.ledger_file.is_file():
+        return
+    before = Ledger(f"sqlite:///{settings.ledger_file}")
+    before.create()  # one that an earlier release made may lack a table
+    before.copy_state(ledger)
+    before.close()
+    settings.ledger_file.rename(settings.ledger_file.with_name("ledger.moved.sqlite"))
 
 
 def _make_folders(settings: Settings) -> None:

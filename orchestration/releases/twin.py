@@ -125,11 +125,11 @@ def _home(settings: Settings) -> Iterator[Settings]:
     with tempfile.TemporaryDirectory(prefix="delictvrij-twin-") as name:
         folder = Path(name)
         own: dict[str, Any] = {
-            "home": folder / "home", "key_file": folder / "home.key", "inbox": folder / "inbox", "ledger_url": None,
+            "home": folder / "home", "key_file": folder / "home.key", "inbox": folder / "inbox",
             "waivers": folder / "waivers.yml", "corrections": folder / "corrections.yml", "sources": None,
             "opening_key_file": None, "project": "delictvrij synthetic twin", "admit_test_numbers": True,
         }  # fmt: skip
-        yield Settings(**{**settings.model_dump(), **own})
+        yield settings.apart(**own)
 
 
 def _built(settings: Settings, config: CohortConfig, clients: int, seed: int) -> Version:

@@ -24,11 +24,13 @@ from orchestration.deliveries.ingest import known_key
 from orchestration.deliveries.keys import PseudonymKey
 from orchestration.deliveries.people import ERASE, Marks, mark
 from orchestration.files import write_json
+from orchestration.hashing import sha256_bytes
 from orchestration.ledger import Ledger, now
 from orchestration.progress import Progress, nobody
 from orchestration.readings import Withdrawal
 from orchestration.releases import consents, superseding
 from orchestration.settings import Settings
+from orchestration.store import mirror, pull_all
 from orchestration.trouble import Mendable
 from orchestration.warehouse import reissue, versions
 
@@ -206,6 +208,18 @@ def replay(settings: Settings, ledger: Ledger) -> int:
 
 
 # the steps -----------------------------------------------------------------------------------------------------------
+def _bring_all(place: Place) -> dict[str, Any]:
+    """What other machines made holds them too: it comes here first, and goes with the rest."""
+    return {"folders": len(pull_all(place.settings).folders)}
+
+
+def _clear_store(place: Place) -> dict[str, Any]:
+    mirror(
+        place.settings, lambda places: place.take_away("stored", (sha256_bytes(one.encode())[:32] for one in places))
+    )
+    return {"folders": len(place.taken_away("stored"))}
+
+
 def _keep_before(place: Place) -> dict[str, Any]:
     return {"was_fitted": int(fits.keep_estimates(place.settings, place.folder / BEFORE))}
 
@@ -343,6 +357,7 @@ def _compare(place: Place) -> dict[str, Any]:
 
 
 STEPS: Mapping[str, Callable[[Place], dict[str, Any]]] = {
+    "brought from the store": _bring_all,
     "estimates before": _keep_before,
     "raw store written without them": _rewrite_raw,
     "raw store": _remove_raw,
@@ -355,6 +370,7 @@ STEPS: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "fits": _remove_fits,
     "releases": _supersede_releases,
     "leftovers": _remove_leftovers,
+    "store": _clear_store,
     "refit": _refit,
     "estimates after": _compare,
 }

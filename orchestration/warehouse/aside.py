@@ -169,7 +169,7 @@ def own_outcomes(settings: Settings, ledger: Ledger, version: Version, file: Pat
         project = Path(folder) / "dbt_project"
         shutil.copytree(settings.dbt_project, project, ignore=shutil.ignore_patterns("target", "logs"))
         outcomes.write_definitions(project / "seeds" / "outcome.csv", rows)
-        own = as_recorded(settings, record).model_copy(update={"dbt_project": project})
+        own = as_recorded(settings, record).model_copy(update={"dbt_project": project, "dbt_target": None})
         built = _built(
             own, ledger, contracts, deliveries_of(settings, ledger, contracts, record), corrections_of(settings, record),
             record.get("without", {}),

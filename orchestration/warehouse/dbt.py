@@ -51,7 +51,8 @@ def project_hash(project: Path) -> str:
 
 def target_folder(settings: Settings) -> Path:
     """Where dbt keeps what it parsed: one folder for each state of the project."""
-    return settings.dbt_project / "target" / project_hash(settings.dbt_project)[:16]
+    target = settings.dbt_target or settings.dbt_project / "target"
+    return target / project_hash(settings.dbt_project)[:16]
 
 
 def manifest_path(settings: Settings) -> Path:

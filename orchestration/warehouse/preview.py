@@ -44,16 +44,8 @@ def preview(delivery: Path, settings: Settings, ledger: Ledger, model_tables: tu
     """
     contracts = read_contracts(settings.expectations)
     with tempfile.TemporaryDirectory(prefix=PREVIEW, dir=settings.landing) as folder:
-        # A copy of the settings would keep the home that the original has worked out.
-        aside = Settings(
-            **{
-                **settings.model_dump(),
-                "home": Path(folder),
-                "key_file": settings.key_path,
-                "opening_key_file": settings.opening_key_path,
-                "ledger_url": None,
-                "inbox": None,
-            }
+        aside = settings.apart(
+            home=Path(folder), key_file=settings.key_path, opening_key_file=settings.opening_key_path, inbox=None
         )
         aside.raw.mkdir(parents=True)
         for organisation in settings.raw.iterdir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,13 +25,15 @@ from orchestration.releases import superseding, withdrawal
 from orchestration.releases.consents import read_register
 from orchestration.releases.withdrawal import STEPS, Asked, CannotWithdraw, begin, finish
 from orchestration.settings import Settings
+from orchestration.store import push_all
 from orchestration.warehouse import aside, versions
 from tests.conftest import Platform, settings_in
 from tests.deliveries.making import change_rows, deliver, delivery_in
 from tests.releases.dying import settings_of
 from tests.releases.leaving import Person, furnished, looked_for, people_of, request, somebody
 from tests.releases.making import SmallRelease
-from tests.searching import Search
+from tests.searching import Search, search
+from tests.server.s3 import bucket_at
 
 ERASE = Asked("erase", "consent", "asked by letter", "anna")
 STOP = Asked("stop", "consent", "asked by letter", "anna")
@@ -47,11 +50,16 @@ class Left:
     after: Search
     old: versions.Version
     deaths: tuple[str, ...]
+    stored_before: Search
+    stored_after: Search
 
 
 @pytest.fixture(scope="module")
-def left(release: SmallRelease, tmp_path_factory: pytest.TempPathFactory) -> Left:
-    """One person erased from a home with everything in it, by processes of which one dies at each step."""
+def left(release: SmallRelease, s3: str, tmp_path_factory: pytest.TempPathFactory) -> Left:
+    """One person erased from a home with everything in it, and from its store, by processes of which one dies at each step.
+
+    The bucket keeps every version of every object.
+    """
     folder = tmp_path_factory.mktemp("left")
     shutil.copytree(release.version.folder.parents[2], folder, dirs_exist_ok=True, symlinks=True)
     settings = settings_of(folder)
@@ -59,17 +67,33 @@ def left(release: SmallRelease, tmp_path_factory: pytest.TempPathFactory) -> Lef
     person = somebody(settings, ledger)
     furnished(settings, ledger, release, person)
     before, old = looked_for(settings, person), versions.named_version(settings, versions.CURRENT)
+    bucket = bucket_at(s3, is_versioned=True)
+    push_all(settings.model_copy(update=bucket.settings))
+    stored_before = search([bucket.write_out(folder / "stored-before")], person.words, person.rows_in)
     file = request(folder, ("rn", "client_number", person.client_number))
     begin(settings, ledger, file, ERASE)
     file.unlink()
     ledger.close()
     died = subprocess.run(
-        [sys.executable, "-m", "tests.releases.dying", str(folder)], capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", "tests.releases.dying", str(folder)], capture_output=True, text=True, check=False,
+        env={**os.environ, **bucket.variables()},
+    )  # fmt: skip
     assert died.returncode == 0, died.stderr
     steps = died.stdout.split("\n")[:-1]
     assert steps[-1] == "finished"
-    return Left(settings, ledger, person, before, looked_for(settings, person), old, tuple(steps[:-1]))
+    stored_after = search([bucket.write_out(folder / "stored-after")], person.words, person.rows_in)
+    for name in ("stored-before", "stored-after"):
+        shutil.rmtree(folder / name)
+    return Left(settings, ledger, person, before, looked_for(settings, person), old, tuple(steps[:-1]), stored_before, stored_after)  # fmt: skip
+
+
+def test_whoever_is_erased_is_in_no_version_of_any_object_of_the_store(left: Left) -> None:
+    kinds = {".parquet", ".json"}
+    assert left.stored_before.hits and left.stored_before.kinds >= kinds
+    assert left.stored_after.hits == []
+    assert left.stored_after.files > 20 and left.stored_after.kinds >= kinds
+    (entry,) = left.ledger.withdrawals()
+    assert left.ledger.steps_of(entry.withdrawal_id)["store"]["folders"] >= 3  # deliveries, version, fit
 
 
 def test_whoever_is_erased_is_in_no_decoded_file_however_often_the_process_died(left: Left) -> None:
