@@ -113,12 +113,24 @@ def _mac(key: bytes, seal: Seal) -> str:
     return hmac.new(key, json.dumps([seal.number, seal.hash, list(seal.unsealed)]).encode(), hashlib.sha256).hexdigest()
 
 
+LOGIN = Path("/proc/self/loginuid")  # who signed on to this machine; becoming another account does not change it
+NOBODY = 2**32 - 1
+
+
 def signed_on() -> str:
-    """Who the operating system says is at work: not a name that is typed or set in the environment."""
+    """Who the operating system says is at work: not a name that is typed or set in the environment.
+
+    Where the kernel keeps who signed on, that counts, also of somebody who acts through the account of the platform.
+    """
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        number = int(LOGIN.read_text())
+    except (OSError, ValueError):
+        number = NOBODY
+    number = os.getuid() if number == NOBODY else number
+    try:
+        return pwd.getpwuid(number).pw_name
     except KeyError:
-        return f"uid {os.getuid()}"
+        return f"uid {number}"
 
 
 def record(ledger: Ledger, what: str, about: str, why: str = "", who: str | None = None) -> Entry:

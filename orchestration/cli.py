@@ -38,11 +38,12 @@ class _Trouble(click.ClickException):
 
 
 def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn the errors that people can mend into one line and exit code 1."""
+    """Let only those in who may, and turn the errors that people can mend into one line and exit code 1."""
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
+            _require_role()
             return function(*args, **kwargs)
         except (Mendable, FileExistsError, PermissionError) as error:
             raise _Trouble(str(error)) from None
@@ -61,6 +62,23 @@ def _said_of_settings(error: Any) -> str:
         for one in error.errors(include_input=False)
     ]
     return f"{len(wrong)} setting(s) are not what they may be; {'; '.join(wrong)}"
+
+
+def _require_role() -> None:
+    """That who is signed on may use this command, as `roles.yml` says. Raises NotAllowed and RolesWrong."""
+    from orchestration.settings import Settings
+
+    settings = Settings()
+    if settings.roles is not None:
+        from orchestration.roles import require
+
+        require(settings, _action(click.get_current_context()))
+
+
+def _action(context: click.Context) -> str:
+    """The name of a command as `roles.yml` has it: a group and its command joined by a dot."""
+    above = _action(context.parent) if context.parent and context.parent.parent else ""
+    return f"{above}.{context.info_name}".removeprefix(".")
 
 
 def _json(content: Any) -> None:
@@ -163,13 +181,14 @@ def check(
 ) -> None:
     """Judge a delivery without taking it in: 0 accepted, 1 rejected, 2 not a delivery."""
     from orchestration.deliveries.contracts import read_contracts
-    from orchestration.deliveries.ingest import Receipt, check_delivery, report
+    from orchestration.deliveries.ingest import Receipt, check_delivery, placed, report
     from orchestration.deliveries.letter import letter
     from orchestration.deliveries.manifest import NotADelivery
     from orchestration.deliveries.offline import OfflineVerdict, check_offline, read_reference
     from orchestration.deliveries.page import closing_words, page
     from orchestration.files import write_atomically
     from orchestration.home import home_settings, opened
+    from orchestration.roles import require_own
 
     if reference and not offline:
         raise click.UsageError("--reference goes with --offline")
@@ -178,6 +197,8 @@ def check(
     settings = home_settings()
     changes: dict[str, int] | None = None
     try:
+        if settings.roles is not None:
+            require_own(settings, placed(delivery.resolve(), read_contracts(settings.expectations))[0])
         if offline:
             found = check_offline(delivery, settings, read_reference(reference) if reference else None)
         else:
@@ -1340,6 +1361,57 @@ def audit(is_verified: bool, as_json: bool) -> None:
     else:
         for entry in entries:
             click.echo(f"{entry.number:>5}  {entry.at[:19]}  {entry.who:12}  {entry.what:20}  {entry.about}  {entry.why}".rstrip())  # fmt: skip
+    _leave(1 if found else 0)
+
+
+@main.group("store")
+def store_group() -> None:
+    """The bucket in which finished folders are kept beyond this machine."""
+
+
+@store_group.command("push")
+@_plainly
+def store_push() -> None:
+    """Bring what the bucket lacks: once, when a home gets one."""
+    from orchestration.home import home_settings, opened
+    from orchestration.store import push_all
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    opened(settings)
+    with one_writer(settings):
+        moved = push_all(settings)
+    click.echo(f"{len(moved.folders)} folders brought to the store, {moved.bytes} bytes")
+
+
+@store_group.command("pull")
+@_plainly
+def store_pull() -> None:
+    """Bring what this home lacks: what another machine made, or everything, on a new one."""
+    from orchestration.home import home_settings, opened
+    from orchestration.store import pull_all
+    from orchestration.warehouse.build import one_writer
+
+    settings = home_settings()
+    opened(settings)
+    _finish_interrupted(settings)  # what was erased here may still be there
+    with one_writer(settings):
+        moved = pull_all(settings)
+    click.echo(f"{len(moved.folders)} folders brought from the store, {moved.bytes} bytes")
+
+
+@store_group.command("verify")
+@_plainly
+def store_verify() -> None:
+    """Hold every object of the bucket against its inventory. Leaves with 1 when one is not as it should be."""
+    from orchestration.home import home_settings
+    from orchestration.store import damaged
+
+    found = damaged(home_settings())
+    for place, names in found.items():
+        click.echo(f"{place}: {len(names)} file(s) are not what the inventory says: {', '.join(names[:3])}")
+    if not found:
+        click.echo("every object is what its inventory says")
     _leave(1 if found else 0)
 
 

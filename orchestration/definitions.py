@@ -45,6 +45,7 @@ from orchestration.progress import Progress, nobody
 from orchestration.readings import Withdrawal
 from orchestration.releases.withdrawal import finish
 from orchestration.settings import Settings
+from orchestration.store import pull_all
 from orchestration.warehouse import dbt
 from orchestration.warehouse.assets import build_inputs_asset, version_asset, warehouse_models
 from orchestration.warehouse.build import one_writer
@@ -135,6 +136,7 @@ def _launch(
         return runs[-1].is_success
 
     finish(settings, ledger, refit, progress)
+    pull_all(settings)  # not before: what was erased here may still be in the store
     ticker = Ticker(defs, instance, settings.dagster_home / "automation.json")
     if not ticker.has_baseline:
         ticker.tick()

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from orchestration.ledger import Ledger
 
 DEMO_MARK = "made-by-demo"
-DAGSTER_CONFIG = CHECKOUT / "deploy" / "dagster.yaml"
+DAGSTER_CONFIG = {
+    "embedded": CHECKOUT / "deploy" / "dagster.yaml",
+    "server": CHECKOUT / "deploy" / "dagster.server.yaml",
+}
 
 
 class NoHome(Mendable):
@@ -57,7 +60,7 @@ def initialise(settings: Settings) -> Initialised:
             f"the key at {settings.key_path} (id {key.key_id}) is not the one that this home was made with; put that one back"
         )
     settings.dagster_home.mkdir(exist_ok=True)
-    template = DAGSTER_CONFIG.read_text(encoding="utf-8")
+    template = DAGSTER_CONFIG[settings.profile].read_text(encoding="utf-8")
     configuration = template.replace("{dagster_home}", settings.dagster_home.as_posix())
     write_atomically(settings.dagster_home / "dagster.yaml", configuration.encode())
     return Initialised(str(settings.home_path), key.key_id, is_new_key)

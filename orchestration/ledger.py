@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from orchestration.audit import Entry, Sealing, entry_of, next_entry, signed_on
 from orchestration.files import locked
 from orchestration.readings import Readings, ReplacedContent, Row, Sighting, Withdrawal
+from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
     from orchestration.settings import Settings
@@ -288,6 +289,15 @@ _withheld = sa.Table(
 )
 
 
+CREATING = (
+    6_455_110  # the lock under which tables are made, for processes that start at once: any number, always the same
+)
+
+
+class LedgerUnfit(Mendable):
+    """The database cannot hold the ledger as it is; says what to do."""
+
+
 def now() -> datetime:
     """The time as the ledger writes it: UTC without a zone."""
     return datetime.now(UTC).replace(tzinfo=None)
@@ -312,15 +322,28 @@ class Ledger(Readings):
         self._engine.dispose()
 
     def copy_state(self, other: Ledger) -> None:
-        """Write everything that this ledger says into `other`, whose tables are empty."""
+        """Write everything that this ledger says into `other`, which was just made."""
         with self._begin() as source, other._begin() as target:
             for table in _metadata.sorted_tables:
+                target.execute(table.delete())
                 if rows := [dict(row._mapping) for row in source.execute(sa.select(table))]:
                     target.execute(table.insert(), rows)
 
     def create(self) -> None:
-        """Make the tables that are not there yet."""
-        _metadata.create_all(self._engine)
+        """Make the tables that are not there yet. Raises LedgerUnfit where a database would put rows in another order."""
+        with self._begin() as connection:
+            if connection.dialect.name == "postgresql":
+                _require_byte_order(connection)
+            if set(_metadata.tables) <= set(sa.inspect(connection).get_table_names()):
+                return
+        with self._begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATING)))
+            else:
+                connection.exec_driver_sql("begin immediate")
+            _metadata.create_all(connection)
+            if connection.execute(sa.select(_audit_turn)).first() is None:
+                connection.execute(_audit_turn.insert().values(id=1, turns=0))
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
@@ -351,8 +374,9 @@ class Ledger(Readings):
         came_after: list[int] = []
 
         def note(what: str, about: str, why: str = "", who: str | None = None) -> Entry:
+            # Whoever changes this row holds it until the act is committed: the next in turn then sees that entry.
             if connection.execute(_audit_turn.update().values(turns=_audit_turn.c.turns + 1)).rowcount == 0:
-                connection.execute(_audit_turn.insert().values(id=1, turns=1))
+                connection.execute(_audit_turn.insert().values(id=1, turns=1))  # a ledger of before
             row = connection.execute(sa.select(_audit).order_by(_audit.c.number.desc()).limit(1)).mappings().first()
             last = entry_of(dict(row)) if row else None
             came_after.append(last.number if last else 0)
@@ -711,6 +735,18 @@ def _named(connection: sa.Connection, sha256: str) -> str:
 
 def _rules_that_failed(judgements: Iterable[dict[str, Any]]) -> str:
     return ", ".join(sorted({str(one["rule"]) for one in judgements if one["status"] in ("failed", "error")}))
+
+
+def _require_byte_order(connection: sa.Connection) -> None:
+    """Rows come in the order of their bytes, as in SQLite: what is built must not depend on the language of a server."""
+    locale = connection.execute(
+        sa.text("select datcollate from pg_database where datname = current_database()")
+    ).scalar_one()
+    if locale not in ("C", "POSIX", "C.UTF-8", "C.utf8"):
+        raise LedgerUnfit(
+            f"the database of the ledger sorts text as {locale}; make one with "
+            "`createdb --template=template0 --encoding=UTF8 --locale=C` and name it in DELICTVRIJ_LEDGER_URL"
+        )
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -30,6 +32,12 @@ class Settings(BaseSettings):
     are in docs/disclosure.md. `permission_years` is how long a permission may last at most; `consents` is where the register of
     consents lies, by default beside the home, apart from the data of the study. `withdrawal_batch` is how many people must have been
     erased together before what is public is superseded: of fewer, the difference would tell of them.
+
+    `profile` is `embedded` (one account, SQLite, local folders) or `server`, which needs `ledger_url` and `dagster_url`
+    (PostgreSQL, the password in the file that PGPASSFILE names and never in a URL) and `roles`, the file that says which account
+    may do what. `store` (`s3://bucket/prefix`) is where finished folders are kept beyond this machine; its credentials are found
+    the way AWS tools find theirs. The `oidc_*` settings, `session_key_file` and `public_url` are those of the sign-on
+    (docs/server.md).
     """
 
     model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", env_ignore_empty=True, frozen=True, extra="ignore")
@@ -37,7 +45,13 @@ class Settings(BaseSettings):
     home: Path = (Path.home() if _SHIPPED.is_dir() else CHECKOUT) / ".delictvrij"
     key_file: Path | None = None
     inbox: Path | None = None
+    profile: Literal["embedded", "server"] = "embedded"
     ledger_url: str | None = None
+    dagster_url: str | None = None
+    store: str | None = Field(None, pattern=r"^s3://[a-z0-9][a-z0-9.-]+(/[\w./-]+)?$")
+    store_endpoint: str | None = None
+    store_region: str | None = None
+    roles: Path | None = None
     waivers: Path | None = None
     corrections: Path | None = None
     sources: Path | None = None
@@ -67,6 +81,22 @@ class Settings(BaseSettings):
     withdrawal_batch: int = Field(10, ge=2, le=1000)
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
+    public_url: str = "https://localhost"
+    oidc_issuer: str | None = None
+    oidc_client_id: str = "delictvrij"
+    oidc_client_secret_file: Path | None = None
+    session_key_file: Path | None = None
+    session_minutes: int = Field(30, ge=1, le=720)
+
+    @model_validator(mode="after")
+    def _is_fit_for_its_profile(self) -> Self:
+        for name in ("ledger_url", "dagster_url"):
+            if urlsplit(getattr(self, name) or "").password:
+                raise ValueError(f"{name} holds a password: it belongs into the file that PGPASSFILE names, mode 0600")
+        lacking = [name for name in ("ledger_url", "dagster_url", "roles") if getattr(self, name) is None]
+        if self.profile == "server" and lacking:
+            raise ValueError(f"the server profile needs {', '.join(lacking)}")
+        return self
 
     @property
     def expectations(self) -> Path:

@@ -22,6 +22,7 @@ from orchestration.simulation import simulate
 
 if TYPE_CHECKING:
     from orchestration.analysis.specification import Specification
+    from tests.server.postgres import Cluster
     from tests.warehouse.histories import Compiled
 
 # How long an example takes says something of the machine, nothing of the code.
@@ -97,6 +98,37 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
 def simulated(shared: Shared) -> Path:
     """The last delivery of each organisation for 40 simulated clients; look, do not touch."""
     return shared("simulated", lambda out: simulate(out, clients=40, seed=20260101, periods="last"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A running PostgreSQL; its passwords are where libpq looks for them."""
+    from tests.server.postgres import binaries, cluster
+
+    binary = binaries()
+    if binary is None:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    with cluster(binary) as made, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGPASSFILE", str(made.passfile))
+        yield made
+
+
+@pytest.fixture(scope="session")
+def _ledger_database(postgres: Cluster) -> str:
+    return postgres.database()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings_anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings of a home that is not there yet, whose ledger lies in either database."""
+    made = settings_in(tmp_path)
+    if request.param == "sqlite":
+        return made
+    from tests.server.postgres import empty
+
+    url = request.getfixturevalue("_ledger_database")
+    empty(url)
+    return made.model_copy(update={"ledger_url": url})
 
 
 @pytest.fixture(scope="session")

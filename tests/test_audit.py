@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from orchestration.audit import BEGINNING, Entry, NotAnAct, Sealing, entry_of, findings, next_entry, record, signed_on
@@ -19,6 +18,12 @@ from orchestration.home import readings
 from orchestration.ledger import Ledger
 from orchestration.settings import Settings
 from tests.conftest import Platform
+
+
+@pytest.fixture
+def settings(settings_anywhere: Settings) -> Settings:
+    """The trail is the same in SQLite and in PostgreSQL."""
+    return settings_anywhere
 
 
 def chain(length: int) -> list[Entry]:
@@ -37,10 +42,11 @@ def found_in(platform: Platform) -> list[int]:
 
 
 def by_hand(platform: Platform, *statements: str) -> None:
-    with closing(sqlite3.connect(platform.settings.ledger_file)) as connection:
+    engine = sa.create_engine(platform.settings.ledger_location)
+    with engine.begin() as connection:
         for statement in statements:
-            connection.execute(statement)
-        connection.commit()
+            connection.exec_driver_sql(statement)
+    engine.dispose()
 
 
 @pytest.fixture
@@ -124,23 +130,19 @@ def test_a_tail_that_is_cut_off_is_noticed_by_the_seal(recorded: Platform, left:
 def test_a_chain_that_is_written_anew_is_noticed_by_the_seal(recorded: Platform) -> None:
     entries = kept(recorded)
     last: Entry | None = None
-    with closing(sqlite3.connect(recorded.settings.ledger_file)) as connection:
-        for entry in entries:
-            last = next_entry(last, entry.at, "nobody", entry.what, entry.about, entry.why)
-            values = asdict(last)
-            connection.execute(
-                f"update audit set {', '.join(f'{name} = :{name}' for name in values)} where number = :number", values
-            )
-        connection.commit()
+    anew = []
+    for entry in entries:
+        last = next_entry(last, entry.at, "nobody", entry.what, entry.about, entry.why)
+        values = ", ".join(f"{name} = '{value}'" for name, value in asdict(last).items())
+        anew.append(f"update audit set {values} where number = {last.number}")
+    by_hand(recorded, *anew)
     assert findings(kept(recorded)) == []
     assert found_in(recorded) == [6]
 
 
 def test_an_entry_that_is_added_by_hand_is_noticed_also_after_the_next_act(recorded: Platform) -> None:
     values = asdict(next_entry(kept(recorded)[-1], "2026-01-01T00:00:00", "nobody", "release.approved", "release 2026.1.0", ""))  # fmt: skip
-    with closing(sqlite3.connect(recorded.settings.ledger_file)) as connection:
-        connection.execute(f"insert into audit ({', '.join(values)}) values ({', '.join(':' + name for name in values)})", values)  # fmt: skip
-        connection.commit()
+    by_hand(recorded, f"insert into audit ({', '.join(values)}) values ({', '.join(repr(one) for one in values.values())})")  # fmt: skip
     assert found_in(recorded) == [7]
     record(recorded.ledger, "rule.waived", "rule 8")
     assert found_in(recorded) == [7]
@@ -163,16 +165,16 @@ def test_a_seal_cannot_be_written_without_the_key(recorded: Platform, field: str
     assert found_in(recorded) == [0]
 
 
-def _writes(folder: Path, name: str, acts: int) -> None:
-    ledger = Ledger.of(Settings(home=folder / "home", key_file=folder / "home.key"))
+def _writes(settings: Settings, name: str, acts: int) -> None:
+    ledger = Ledger.of(settings)
     for number in range(acts):
         record(ledger, "rule.waived", f"rule {number}", who=name)
     ledger.close()
 
 
 def test_processes_that_write_at_once_make_one_chain(platform: Platform) -> None:
-    folder = platform.settings.home_path.parent
-    processes = [multiprocessing.get_context("spawn").Process(target=_writes, args=(folder, name, 15)) for name in "abc"]  # fmt: skip
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_writes, args=(platform.settings, name, 15)) for name in "abc"]
     for process in processes:
         process.start()
     for process in processes:
@@ -214,6 +216,7 @@ def test_the_command_lists_and_verifies_and_says_by_its_exit_what_it_found(
 ) -> None:
     monkeypatch.setenv("DELICTVRIJ_HOME", str(recorded.settings.home_path))
     monkeypatch.setenv("DELICTVRIJ_KEY_FILE", str(recorded.settings.key_path))
+    monkeypatch.setenv("DELICTVRIJ_LEDGER_URL", recorded.settings.ledger_location)
     run = CliRunner().invoke
     listed = run(main, ["audit", "--json"])
     assert (listed.exit_code, len(json.loads(listed.output)["entries"])) == (0, 6)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 from datetime import date, datetime
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from orchestration.home import readings
-from orchestration.ledger import Ledger
+from orchestration.home import initialise, opened, readings
+from orchestration.ledger import Ledger, LedgerUnfit
 from orchestration.readings import SqliteReadings
 from orchestration.settings import Settings
+from tests.server.postgres import Cluster
 
 FINDING = {
     "table_name": "clients", "column_name": "BSN", "rule": "value.check", "status": "failed", "severity": "error",
     "evaluated": 40, "failed": 2, "threshold": 0.0,
 }  # fmt: skip
+
+
+@pytest.fixture
+def settings(settings_anywhere: Settings) -> Settings:
+    """Everything here holds in SQLite and in PostgreSQL."""
+    return settings_anywhere
 
 
 def _accept(ledger: Ledger, sha256: str, organisation: str, period: str, sequence: int) -> None:
@@ -66,7 +76,7 @@ def test_deliveries_are_listed_in_an_order_that_does_not_depend_on_arrival(
 
 
 def test_a_finding_belongs_to_a_delivery_that_is_known(ledger: Ledger) -> None:
-    with pytest.raises(Exception, match="FOREIGN KEY"):
+    with pytest.raises(sa.exc.IntegrityError, match="(?i)foreign key"):
         ledger.decide("nobody", "rejected", [FINDING])
 
 
@@ -97,7 +107,7 @@ def test_a_key_is_known_once_it_was_admitted(ledger: Ledger) -> None:
     assert ledger.knows_key("0123456789abcdef")
 
 
-def test_an_sqlite_ledger_reads_the_same_without_sqlalchemy(ledger: Ledger, settings: Settings) -> None:
+def test_those_who_only_read_are_told_the_same(ledger: Ledger, settings: Settings) -> None:
     ledger.receive("a", "registry", "2024", "first", "seen")
     ledger.decide(
         "a", "accepted", [FINDING], sequence=3, content_hash="c", cutoff_on=date(2024, 12, 31), is_simulated=True,
@@ -109,7 +119,7 @@ def test_an_sqlite_ledger_reads_the_same_without_sqlalchemy(ledger: Ledger, sett
     ledger.record_build("build", "version", {"deliveries": []})
     ledger.record_fit("fit", "version", "mark")
     light = readings(settings)
-    assert isinstance(light, SqliteReadings)
+    assert isinstance(light, SqliteReadings if settings.ledger_url is None else Ledger)
     for ask in (
         lambda asked: asked.deliveries(),
         lambda asked: asked.deliveries(status="accepted", organisation="registry"),
@@ -125,3 +135,30 @@ def test_an_sqlite_ledger_reads_the_same_without_sqlalchemy(ledger: Ledger, sett
     assert light.delivery("nobody") is None
     elsewhere = settings.model_copy(update={"ledger_url": settings.ledger_location})
     assert isinstance(readings(elsewhere), Ledger)
+
+
+def test_a_database_that_sorts_text_in_its_own_way_is_refused(postgres: Cluster, settings: Settings) -> None:
+    elsewhere = settings.model_copy(update={"ledger_url": postgres.database(locale="nl_NL.UTF-8")})
+    with pytest.raises(LedgerUnfit, match="--locale=C"):
+        Ledger.of(elsewhere).create()
+
+
+def test_processes_that_start_at_once_make_the_tables_once(request: pytest.FixtureRequest, settings: Settings) -> None:
+    if settings.ledger_url:
+        settings = settings.model_copy(update={"ledger_url": request.getfixturevalue("postgres").database()})
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_creates, args=(settings.ledger_location, settings.home_path)) for _ in range(3)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    initialise(settings)
+    assert opened(settings).has_key()
+
+
+def _creates(url: str, home: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    Ledger(url).create()

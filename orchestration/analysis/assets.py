@@ -20,11 +20,12 @@ from orchestration.analysis.reuse import Earlier, rows_read
 from orchestration.analysis.showing import showing_hash
 from orchestration.analysis.signoff import is_enough
 from orchestration.analysis.specification import Specification, read_specification
-from orchestration.files import folder_by_rename, swap_link, write_json
+from orchestration.files import folder_by_rename, write_json
 from orchestration.hashing import combined_hash
 from orchestration.home import opened
 from orchestration.progress import Progress, both, named, nobody, throttled
 from orchestration.settings import Settings
+from orchestration.store import keep, keep_note, point
 from orchestration.warehouse.versions import Version, current_version
 
 VERSIONS, ANALYSIS = "versions", "analysis"
@@ -124,6 +125,7 @@ def fit_asset(
             }
             with folder_by_rename(folder) as aside:
                 write_fit(result, aside, manifest)
+            keep(settings, folder)
         tables, kept = read_fit(folder)
         before = None if last_good is None else read_fit(last_good)[0]
         rules = spec.recidivism
@@ -146,7 +148,7 @@ def fit_asset(
             ledger.record_held_fit(name, version.version_id, reason, [check.name for check in failed])
         else:
             explained = _explain(settings, name, version, inputs, spec)
-            swap_link(settings.fits / CURRENT, name)
+            point(settings, settings.fits, name)
             ledger.record_fit(name, version.version_id, mark)
             yield dg.MaterializeResult(
                 data_version=dg.DataVersion(name),
@@ -217,7 +219,9 @@ def _explain(
             kinds = explained.people.groupby("kind")["clients"].sum()
             said |= {f"rows_{kind}": int(count) for kind, count in kinds.items()}
             said |= {"explained_in_seconds": round(time.monotonic() - began, 1), "outcomes_fitted_to_explain": explained.fits}  # fmt: skip
-    write_json(settings.fits / f"{name}.changes.json", record)
+    note = settings.fits / f"{name}.changes.json"
+    write_json(note, record)
+    keep_note(settings, note)
     return said
 
 

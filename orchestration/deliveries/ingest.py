@@ -40,6 +40,7 @@ from orchestration.hashing import combined_hash
 from orchestration.ledger import Ledger, now
 from orchestration.readings import DeliveryRecord
 from orchestration.settings import Settings
+from orchestration.store import keep
 
 REFERENCE = "reference.json"
 MOST_FILES = 1_000  # of one delivery; of what lies there beside them it is enough to know that it does
@@ -492,6 +493,7 @@ def _accept(digest: str, organisation: Organisation, found: Examination, setting
     manifest = found.manifest
     assert manifest is not None and found.content_hash is not None  # noqa: S101 - an accepted examination has both
     stored = raw.store(settings.raw, organisation, found.tables, found.deletions)
+    keep(settings, settings.raw / organisation.name / stored)
     status = "duplicate" if _is_known(found, organisation, ledger) else "accepted"
     counts = {name: table.num_rows for name, table in found.tables.items()}
     ledger.decide(
@@ -536,6 +538,8 @@ def _write_letters(receipt: Receipt, organisation: Organisation, settings: Setti
     for language in ("nl", "en"):
         text = letter(receipt, organisation, language)
         write_atomically(folder / f"letter.{language}.txt", text.encode())
+    if receipt.status != "received":
+        keep(settings, folder, anew=True)
 
 
 def report(receipt: Receipt) -> dict[str, object]:

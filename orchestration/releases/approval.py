@@ -19,6 +19,7 @@ from orchestration.files import folder_by_rename, write_json
 from orchestration.hashing import is_as_marked, sha256_file
 from orchestration.readings import Readings
 from orchestration.releases.tags import is_tag
+from orchestration.store import keep
 from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
@@ -196,6 +197,7 @@ def draft(
         mark = sha256_file(aside / MANIFEST)
         for name in (*files, MANIFEST):
             (aside / name).chmod(0o444)
+    keep(settings, settings.releases / tag, anew=True)
     ledger.record_draft({**made, "manifest_sha256": mark}, by)
     return named_release(ledger, tag)
 

@@ -29,6 +29,7 @@ from orchestration.progress import Progress, nobody
 from orchestration.readings import Withdrawal
 from orchestration.releases import consents, superseding
 from orchestration.settings import Settings
+from orchestration.store import mirror, pull_all
 from orchestration.trouble import Mendable
 from orchestration.warehouse import reissue, versions
 
@@ -206,6 +207,15 @@ def replay(settings: Settings, ledger: Ledger) -> int:
 
 
 # the steps -----------------------------------------------------------------------------------------------------------
+def _bring_all(place: Place) -> dict[str, Any]:
+    """What other machines made holds them too: it comes here first, and goes with the rest."""
+    return {"folders": len(pull_all(place.settings).folders)}
+
+
+def _clear_store(place: Place) -> dict[str, Any]:
+    return dict(mirror(place.settings))
+
+
 def _keep_before(place: Place) -> dict[str, Any]:
     return {"was_fitted": int(fits.keep_estimates(place.settings, place.folder / BEFORE))}
 
@@ -343,6 +353,7 @@ def _compare(place: Place) -> dict[str, Any]:
 
 
 STEPS: Mapping[str, Callable[[Place], dict[str, Any]]] = {
+    "brought from the store": _bring_all,
     "estimates before": _keep_before,
     "raw store written without them": _rewrite_raw,
     "raw store": _remove_raw,
@@ -355,6 +366,7 @@ STEPS: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "fits": _remove_fits,
     "releases": _supersede_releases,
     "leftovers": _remove_leftovers,
+    "store": _clear_store,
     "refit": _refit,
     "estimates after": _compare,
 }

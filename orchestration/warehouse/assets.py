@@ -18,6 +18,7 @@ from orchestration.deliveries.ingest import known_key
 from orchestration.files import write_json
 from orchestration.ledger import Ledger, now
 from orchestration.settings import Settings
+from orchestration.store import keep_note
 from orchestration.warehouse import build, dbt, evidence, gate, versions
 
 WAREHOUSE, VERSIONS = "warehouse", "versions"
@@ -164,7 +165,9 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
             build.keep(settings, build_id)
             if before is not None and is_new:
                 changes = evidence.compared(settings, Ledger.of(settings), before, published)
-                write_json(settings.versions / f"{published.version_id}.changes.json", changes.as_record())
+                note = settings.versions / f"{published.version_id}.changes.json"
+                write_json(note, changes.as_record())
+                keep_note(settings, note)
                 context.log.info(f"outcomes of the past that changed: {changes.past_changed}")
             yield dg.MaterializeResult(
                 data_version=dg.DataVersion(published.version_id),

@@ -52,6 +52,8 @@ def preview(delivery: Path, settings: Settings, ledger: Ledger, model_tables: tu
                 "key_file": settings.key_path,
                 "opening_key_file": settings.opening_key_path,
                 "ledger_url": None,
+                "profile": "embedded",
+                "store": None,
                 "inbox": None,
             }
         )

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestration.files import folder_by_rename, swap_link, write_json
+from orchestration.files import folder_by_rename, write_json
 from orchestration.hashing import combined_hash, content_hash, is_as_marked, sha256_file
 from orchestration.settings import Settings
+from orchestration.store import keep, point
 from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
@@ -149,8 +150,9 @@ def publish(
             }
             write_json(aside / MANIFEST, manifest)
     version = read_version(folder)
+    keep(settings, folder)
     if as_current and current_id(settings) != version_id:
-        swap_link(settings.versions / CURRENT, version_id)
+        point(settings, settings.versions, version_id)
     return version, is_new
 
 
