@@ -12,12 +12,18 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+from dagster._serdes import deserialize_value
 
 from orchestration.deliveries.assets import FETCHING, delivery_asset, job_name, partition_of
 from orchestration.deliveries.contracts import Organisation, read_contracts
@@ -358,6 +364,54 @@ class EventLog(ConsolidatedSqliteEventLogStorage):
     def _connect(self) -> Iterator[sa.Connection]:
         with self._engine.begin() as connection:
             yield connection
+
+
+class Launcher(DefaultRunLauncher):
+    """Starts runs as Dagster does, and says of each whether its process still works, as `deploy/dagster.yaml` names it.
+
+    A code server notices by itself when the process of a run dies. When both die, as when a machine restarts, Dagster's own launcher
+    would leave that run as started for good, and with it the one place there is for runs. Asked every two minutes: a run is alive
+    when its code server says so or, where that cannot be reached, when the process that began it is there.
+    """
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        client = self._get_grpc_client_for_termination(run.run_id)
+        try:
+            is_known = (
+                client is not None
+                and deserialize_value(
+                    client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id), timeout=10),
+                    CanCancelExecutionResult,
+                ).can_cancel
+            )
+        except DagsterUserCodeUnreachableError:
+            is_known = self._is_process_there(run.run_id)
+        if is_known:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its process is gone")
+
+    def _is_process_there(self, run_id: str) -> bool:
+        begun = self._instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+        numbers = [
+            int(str(entry.value))
+            for event in begun
+            if event.dagster_event is not None and event.dagster_event.engine_event_data is not None
+            for label, entry in event.dagster_event.engine_event_data.metadata.items()
+            if label == "pid"
+        ]
+        return bool(numbers) and any(Path(f"/proc/{number}").exists() and is_python(number) for number in numbers)
+
+
+def is_python(number: int) -> bool:
+    """Whether a process of that number is one of Python's: its number may be somebody else's by now."""
+    try:
+        return b"python" in Path(f"/proc/{number}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ Heavy libraries are imported where they are used, so that `--help`, `status` and
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import json
 import os
@@ -47,12 +48,28 @@ def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         except (Mendable, FileExistsError, PermissionError) as error:
             raise _Trouble(str(error)) from None
-        except ValueError as error:
-            if type(error).__name__ != "ValidationError" or getattr(error, "title", "") != "Settings":
+        except Exception as error:
+            said = _said_of_surroundings(error)
+            if said is None:
                 raise
-            raise _Trouble(_said_of_settings(error)) from None
+            raise _Trouble(said) from None
 
     return wrapped
+
+
+def _said_of_surroundings(error: BaseException) -> str | None:
+    """What is wrong around the platform, and what to do: a setting, a disk, a database; None where it is something else."""
+    if isinstance(error, ValueError) and type(error).__name__ == "ValidationError":
+        return _said_of_settings(error) if getattr(error, "title", "") == "Settings" else None
+    after = "; what was published is as it was, and the next `refresh` goes on from there"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: make room{after}"
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EIO):
+        return f"the disk cannot be written to ({os.strerror(error.errno or 0).lower()}): see to it{after}"
+    if type(error).__name__ == "OperationalError":  # of sqlite3, or as SQLAlchemy passes it on
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        return f"a database cannot be used ({reason}): is its disk full or read-only, does its server run{after}"
+    return None
 
 
 def _said_of_settings(error: Any) -> str:
