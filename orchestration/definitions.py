@@ -14,10 +14,11 @@ from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.warnings import BetaWarning
 
-from orchestration.analysis.assets import FINGERPRINT, FIT, REPORT, analysis_assets
+from orchestration.analysis.assets import FINGERPRINT, FIT, REPORT, analysis_assets, model_inputs_asset
 from orchestration.automation import (
     FETCHING,
     Launched,
+    after_grid_condition,
     build_condition,
     chain_condition,
     deliveries_by_partition,
@@ -45,6 +46,7 @@ from orchestration.progress import Progress, nobody
 from orchestration.readings import Withdrawal
 from orchestration.releases.withdrawal import finish
 from orchestration.settings import Settings
+from orchestration.spreading.assets import JOB, Spreading, spreading, workers_there
 from orchestration.warehouse import dbt
 from orchestration.warehouse.assets import build_inputs_asset, version_asset, warehouse_models
 from orchestration.warehouse.build import one_writer
@@ -63,15 +65,17 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
         name: dg.define_asset_job(job_name(name), selection=[dg.AssetKey(["deliveries", name])]) for name in contracts
     }
     fetching = fetching_job(settings, contracts)
+    grid, refit = spread_of(settings), after_grid_condition() if settings.broker else refit_condition()
     return dg.Definitions(
         assets=[
             *landing,
             build_inputs_asset(settings, contracts, build_condition()),
             warehouse_models(settings, manifest, chain_condition()),
             version_asset(settings, manifest, chain_condition()),
-            *analysis_assets(settings, chain_condition(), refit_condition(), report_condition(), progress),
+            *analysis_assets(settings, chain_condition(), refit, report_condition(), progress),
+            *(one.asset for one in grid),
         ],
-        jobs=[*jobs.values(), fetching],
+        jobs=[*jobs.values(), fetching, *(one.job for one in grid)],
         sensors=[
             inbox_sensor(settings, contracts, jobs),
             dg.AutomationConditionSensorDefinition(
@@ -81,6 +85,7 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
                 minimum_interval_seconds=30,
                 description="Builds when a delivery or the code has changed; refits when the rows that models read have.",
             ),
+            *(one.sensor for one in grid),
         ],
         schedules=[
             yearly_schedule(settings, contracts, jobs),
@@ -89,6 +94,27 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
         ],
         executor=dg.in_process_executor,
     )
+
+
+def spread_of(settings: Settings) -> tuple[Spreading, ...]:
+    """What spreads a refit over workers, where there is a broker: one, or none."""
+    if settings.broker is None:
+        return ()
+    return (spreading(settings, model_inputs_asset(settings, chain_condition()), refit_condition()),)
+
+
+def grid_job() -> dg.JobDefinition:
+    """The refit in batches over the home of the settings, as workers load it."""
+    return build_defs().resolve_job_def(JOB)
+
+
+def fit_grid(settings: Settings, defs: dg.Definitions, instance: dg.DagsterInstance) -> Launched:
+    """Have the batches of the due refit fitted: by workers, or where none answers one after another in this process."""
+    if not workers_there(settings):
+        return run_job(defs.resolve_job_def(JOB), instance)
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    with dg.execute_job(dg.reconstructable(grid_job), instance, run_config=quiet) as done:
+        return Launched(JOB, None, done.run_id, done.success)
 
 
 @dataclass(frozen=True)
@@ -139,6 +165,7 @@ def _launch(
     if not ticker.has_baseline:
         ticker.tick()
         ticker.remember()
+    grids = [Ticker(one.due, instance, settings.dagster_home / "spreading.json") for one in spread_of(settings)]
     if settings.sources_file:
         progress("fetch", 0, 1)
         runs.append(
@@ -163,13 +190,18 @@ def _launch(
         progress(f"gate {run.name.removeprefix('deliver_')} {run.partition or ''}".strip(), done, len(grouped))
     for _ in range(MAX_TICKS):
         keys = ticker.tick()
-        if not keys:
-            ticker.remember()
+        due = [key for grid in grids for key in grid.tick()]
+        requested.extend(key.to_user_string() for key in (*keys, *due))
+        if keys:
+            progress(", ".join(sorted({key.path[0] for key in keys})), 0, 1)
+            runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, keys))
+        if due:
+            progress("analysis", 0, 1)
+            runs.append(fit_grid(settings, defs, instance))
+        for one in (ticker, *grids):
+            one.remember()
+        if not keys and not due:
             break
-        requested.extend(key.to_user_string() for key in keys)
-        progress(", ".join(sorted({key.path[0] for key in keys})), 0, 1)
-        runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, keys))
-        ticker.remember()
     acknowledge(settings, ledger)
     clear_landing(settings, ledger, now())
     return Refreshed(tuple(runs), tuple(requested), unplaced)

@@ -6,7 +6,7 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -29,7 +29,9 @@ class Settings(BaseSettings):
     class gives it away, `release_difference` the number of people by which a count must have moved (1: any) to be shown again, the other limits
     are in docs/disclosure.md. `permission_years` is how long a permission may last at most; `consents` is where the register of
     consents lies, by default beside the home, apart from the data of the study. `withdrawal_batch` is how many people must have been
-    erased together before what is public is superseded: of fewer, the difference would tell of them.
+    erased together before what is public is superseded: of fewer, the difference would tell of them. `broker`
+    (`redis://:password@host:port/0`) is where workers are handed the batches of a refit; unset, a refit is one process. What a worker
+    has not fitted after `longest_batch_seconds` is taken for lost and handed to another (docs/spreading.md).
     """
 
     model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", env_ignore_empty=True, frozen=True, extra="ignore")
@@ -65,6 +67,8 @@ class Settings(BaseSettings):
     permission_years: int = Field(2, ge=1, le=10)
     consents: Path | None = None
     withdrawal_batch: int = Field(10, ge=2, le=1000)
+    broker: SecretStr | None = None
+    longest_batch_seconds: int = Field(1800, ge=5, le=86400)
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
 
