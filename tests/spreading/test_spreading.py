@@ -26,12 +26,13 @@ from orchestration.home import initialise
 from orchestration.settings import Settings
 from orchestration.spreading import assets as spreading_assets
 from orchestration.spreading import batches
+from orchestration.spreading.assets import worker_app
 from orchestration.spreading.batches import ALLIANCE, TRIES, Batch, BatchGivenUp, OtherWork, Work, fit_batch, packed
 from orchestration.warehouse.versions import NoSuchVersion, current_version
 from tests.analysis.synthetic import OUTCOMES, synthetic_inputs
 from tests.analysis.test_refit import published
 from tests.conftest import brief
-from tests.spreading import few_models
+from tests.spreading import few_models, house
 from tests.spreading.running import (
     Run,
     being_fitted,
@@ -139,7 +140,7 @@ def test_the_password_of_the_broker_is_not_said(settings: Settings) -> None:
 def test_the_grid_is_asked_for_when_rows_change_and_a_worker_answers(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    defs = few_models.definitions(settings)
+    defs = house.definitions(settings)
     sensor = defs.resolve_sensor_def("spread_refit")
     answers = {"there": True}
     monkeypatch.setattr(spreading_assets, "workers_there", lambda _: answers["there"])
@@ -199,13 +200,13 @@ def over_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sett
     with redis_server(tmp_path) as url:
         made = Settings(home=tmp_path / "home", imputations=2, broker=url)  # type: ignore[arg-type]
         initialise(made)
-        published(made, synthetic_inputs(80))
+        published(made, synthetic_inputs(60))
         for name, value in environment_of(made).items():
             if name.startswith("DELICTVRIJ_"):
                 monkeypatch.setenv(name, value)
         monkeypatch.setattr(assets, "read_specification", assets.read_specification)  # put back afterwards
         few_models.few_models()
-        few_models._definitions.cache_clear()
+        house.of_home.cache_clear()
         yield made
 
 
@@ -215,14 +216,14 @@ def hashes_of_parts(settings: Settings) -> dict[str, Mapping[str, str]]:
     return {path.parent.name: json.loads(path.read_text())["tables"] for path in found}
 
 
-def secrets_in(folder: Path, secret: str) -> list[str]:
+def files_with(folder: Path, secret: str) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
 
 
 def test_a_killed_worker_costs_its_batch_and_one_worker_two_and_none_give_the_same_fit(
     over_redis: Settings, tmp_path: Path
 ) -> None:
-    settings, home = over_redis, over_redis.fits
+    settings, fits = over_redis, over_redis.fits
     assert settings.broker is not None
     url = settings.broker.get_secret_value()
     app = "tests.spreading.few_models:app"
@@ -236,18 +237,20 @@ def test_a_killed_worker_costs_its_batch_and_one_worker_two_and_none_give_the_sa
             of_one = hashes_of_parts(settings)
             assert set(of_one) == {LANDMARK, END, ALLIANCE}
 
-            done = run_job(few_models._definitions().resolve_job_def("fit_alone"), instance)
+            done = run_job(house.of_home().resolve_job_def(house.FIT_JOB), instance)
             assert done.is_success
-            name = (home / "current").readlink().name
-            assert not list((home / ".grid").glob("*/"))
+            name = (fits / "current").readlink().name
+            assert not list((fits / ".grid").glob("*/"))
             events = instance.all_logs(done.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
             said = events[0].asset_materialization.metadata  # type: ignore[union-attr]
             assert said["models_fitted"].value == 0
-            shutil.move(home / name, tmp_path / "spread")
-            (home / "current").unlink()
+            shutil.move(fits / name, tmp_path / "spread")
+            (fits / "current").unlink()
+            shutil.rmtree(fits / ".grid")  # what parts took, too: the quick ones would share a step
 
-            with celery_workers(settings, ("two",), app), Run(few_models.grid_job, instance) as whole:
-                pass
+            worker_app(settings).control.pool_grow(1)
+            with Run(few_models.grid_job, instance) as whole:
+                wait_for(lambda: len({one.process for one in being_fitted(settings)}) == 2, "two at work at once")
         assert whole.is_success
         assert steps_begun(instance, whole.run_id) == {LANDMARK: 1, END: 1, ALLIANCE: 1}
         assert hashes_of_parts(settings) == of_one
@@ -266,4 +269,4 @@ def test_a_killed_worker_costs_its_batch_and_one_worker_two_and_none_give_the_sa
         passed = b"".join(broker.dump(key) for key in broker.scan_iter())
     people = set(read_inputs(version).client["client_id"])
     assert len(passed) > 1000 and [one for one in people if one.encode() in passed] == []
-    assert secrets_in(tmp_path, url.partition("@")[0].rpartition(":")[2]) == ["redis.conf"]
+    assert files_with(tmp_path, url.partition("@")[0].rpartition(":")[2]) == ["redis.conf"]
