@@ -128,7 +128,7 @@ def fit_asset(
             }
             with folder_by_rename(folder) as aside:
                 write_fit(result, aside, manifest)
-            clear(settings.fits)
+        clear(settings.fits)
         tables, kept = read_fit(folder)
         before = None if last_good is None else read_fit(last_good)[0]
         rules = spec.recidivism
