@@ -6,7 +6,7 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,9 @@ class Settings(BaseSettings):
     has not fitted after `longest_batch_seconds` is taken for lost and handed to another (docs/spreading.md).
     """
 
-    model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", env_ignore_empty=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="DELICTVRIJ_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     home: Path = (Path.home() if _SHIPPED.is_dir() else CHECKOUT) / ".delictvrij"
     key_file: Path | None = None
@@ -71,6 +73,13 @@ class Settings(BaseSettings):
     longest_batch_seconds: int = Field(1800, ge=5, le=86400)
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
+
+    @field_validator("broker")
+    @classmethod
+    def _is_redis(cls, broker: SecretStr | None) -> SecretStr | None:
+        if broker is not None and not broker.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("a broker is a Redis: redis://:password@host:port/0")
+        return broker
 
     @property
     def expectations(self) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.warnings import BetaWarning
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 JOB = "refit_grid"
 ANSWER_SECONDS = 2.0
 RESTORE_SECONDS = 5
+LONGEST_RUN_IN_BATCHES = 12  # after that a run whose workers do not come ends, and others can begin
 
 
 class NoBrokerSupport(Mendable):
@@ -115,6 +117,7 @@ def spreading(settings: Settings, upstream: dg.AssetsDefinition, due: dg.Automat
         JOB,
         selection=[GRID],
         executor_def=_executor(settings),
+        run_tags={MAX_RUNTIME_SECONDS_TAG: str(LONGEST_RUN_IN_BATCHES * settings.longest_batch_seconds)},
         description="A refit, spread over workers in batches.",
     )
     conditioned = dg.Definitions([upstream, grid_asset(settings, due)])
@@ -196,5 +199,10 @@ def worker_app(settings: Settings) -> "Celery":
 
 
 def workers_there(settings: Settings) -> bool:
-    """Whether any worker answers at the broker."""
-    return bool(worker_app(settings).control.ping(timeout=ANSWER_SECONDS))
+    """Whether the broker is there and any worker answers at it."""
+    from kombu.exceptions import OperationalError
+
+    try:
+        return bool(worker_app(settings).control.ping(timeout=ANSWER_SECONDS))
+    except OperationalError:
+        return False

@@ -21,12 +21,13 @@ from orchestration.analysis.assets import FINGERPRINT, GRID, fit_asset, specific
 from orchestration.analysis.fit import made_by, read_fit, run_fit, write_fit
 from orchestration.analysis.inputs import read_inputs
 from orchestration.analysis.reuse import Earlier
-from orchestration.automation import after_grid_condition, instance_of, refit_condition, run_job
+from orchestration.automation import FETCHING, after_grid_condition, instance_of, refit_condition, run_job
+from orchestration.definitions import build_defs
 from orchestration.home import initialise
 from orchestration.settings import Settings
 from orchestration.spreading import assets as spreading_assets
 from orchestration.spreading import batches
-from orchestration.spreading.assets import worker_app
+from orchestration.spreading.assets import JOB, worker_app
 from orchestration.spreading.batches import ALLIANCE, TRIES, Batch, BatchGivenUp, OtherWork, Work, fit_batch, packed
 from orchestration.warehouse.versions import NoSuchVersion, current_version
 from tests.analysis.synthetic import OUTCOMES, synthetic_inputs
@@ -53,14 +54,22 @@ def settings(tmp_path: Path) -> Settings:
     return made
 
 
-@pytest.fixture
-def work(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Work:
-    """The fit of a small SYNTHETIC version, of which no model is fitted: each part is one table of one row."""
-    published(settings, synthetic_inputs(30))
-    monkeypatch.setattr(batches, "_fitted", lambda work, part: {"estimates": pd.DataFrame({"part": [part]})})
-    version = current_version(settings)
+@pytest.fixture(scope="module")
+def fit_to_make(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    """The fit of a small SYNTHETIC version."""
+    made = Settings(home=tmp_path_factory.mktemp("small") / "home", imputations=2)
+    initialise(made)
+    published(made, synthetic_inputs(30))
+    version = current_version(made)
     assert version is not None
-    return Work.of(version, brief(specification(settings)), settings.seed)
+    return Work.of(version, brief(specification(made)), made.seed)
+
+
+@pytest.fixture
+def work(fit_to_make: Work, monkeypatch: pytest.MonkeyPatch) -> Work:
+    """The same, of which no model is fitted: each part is one table of one row."""
+    monkeypatch.setattr(batches, "_fitted", lambda work, part: {"estimates": pd.DataFrame({"part": [part]})})
+    return fit_to_make
 
 
 def test_a_quick_part_shares_its_step_and_what_takes_longest_begins_first() -> None:
@@ -109,9 +118,9 @@ def test_a_batch_whose_workers_die_each_time_is_given_up(settings: Settings, wor
 
 
 def test_nothing_is_kept_of_a_version_that_went_while_a_batch_was_fitted(settings: Settings, work: Work) -> None:
-    shutil.rmtree(work.version.folder)
+    gone = replace(work, version=replace(work.version, folder=work.version.folder / "gone"))
     with pytest.raises(NoSuchVersion):
-        fit_batch(settings.fits, work.name, Batch((END,)), lambda: work)
+        fit_batch(settings.fits, work.name, Batch((END,)), lambda: gone)
     assert not list((settings.fits / ".grid").rglob("*.parquet"))
 
 
@@ -133,8 +142,22 @@ def test_without_a_broker_the_fit_hangs_on_the_fingerprint_as_ever(settings: Set
     assert set(fit_asset(settings, condition).dependency_keys) == {GRID}
 
 
+def test_all_definitions_load_together_and_only_the_grid_goes_to_workers(settings: Settings) -> None:
+    defs = build_defs(settings)
+    dg.Definitions.validate_loadable(defs)
+    executors = {name: defs.resolve_job_def(name).executor_def.name for name in (JOB, FETCHING, "deliver_rn")}
+    assert executors == {JOB: "celery", FETCHING: "in_process", "deliver_rn": "in_process"}
+
+
 def test_the_password_of_the_broker_is_not_said(settings: Settings) -> None:
     assert "secret" not in repr(settings) + str(settings.model_dump()) + settings.model_dump_json()
+    with pytest.raises(ValueError, match="a broker is a Redis") as refused:
+        Settings(broker="amqp://me:secret@127.0.0.1:1/0")  # type: ignore[arg-type]
+    assert "secret" not in str(refused.value)
+
+
+def test_a_broker_that_is_not_there_has_no_workers(settings: Settings) -> None:
+    assert not spreading_assets.workers_there(settings)
 
 
 def test_the_grid_is_asked_for_when_rows_change_and_a_worker_answers(
