@@ -46,7 +46,7 @@ from orchestration.progress import Progress, nobody
 from orchestration.readings import Withdrawal
 from orchestration.releases.withdrawal import finish
 from orchestration.settings import Settings
-from orchestration.spreading.assets import JOB, Spreading, spreading, workers_there
+from orchestration.spreading.assets import JOB, Spreading, over_workers, spreading, workers_there
 from orchestration.warehouse import dbt
 from orchestration.warehouse.assets import build_inputs_asset, version_asset, warehouse_models
 from orchestration.warehouse.build import one_writer
@@ -112,9 +112,7 @@ def fit_grid(settings: Settings, defs: dg.Definitions, instance: dg.DagsterInsta
     """Have the batches of the due refit fitted: by workers, or where none answers one after another in this process."""
     if not workers_there(settings):
         return run_job(defs.resolve_job_def(JOB), instance)
-    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with dg.execute_job(dg.reconstructable(grid_job), instance, run_config=quiet) as done:
-        return Launched(JOB, None, done.run_id, done.success)
+    return Launched(JOB, None, *over_workers(dg.reconstructable(grid_job), instance))
 
 
 @dataclass(frozen=True)

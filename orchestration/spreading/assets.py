@@ -66,7 +66,7 @@ def grid_asset(settings: Settings, condition: dg.AutomationCondition | None = No
         name="fit_batch",
         description="Fits one batch on whichever worker is free; a batch that is there whole is not fitted again.",
     )
-    def fit_one(context: dg.OpExecutionContext, asked: dict) -> dict:  # type: ignore[type-arg]
+    def fit_one(context: dg.OpExecutionContext, asked: dict) -> dict:
         done = fit_batch(settings.fits, asked["fit"], Batch(tuple(asked["parts"])), lambda: _work(settings))
         context.log.info(
             f"{len(done.seconds)} fitted in {sum(done.seconds.values()):.1f} s, {done.there} there already"
@@ -78,12 +78,12 @@ def grid_asset(settings: Settings, condition: dg.AutomationCondition | None = No
         out=dg.Out(dg.Nothing),
         description="Notes what each part took; the fit takes the tables over.",
     )
-    def gather(fitted: list) -> dg.Output[None]:  # type: ignore[type-arg]
+    def gather(fitted: list) -> dg.Output[None]:
         done = [Done(**one) for one in fitted]
         remember(settings.fits, done)
         seconds = [sum(one.seconds.values()) for one in done]
         name = _work(settings).name
-        said = {
+        said: dict[str, int | float | str] = {
             "fit": name,
             "batches": len(done),
             "parts_fitted": sum(len(one.seconds) for one in done),
@@ -196,6 +196,16 @@ def worker_app(settings: Settings) -> "Celery":
     app = make_app(CeleryExecutor.for_cli(**_celery(settings)).app_args())
     create_task(app)
     return app
+
+
+def over_workers(job: Any, instance: dg.DagsterInstance) -> tuple[str, bool]:
+    """Run the grid (a reconstructable job) over workers and wait for it; gives the run's id, and whether it went well."""
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    with warnings.catch_warnings():
+        # dagster-celery registers its task anew for each step, of which Celery warns
+        warnings.filterwarnings("ignore", message="Task name 'execute_plan' is already registered")
+        with dg.execute_job(job, instance, run_config=quiet) as done:
+            return done.run_id, done.success
 
 
 def workers_there(settings: Settings) -> bool:

@@ -21,6 +21,7 @@ import dagster as dg
 import pytest
 
 from orchestration.settings import CHECKOUT, Settings
+from orchestration.spreading.assets import over_workers, worker_app
 from orchestration.spreading.batches import GRID
 
 WITHIN = 120  # seconds after which a process that does not come up, or a batch that nobody begins, is a failure
@@ -91,8 +92,6 @@ def celery_workers(
     settings: Settings, names: tuple[str, ...], app: str = "orchestration.spreading.worker"
 ) -> Iterator[Mapping[str, subprocess.Popen[bytes]]]:
     """Workers of one process each, as `docs/spreading.md` starts them; their logs lie beside the home."""
-    from orchestration.spreading.assets import worker_app
-
     with ExitStack() as stack:
         started = {}
         for name in names:
@@ -151,10 +150,9 @@ class Run:
         self.is_success, self.run_id, self.seconds = False, "", 0.0
 
     def _execute(self) -> None:
-        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         began = time.monotonic()
-        with dg.execute_job(self._job, self._instance, run_config=quiet) as done:
-            self.is_success, self.run_id, self.seconds = done.success, done.run_id, time.monotonic() - began
+        self.run_id, self.is_success = over_workers(self._job, self._instance)
+        self.seconds = time.monotonic() - began
 
     def __enter__(self) -> Run:
         self._thread.start()
