@@ -32,6 +32,7 @@ from tests.analysis.synthetic import OUTCOMES, synthetic_inputs
 from tests.analysis.test_refit import published
 from tests.spreading import house
 from tests.spreading.running import (
+    Begun,
     Run,
     being_fitted,
     celery_workers,
@@ -41,6 +42,7 @@ from tests.spreading.running import (
     wait_for,
 )
 
+LONGEST = 3600
 PROCESS, MACHINE = "a process of a worker", "a worker whole"
 
 
@@ -75,29 +77,37 @@ def hashes(manifest: Mapping[str, object]) -> dict[str, str]:
     return {name: entry["sha256"] for name, entry in tables.items()}
 
 
+def there(settings: Settings) -> set[str]:
+    """The batches that are fitted."""
+    return {path.parent.name for path in (settings.fits / GRID).glob("*/*/manifest.json")}
+
+
+def is_taken_up(settings: Settings, lost: Begun) -> bool:
+    """Whether another process works, or has worked, at the batch of one that was killed."""
+    now = {found.batch: found.process for found in being_fitted(settings)}
+    return lost.batch in there(settings) or now.get(lost.batch, lost.process) != lost.process
+
+
 def measured(
-    settings: Settings, names: tuple[str, ...], plain: Mapping[str, str], killed: str | None = None
+    settings: Settings, names: tuple[str, ...], plain: Mapping[str, str], batches: int, killed: str | None = None
 ) -> Measured:
-    """Fit the grid from nothing over as many workers as there are names, then the fit, and compare it."""
+    """Fit the grid of so many batches from nothing over as many workers as there are names, then the fit, and compare it."""
     shutil.rmtree(settings.fits)
     settings.fits.mkdir()
     after = None
     with instance_of(settings) as instance:
         with celery_workers(settings, names), Run(house.grid_job, instance) as run:
             if killed:
-                wait_for(lambda: bool(being_fitted(settings)), "a batch that is begun")
-                (one, *_) = being_fitted(settings)
+                # the last batch: it need not wait for others before it is begun again
+                wait_for(
+                    lambda: len(there(settings)) == batches - 1 and bool(being_fitted(settings)), "the last", LONGEST
+                )
+                (one,) = being_fitted(settings)
                 if killed == PROCESS:
                     os.kill(one.process, signal.SIGKILL)
                 else:
                     os.killpg(os.getpgid(one.process), signal.SIGKILL)
-
-                def is_taken_up(was: int = one.process, batch: str = one.batch) -> bool:
-                    at = {found.batch: found.process for found in being_fitted(settings)}
-                    done = list((settings.fits / GRID).glob(f"*/{batch}/manifest.json"))
-                    return bool(done) or at.get(batch, was) != was
-
-                after = wait_for(is_taken_up, "the batch of the killed worker", settings.longest_batch_seconds + 120)
+                after = wait_for(lambda: is_taken_up(settings, one), "the batch of the killed worker", LONGEST)
         begun = steps_begun(instance, run.run_id)
         fitted = run_job(house.of_home().resolve_job_def(house.FIT_JOB), instance)
     spread = hashes(read_fit(settings.fits / "current")[1]) if fitted.is_success else {}
@@ -137,10 +147,12 @@ def main() -> None:
             f"{'one process, no broker':34}{alone:8.1f} s, {time.process_time() - busy:.1f} of them on a processor",
             flush=True,
         )
-        first = None
+        first = 0.0
         tries = [(count, None) for count in asked.workers] + [(1, PROCESS), (2, MACHINE)]
         for count, killed in tries:
-            found = measured(settings, tuple(f"worker{n}" for n in range(1, count + 1)), plain, killed)
+            found = measured(
+                settings, tuple(f"worker{n}" for n in range(1, count + 1)), plain, asked.outcomes + 1, killed
+            )
             first = first or found.seconds
             twice = {batch for batch, times in found.begun.items() if times > 1}
             is_good = found.is_success and found.is_same and len(twice) == (killed is not None)
