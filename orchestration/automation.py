@@ -93,6 +93,11 @@ def refit_condition() -> dg.AutomationCondition:
     )
 
 
+def after_grid_condition() -> dg.AutomationCondition:
+    """Refit when the grid was fitted for other rows, models or code: the grid's data version is the id of the fit that follows."""
+    return ((_content_changed() | _never_made()) & _is_quiet()).with_label("the grid of the refit has changed")
+
+
 def report_condition() -> dg.AutomationCondition:
     """Run with what comes before, and render again when the code of the page has changed: that refits nothing."""
     code_changed = _C.code_version_changed().since(_C.newly_requested() | _C.initial_evaluation())

@@ -14,10 +14,11 @@ from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.warnings import BetaWarning
 
-from orchestration.analysis.assets import FINGERPRINT, FIT, REPORT, analysis_assets
+from orchestration.analysis.assets import FINGERPRINT, FIT, REPORT, analysis_assets, model_inputs_asset
 from orchestration.automation import (
     FOLLOWING_UP,
     Launched,
+    after_grid_condition,
     alert_sensors,
     build_condition,
     chain_condition,
@@ -52,6 +53,7 @@ from orchestration.releases.assets import FOLLOW_UP, draft_asset, follow_up_asse
 from orchestration.releases.follow_up import is_to_be_asked
 from orchestration.releases.withdrawal import finish
 from orchestration.settings import Settings
+from orchestration.spreading.assets import JOB, Spreading, over_workers, spreading, workers_there
 from orchestration.stewards.alerts_file import AlertsError
 from orchestration.stewards.assets import FRESHNESS, freshness_checks
 from orchestration.store import pull_all
@@ -79,18 +81,20 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
     )
     following_up = dg.define_asset_job(FOLLOWING_UP, selection=[FOLLOW_UP])
     drafts = None if settings.draft_releases == "never" else draft_condition()
+    grid, refit = spread_of(settings), after_grid_condition() if settings.broker else refit_condition()
     return dg.Definitions(
         assets=[
             *landing,
             build_inputs_asset(settings, contracts, build_condition()),
             warehouse_models(settings, manifest, chain_condition()),
             version_asset(settings, manifest, chain_condition()),
-            *analysis_assets(settings, chain_condition(), refit_condition(), report_condition(), progress),
+            *analysis_assets(settings, chain_condition(), refit, report_condition(), progress),
+            *(one.asset for one in grid),
             follow_up_asset(settings, contracts),
             draft_asset(settings, drafts, progress),
         ],
         asset_checks=checks,
-        jobs=[*jobs.values(), fetching, freshness, following_up],
+        jobs=[*jobs.values(), fetching, freshness, following_up, *(one.job for one in grid)],
         sensors=[
             inbox_sensor(settings, contracts, jobs),
             dg.AutomationConditionSensorDefinition(
@@ -104,6 +108,7 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
                 ),
             ),
             *alert_sensors(settings, contracts),
+            *(one.sensor for one in grid),
         ],
         schedules=[
             yearly_schedule(following_up),
@@ -113,6 +118,25 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
         ],
         executor=dg.in_process_executor,
     )
+
+
+def spread_of(settings: Settings) -> tuple[Spreading, ...]:
+    """What spreads a refit over workers, where there is a broker: one, or none."""
+    if settings.broker is None:
+        return ()
+    return (spreading(settings, model_inputs_asset(settings, chain_condition()), refit_condition()),)
+
+
+def grid_job() -> dg.JobDefinition:
+    """The refit in batches over the home of the settings, as workers load it."""
+    return build_defs().resolve_job_def(JOB)
+
+
+def fit_grid(settings: Settings, defs: dg.Definitions, instance: dg.DagsterInstance) -> Launched:
+    """Have the batches of the due refit fitted: by workers, or where none answers one after another in this process."""
+    if not workers_there(settings):
+        return run_job(defs.resolve_job_def(JOB), instance)
+    return Launched(JOB, None, *over_workers(dg.reconstructable(grid_job), instance))
 
 
 @dataclass(frozen=True)
@@ -166,6 +190,7 @@ def _launch(
     if not ticker.has_baseline:
         ticker.tick()
         ticker.remember()
+    grids = [Ticker(one.due, instance, settings.dagster_home / "spreading.json") for one in spread_of(settings)]
     if settings.sources_file:
         progress("fetch", 0, 1)
         runs.append(
@@ -194,13 +219,18 @@ def _launch(
         runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, [FOLLOW_UP]))
     for _ in range(MAX_TICKS):
         keys = ticker.tick()
-        if not keys:
-            ticker.remember()
+        due = [key for grid in grids for key in grid.tick()]
+        requested.extend(key.to_user_string() for key in (*keys, *due))
+        if keys:
+            progress(", ".join(sorted({key.path[0] for key in keys})), 0, 1)
+            runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, keys))
+        if due:
+            progress("analysis", 0, 1)
+            runs.append(fit_grid(settings, defs, instance))
+        for one in (ticker, *grids):
+            one.remember()
+        if not keys and not due:
             break
-        requested.extend(key.to_user_string() for key in keys)
-        progress(", ".join(sorted({key.path[0] for key in keys})), 0, 1)
-        runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, keys))
-        ticker.remember()
     acknowledge(settings, ledger)
     clear_landing(settings, ledger, now())
     untold = _tell(settings, ledger, contracts, instance, defs)

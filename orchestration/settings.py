@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -33,7 +33,9 @@ class Settings(BaseSettings):
     consents lies, by default beside the home, apart from the data of the study. `withdrawal_batch` is how many people must have been
     erased together before what is public is superseded: of fewer, the difference would tell of them. `alerts` names the file
     that says who is told what. `draft_releases` says after which fits a release is drafted by itself: `always`, `yearly` (the fit
-    brings another year of follow-up) or `never`.
+    brings another year of follow-up) or `never`. `broker` (`redis://:password@host:port/0`) is where workers are handed the
+    batches of a refit; unset, a refit is one process. What a worker has not fitted after `longest_batch_seconds` is taken for
+    lost and handed to another (docs/spreading.md).
 
     `profile` is `embedded` (one account, SQLite, local folders) or `server`, which needs `ledger_url` and `dagster_url`
     (PostgreSQL, the password in the file that PGPASSFILE names and never in a URL) and `roles`, the file that says which account
@@ -42,7 +44,9 @@ class Settings(BaseSettings):
     (docs/server.md). `dbt_target` is where dbt puts what it makes of the project, where that may not be written to.
     """
 
-    model_config = SettingsConfigDict(env_prefix="DELICTVRIJ_", env_ignore_empty=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="DELICTVRIJ_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     home: Path = (Path.home() if _SHIPPED.is_dir() else CHECKOUT) / ".delictvrij"
     key_file: Path | None = None
@@ -84,6 +88,8 @@ class Settings(BaseSettings):
     withdrawal_batch: int = Field(10, ge=2, le=1000)
     alerts: Path | None = None
     draft_releases: Literal["always", "yearly", "never"] = "yearly"
+    broker: SecretStr | None = None
+    longest_batch_seconds: int = Field(1800, ge=5, le=86400)
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
     public_url: str = "https://localhost"
@@ -110,6 +116,13 @@ class Settings(BaseSettings):
         """
         without = dict.fromkeys(("ledger_url", "dagster_url", "store", "roles", "audit_seal", "consents"))
         return Settings(**{**self.model_dump(), "profile": "embedded", **without, **own})
+
+    @field_validator("broker")
+    @classmethod
+    def _is_redis(cls, broker: SecretStr | None) -> SecretStr | None:
+        if broker is not None and not broker.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("a broker is a Redis: redis://:password@host:port/0")
+        return broker
 
     @property
     def expectations(self) -> Path:

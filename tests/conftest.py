@@ -37,6 +37,7 @@ LONGEST = (
     "tests/releases/test_twin.py",
     "tests/warehouse/test_histories.py",
     "tests/test_automation.py",
+    "tests/spreading/test_spreading.py",
     "tests/deliveries/test_canaries.py",
     "tests/warehouse/test_again.py",
     "tests/warehouse/test_marts.py",

@@ -28,12 +28,14 @@ from orchestration.hashing import combined_hash
 from orchestration.home import opened
 from orchestration.progress import Progress, both, named, nobody, throttled
 from orchestration.settings import Settings
+from orchestration.spreading.batches import Work, clear, gathered
 from orchestration.store import keep, keep_note, point
 from orchestration.warehouse.versions import Version, current_version
 
 VERSIONS, ANALYSIS = "versions", "analysis"
 VERSION = dg.AssetKey(["versions", "version"])
 FINGERPRINT = dg.AssetKey(["versions", "model_inputs"])
+GRID = dg.AssetKey(["analysis", "grid"])  # spreading/assets.py, where there is a broker
 FIT = dg.AssetKey(["analysis", "fit"])
 REPORT = dg.AssetKey(["analysis", "report"])
 CURRENT = "current"
@@ -44,7 +46,8 @@ class NothingPublished(RuntimeError):
     """Models read published versions only, and there is none."""
 
 
-def _published(settings: Settings) -> Version:
+def published(settings: Settings) -> Version:
+    """The current version. Raises NothingPublished."""
     version = current_version(settings)
     if version is None:
         raise NothingPublished("no version is published: nothing can be fitted")
@@ -78,7 +81,7 @@ def model_inputs_asset(settings: Settings, condition: dg.AutomationCondition) ->
         ],
     )
     def model_inputs() -> dg.MaterializeResult:
-        version = _published(settings)
+        version = published(settings)
         spec, inputs = specification(settings), read_inputs(version)
         marks = rows_read(inputs, spec)
         mark, left_out = combined_hash(marks), without_mark(inputs, spec, marks)
@@ -111,7 +114,7 @@ def fit_asset(
     @dg.asset(
         key=FIT,
         group_name=ANALYSIS,
-        deps=[FINGERPRINT],
+        deps=[GRID if settings.broker else FINGERPRINT],
         description="The recidivism models (Cox, multiple imputation, errors by officer), change patterns and determinants.",
         owners=["team:researchers"],
         kinds={"python"},
@@ -123,7 +126,7 @@ def fit_asset(
         ],
     )  # fmt: skip
     def fit(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        version = _published(settings)
+        version = published(settings)
         spec, inputs = specification(settings), read_inputs(version)
         marks = rows_read(inputs, spec)
         mark = combined_hash(marks)
@@ -133,7 +136,8 @@ def fit_asset(
         by = ledger.signatures(name, "" if last_good is None else last_good.name)
         made: dict[str, int | float] = {"parts_taken_over": len(marks)}
         if not (is_enough(by) and is_whole(folder)):  # what people signed is what they saw: it is not made anew
-            earlier = None if last_good is None else Earlier.of(last_good, made_by(spec, settings.seed))
+            work = Work(name, version, inputs.in_order(), spec, settings.seed, marks)
+            earlier = gathered(settings.fits, work, lent(settings, spec))
             began = time.monotonic()
             result = run_fit(
                 inputs, spec, settings.seed, both(throttled(context.log.info), named("fit", progress)), earlier
@@ -154,6 +158,7 @@ def fit_asset(
             with folder_by_rename(folder) as aside:
                 write_fit(result, aside, manifest)
             keep(settings, folder)
+        clear(settings.fits)
         tables, kept = read_fit(folder)
         before = None if last_good is None else read_fit(last_good)[0]
         rules = spec.recidivism
@@ -217,6 +222,12 @@ def _last_good(settings: Settings) -> Path | None:
     return link.resolve() if link.is_symlink() else None
 
 
+def lent(settings: Settings, spec: Specification) -> Earlier | None:
+    """The last good fit, if it was made by this code, with these models, packages and seed."""
+    last_good = _last_good(settings)
+    return None if last_good is None else Earlier.of(last_good, made_by(spec, settings.seed))
+
+
 def _explain(
     settings: Settings, name: str, version: Version, inputs: Inputs, spec: Specification
 ) -> dict[str, int | float | str]:
@@ -273,7 +284,7 @@ def report_asset(settings: Settings, condition: dg.AutomationCondition) -> dg.As
 
         name = (settings.fits / CURRENT).readlink().name
         _, manifest = read_fit(settings.fits / name)
-        version = _published(settings)
+        version = published(settings)
         out = settings.report
         written = write_pages(settings.fits / name, dict(version.manifest), out, settings.small_cell)
         is_named = out.is_file() and name in out.read_text(encoding="utf-8")
