@@ -55,7 +55,7 @@ def test_every_asset_is_described_owned_grouped_and_checked(defs: dg.Definitions
     }
     assert {name: what for name, what in lacking.items() if what} == {}
     assert {asset["group"] for asset in assets.values()} == {
-        "deliveries", "warehouse", "staging", "intermediate", "marts", "versions", "analysis",
+        "deliveries", "warehouse", "staging", "intermediate", "marts", "versions", "analysis", "releases",
     }  # fmt: skip
     assert [name for name, asset in assets.items() if re.search("select |```", asset["description"])] == []
 

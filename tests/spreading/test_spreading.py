@@ -49,7 +49,7 @@ LANDMARK, END = OUTCOMES
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    made = Settings(home=tmp_path / "home", imputations=2, broker="redis://:secret@127.0.0.1:1/0")  # type: ignore[arg-type]
+    made = Settings(home=tmp_path / "home", imputations=2, broker="redis://:hushed@127.0.0.1:1/0")  # type: ignore[arg-type]
     initialise(made)
     return made
 
@@ -150,10 +150,10 @@ def test_all_definitions_load_together_and_only_the_grid_goes_to_workers(setting
 
 
 def test_the_password_of_the_broker_is_not_said(settings: Settings) -> None:
-    assert "secret" not in repr(settings) + str(settings.model_dump()) + settings.model_dump_json()
+    assert "hushed" not in repr(settings) + str(settings.model_dump()) + settings.model_dump_json()
     with pytest.raises(ValueError, match="a broker is a Redis") as refused:
-        Settings(broker="amqp://me:secret@127.0.0.1:1/0")  # type: ignore[arg-type]
-    assert "secret" not in str(refused.value)
+        Settings(broker="amqp://me:hushed@127.0.0.1:1/0")  # type: ignore[arg-type]
+    assert "hushed" not in str(refused.value)
 
 
 def test_a_broker_that_is_not_there_has_no_workers(settings: Settings) -> None:
