@@ -75,7 +75,9 @@ def unit(said: Mapping[str, Any], name: str, process: Mapping[str, Any]) -> str:
 
 def target(said: Mapping[str, Any]) -> str:
     """What starts and stops all of them."""
-    wants = " ".join(f"delictvrij-{name}.service" for name in said["processes"])
+    wants = " ".join(
+        f"delictvrij-{name}.service" for name, one in said["processes"].items() if not one.get("is_optional")
+    )
     return (
         MADE
         + f"[Unit]\nDescription=delictvrij: everything\nWants={wants} caddy.service\n\n[Install]\nWantedBy=multi-user.target\n"
@@ -130,6 +132,7 @@ def compose(said: Mapping[str, Any]) -> dict[str, Any]:
                 {"source": f"{process['account']}-{one}", "target": f"{SECRETS_AT}/{process['account']}/{one}"}
                 for one in (SECRETS if has_home else SECRETS[:1])
             ],
+            **({"profiles": [name]} if process.get("is_optional") else {}),
             **({"volumes": [f"home:{said['home']}", "./roles.yml:/etc/delictvrij/roles.yml:ro"]} if has_home else {}),
         }  # fmt: skip
     return {
@@ -158,7 +161,8 @@ def kubernetes(said: Mapping[str, Any]) -> list[dict[str, Any]]:
             "resources": {"limits": {"memory": "256Mi"}},
         }
     ]  # fmt: skip
-    for name, process in said["processes"].items():
+    always = {name: process for name, process in said["processes"].items() if not process.get("is_optional")}
+    for name, process in always.items():
         has_home = process["account"] == "delictvrij"
         mounts: list[dict[str, Any]] = [
             {"name": f"own-{process['account']}", "mountPath": f"{SECRETS_AT}/{process['account']}", "readOnly": True},

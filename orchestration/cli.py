@@ -1554,6 +1554,34 @@ def follow_up(as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("year", required=False)
+@click.option("--lang", type=click.Choice(["nl", "en"]), default="en", show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+@_plainly
+def checklist(year: str | None, lang: str, as_json: bool) -> None:
+    """Fill in the checklist of a yearly refresh, as Markdown: of the extract of YEAR, or of the last one that is asked for."""
+    from dataclasses import asdict
+
+    from orchestration.deliveries.contracts import read_organisations
+    from orchestration.home import home_settings, readings
+    from orchestration.ledger import now
+    from orchestration.releases.follow_up import year_asked_on
+    from orchestration.stewards.checklist import checklist as filled
+    from orchestration.stewards.checklist import markdown
+
+    settings, today = home_settings(), now().date()
+    if year is not None and not (year.isdigit() and len(year) == 4):
+        raise click.BadParameter("a year is four digits, as 2025", param_hint="YEAR")
+    ledger, year = readings(settings), year or year_asked_on(today)
+    items = filled(settings, ledger, read_organisations(settings.expectations), today, year)
+    if as_json:
+        _json([asdict(item) for item in items])
+        return
+    is_simulated = any(record.is_simulated for record in ledger.deliveries())
+    click.echo(markdown(items, year, lang, is_simulated=is_simulated), nl=False)
+
+
+@main.command()
 @click.option("--port", type=int, help="Port on the loopback address.")
 @_plainly
 def ui(port: int | None) -> None:

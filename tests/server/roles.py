@@ -25,16 +25,16 @@ from tests.server.stack import Stack, running
 MAY: Mapping[str, frozenset[str]] = {
     "partner": frozenset(["simulate", "check", "specification", "seal", "page.portal", "page.shelf", "page.start"]),
     "steward": frozenset(
-        ["simulate", "check", "specification", "seal", "recipient", "refresh", "correct", "retract", "waive", "sign-off", "status", "rules", "versions", "diff", "revisions", "reproduce", "known-on", "reproduce-fit", "permission.grant", "permission.revoke", "permission.list", "consent.take", "consent.list", "withdraw", "release.draft", "release.list", "release.downloads", "page.operate", "page.view", "page.query", "page.status", "page.draft", "page.portal", "page.shelf", "page.start"]
+        ["simulate", "check", "specification", "seal", "recipient", "refresh", "correct", "retract", "waive", "sign-off", "status", "rules", "versions", "diff", "revisions", "reproduce", "known-on", "reproduce-fit", "permission.grant", "permission.revoke", "permission.list", "consent.take", "consent.list", "withdraw", "release.draft", "release.list", "release.downloads", "follow-up", "checklist", "alerts.test", "alerts.list", "page.operate", "page.view", "page.query", "page.status", "page.draft", "page.portal", "page.shelf", "page.start"]
     ),
     "researcher": frozenset(
-        ["simulate", "sign-off", "status", "rules", "versions", "diff", "revisions", "reproduce", "known-on", "outcome", "fit", "multiverse", "reproduce-fit", "release.draft", "release.list", "page.view", "page.query", "page.status", "page.draft", "page.portal", "page.shelf", "page.start"]
+        ["simulate", "sign-off", "status", "rules", "versions", "diff", "revisions", "reproduce", "known-on", "outcome", "fit", "multiverse", "reproduce-fit", "release.draft", "release.list", "follow-up", "checklist", "page.view", "page.query", "page.status", "page.draft", "page.portal", "page.shelf", "page.start"]
     ),
     "output_checker": frozenset(
-        ["status", "versions", "permission.grant", "permission.revoke", "permission.list", "consent.list", "release.approve", "release.reject", "release.list", "release.hand-over", "release.downloads", "audit", "page.view", "page.query", "page.status", "page.verdict", "page.draft", "page.portal", "page.shelf", "page.start"]
+        ["status", "versions", "permission.grant", "permission.revoke", "permission.list", "consent.list", "release.approve", "release.reject", "release.list", "release.hand-over", "release.downloads", "follow-up", "checklist", "audit", "page.view", "page.query", "page.status", "page.verdict", "page.draft", "page.portal", "page.shelf", "page.start"]
     ),
     "administrator": frozenset(
-        ["init", "demo", "simulate", "recipient", "status", "versions", "release.list", "audit", "ui", "store.push", "store.pull", "store.verify", "page.operate", "page.view", "page.query", "page.status", "page.portal", "page.shelf", "page.start"]
+        ["init", "demo", "simulate", "recipient", "status", "versions", "release.list", "audit", "follow-up", "checklist", "alerts.test", "alerts.list", "backup", "restore", "ui", "store.push", "store.pull", "store.verify", "page.operate", "page.view", "page.query", "page.status", "page.portal", "page.shelf", "page.start"]
     ),
 }  # fmt: skip
 WHO: Mapping[str, str | None] = {

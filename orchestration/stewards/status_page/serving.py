@@ -1,11 +1,13 @@
 """The status page beside Dagster, on the loopback address, in a process of its own: read anew at each request, never written.
 
-`python -m orchestration.stewards.status_page.serving PORT` serves the home of the environment until its standard input is closed, which
-happens when whoever started it ends, in whatever way. Neither Dagster nor Great Expectations is loaded here.
+`python -m orchestration.stewards.status_page.serving PORT` serves the home of the environment until the pipe that is its standard input is
+closed, which happens when whoever started it ends, in whatever way; without a pipe, until it is stopped. Neither Dagster nor Great Expectations is loaded here.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 import threading
 from datetime import datetime
@@ -70,7 +72,8 @@ def app(settings: Settings) -> Starlette:
 
 
 def main() -> None:
-    """Serve the home of the environment on the port that is given, until standard input is closed."""
+    """Serve the home of the environment on the port that is given: as long as whoever started it holds the other end of a pipe to it,
+    or, started by a service manager, until it is stopped."""
     import uvicorn
 
     port = int(sys.argv[1])
@@ -81,7 +84,8 @@ def main() -> None:
         sys.stdin.read()
         server.should_exit = True
 
-    threading.Thread(target=wait, daemon=True).start()
+    if stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode):
+        threading.Thread(target=wait, daemon=True).start()
     server.run()
 
 
