@@ -7,6 +7,7 @@ have. Both conditions were tried against real runs (`tests/test_automation.py`);
 import contextlib
 import functools
 import importlib
+import os
 import sqlite3
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -376,7 +377,7 @@ class Launcher(DefaultRunLauncher):
 
     A code server notices by itself when the process of a run dies. When both die, as when a machine restarts, Dagster's own launcher
     would leave that run as started for good, and with it the one place there is for runs. Asked every two minutes: a run is alive
-    when its code server says so or, where that cannot be reached, when the process that began it is there.
+    when its code server says so, or the process that said that it works on it is there.
     """
 
     @property
@@ -384,39 +385,46 @@ class Launcher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        client = self._get_grpc_client_for_termination(run.run_id)
-        try:
-            is_known = (
-                client is not None
-                and deserialize_value(
-                    client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id), timeout=10),
-                    CanCancelExecutionResult,
-                ).can_cancel
-            )
-        except DagsterUserCodeUnreachableError:
-            is_known = self._is_process_there(run.run_id)
-        if is_known:
+        if self._is_known(run.run_id) or self._is_process_there(run.run_id):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its process is gone")
 
+    def _is_known(self, run_id: str) -> bool:
+        """Whether the code server that began a run says that it works on it."""
+        client = self._get_grpc_client_for_termination(run_id)
+        if client is None:
+            return False
+        asked = CanCancelExecutionRequest(run_id=run_id)
+        try:
+            answer = deserialize_value(client.can_cancel_execution(asked, timeout=10), CanCancelExecutionResult)
+        except DagsterUserCodeUnreachableError:
+            return False
+        return bool(answer.can_cancel)
+
     def _is_process_there(self, run_id: str) -> bool:
-        begun = self._instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-        numbers = [
-            int(str(entry.value))
-            for event in begun
+        """Whether a process that said that it works on a run is there: its code server may be gone, or be another by now."""
+        return any(
+            is_the_process(int(str(entry.value)), event.timestamp)
+            for event in self._instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
             if event.dagster_event is not None and event.dagster_event.engine_event_data is not None
             for label, entry in event.dagster_event.engine_event_data.metadata.items()
             if label == "pid"
-        ]
-        return bool(numbers) and any(Path(f"/proc/{number}").exists() and is_python(number) for number in numbers)
+        )
 
 
-def is_python(number: int) -> bool:
-    """Whether a process of that number is one of Python's: its number may be somebody else's by now."""
+def is_the_process(number: int, seen_at: float) -> bool:
+    """Whether the process of that number on this machine is the one that was there at a moment (seconds since 1970): a number is given
+    again, to a process that began later."""
     try:
-        return b"python" in Path(f"/proc/{number}/cmdline").read_bytes()
-    except OSError:
+        status = Path(f"/proc/{number}/stat").read_text(encoding="ascii", errors="replace")
+        ticks = int(status.rpartition(")")[2].split()[19])
+        booted = next(
+            line for line in Path("/proc/stat").read_text(encoding="ascii").splitlines() if line.startswith("btime ")
+        )
+    except (OSError, IndexError, ValueError, StopIteration):
         return False
+    is_ended = status.rpartition(")")[2].split()[0] in ("Z", "X")
+    return not is_ended and int(booted.split()[1]) + ticks / os.sysconf("SC_CLK_TCK") <= seen_at + 1
 
 
 @contextlib.contextmanager

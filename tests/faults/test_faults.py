@@ -1,0 +1,110 @@
+"""A sample of `tests.faults.matrix` that is quick: a disk that may only be read, what is said of it, and which runs are taken for dead."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import dagster as dg
+import pytest
+import yaml
+from click.testing import CliRunner
+from dagster._core.events import EngineEventData
+from dagster._core.launcher import WorkerStatus
+
+from orchestration import cli
+from orchestration.automation import Launcher, instance_of, is_the_process
+from orchestration.settings import CHECKOUT
+from tests.conftest import Platform
+from tests.deliveries.making import deliver, delivery_in
+from tests.faults import disk
+
+
+@pytest.mark.skipif(not disk.can_mount(), reason="this machine lets nobody mount a disk of their own")
+def test_on_a_disk_that_may_only_be_read_nothing_changes_and_one_line_says_so(
+    _settled_once: Path, simulated: Path, tmp_path: Path
+) -> None:
+    delivery = deliver(delivery_in(simulated, "rn"), tmp_path / "made", "next", "2026-Q1", 2)
+    came = disk.with_disk(_settled_once, delivery, tmp_path / "own", disk.READ_ONLY, "--once")
+    assert came.first_exit == 1
+    assert "Traceback" not in came.said
+    assert came.said.startswith("delictvrij: ")
+    assert (came.is_unchanged, came.accepted, came.damaged) == (True, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full: make room"),
+        (OSError(errno.EROFS, "Read-only file system"), "the disk cannot be written to"),
+    ],
+)
+def test_what_is_wrong_around_the_platform_is_said_with_what_to_do(error: OSError, said: str) -> None:
+    @click.command()
+    @cli._plainly
+    def broken() -> None:
+        raise error
+
+    shown = CliRunner().invoke(broken)
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert said in shown.stderr
+    assert "what was published is as it was" in shown.stderr
+
+
+def test_what_is_a_fault_of_the_platform_is_not_hidden() -> None:
+    @click.command()
+    @cli._plainly
+    def broken() -> None:
+        raise OSError(errno.ENOENT, "no such file")
+
+    assert isinstance(CliRunner().invoke(broken).exception, OSError)
+
+
+def begun(instance: dg.DagsterInstance, process: int | None) -> dg.DagsterRun:
+    """A run that is started, by a process of that number where one has said so."""
+    run = instance.add_run(
+        dg.DagsterRun(
+            job_name="a_job", run_id=f"00000000-0000-0000-0000-{process or 0:012}", status=dg.DagsterRunStatus.STARTED
+        )
+    )
+    if process is not None:
+        instance.report_engine_event("began", run, EngineEventData.in_process(process))
+    return run
+
+
+def test_a_run_whose_process_is_gone_is_found_and_one_that_works_is_not(platform: Platform) -> None:
+    works = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    ended.wait()
+    try:
+        with instance_of(platform.settings) as instance:
+            launcher = instance.run_launcher
+            assert isinstance(launcher, Launcher)
+            assert launcher.supports_check_run_worker_health
+
+            def health(process: int | None) -> WorkerStatus:
+                return launcher.check_run_worker_health(begun(instance, process)).status
+
+            assert health(works.pid) == WorkerStatus.RUNNING
+            assert health(ended.pid) == WorkerStatus.NOT_FOUND
+            assert health(None) == WorkerStatus.NOT_FOUND
+        assert is_the_process(works.pid, time.time())
+        assert not is_the_process(works.pid, time.time() - 3600)  # a number that was somebody else's an hour ago
+    finally:
+        works.communicate(b"\n")
+
+
+@pytest.mark.parametrize("name", ["dagster.yaml", "dagster.server.yaml"])
+def test_a_dead_run_is_looked_for_often_enough_and_only_that_is_tried_again(name: str) -> None:
+    said = yaml.safe_load((CHECKOUT / "deploy" / name).read_text())
+    assert said["run_monitoring"]["enabled"]
+    assert said["run_monitoring"]["poll_interval_seconds"] <= 150  # noticed within five minutes
+    assert said["run_launcher"] == {"module": "orchestration.automation", "class": "Launcher"}
+    assert said["run_retries"]["retry_on_asset_or_op_failure"] is False
+    assert said["run_retries"]["max_retries"] <= 3
+    assert os.environ["DAGSTER_DISABLE_TELEMETRY"] == "yes"
