@@ -82,6 +82,11 @@ def there(settings: Settings) -> set[str]:
     return {path.parent.name for path in (settings.fits / GRID).glob("*/*/manifest.json")}
 
 
+def unfinished(settings: Settings) -> list[Begun]:
+    """The batches that somebody works at and that are not there yet."""
+    return [one for one in being_fitted(settings) if one.batch not in there(settings)]
+
+
 def is_taken_up(settings: Settings, lost: Begun) -> bool:
     """Whether another process works, or has worked, at the batch of one that was killed."""
     now = {found.batch: found.process for found in being_fitted(settings)}
