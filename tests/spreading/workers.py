@@ -105,9 +105,9 @@ def measured(
             if killed:
                 # the last batch: it need not wait for others before it is begun again
                 wait_for(
-                    lambda: len(there(settings)) == batches - 1 and bool(being_fitted(settings)), "the last", LONGEST
+                    lambda: len(there(settings)) == batches - 1 and bool(unfinished(settings)), "the last", LONGEST
                 )
-                (one,) = being_fitted(settings)
+                (one,) = unfinished(settings)
                 if killed == PROCESS:
                     os.kill(one.process, signal.SIGKILL)
                 else:
