@@ -79,7 +79,7 @@ def hashes(manifest: Mapping[str, object]) -> dict[str, str]:
 
 def there(settings: Settings) -> set[str]:
     """The batches that are fitted."""
-    return {path.parent.name for path in (settings.fits / GRID).glob("*/*/manifest.json")}
+    return {path.parent.name for path in (settings.fits / GRID).glob("*/[!.]*/manifest.json")}
 
 
 def unfinished(settings: Settings) -> list[Begun]:
