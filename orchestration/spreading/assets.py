@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 JOB = "refit_grid"
 ANSWER_SECONDS = 2.0
-RESTORE_SECONDS = 5
+LOST_SECONDS = 2.0  # how long a worker waits for the result of a process that died
+RESTORE_SECONDS = 5  # how often workers look for batches of workers that died
 LONGEST_RUN_IN_BATCHES = 12  # after that a run whose workers do not come ends, and others can begin
 
 
@@ -163,6 +164,7 @@ def _celery(settings: Settings) -> dict[str, Any]:
         "config_source": {
             "task_acks_late": True,
             "task_reject_on_worker_lost": True,
+            "worker_lost_wait": LOST_SECONDS,
             "worker_prefetch_multiplier": 1,
             "broker_connection_retry_on_startup": True,
             "broker_transport_options": {

@@ -79,7 +79,12 @@ def hashes(manifest: Mapping[str, object]) -> dict[str, str]:
 
 def there(settings: Settings) -> set[str]:
     """The batches that are fitted."""
-    return {path.parent.name for path in (settings.fits / GRID).glob("*/*/manifest.json")}
+    return {path.parent.name for path in (settings.fits / GRID).glob("*/[!.]*/manifest.json")}
+
+
+def unfinished(settings: Settings) -> list[Begun]:
+    """The batches that somebody works at and that are not there yet."""
+    return [one for one in being_fitted(settings) if one.batch not in there(settings)]
 
 
 def is_taken_up(settings: Settings, lost: Begun) -> bool:
@@ -100,9 +105,9 @@ def measured(
             if killed:
                 # the last batch: it need not wait for others before it is begun again
                 wait_for(
-                    lambda: len(there(settings)) == batches - 1 and bool(being_fitted(settings)), "the last", LONGEST
+                    lambda: len(there(settings)) == batches - 1 and bool(unfinished(settings)), "the last", LONGEST
                 )
-                (one,) = being_fitted(settings)
+                (one,) = unfinished(settings)
                 if killed == PROCESS:
                     os.kill(one.process, signal.SIGKILL)
                 else:
