@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sqlite3
+import subprocess
 import tarfile
 import tempfile
 import uuid
@@ -36,7 +38,7 @@ from orchestration.trouble import Mendable
 from orchestration.warehouse import versions
 
 MANIFEST, SEALED = "backup.json", ".tar.age"
-HOME, BESIDE, LEDGER = "home", "beside", "ledger.sqlite"
+HOME, BESIDE, LEDGER, DAGSTER = "home", "beside", "ledger.sqlite", "dagster.dump"
 # What is not copied: landing holds the originals with direct identifiers, locks belong to processes.
 LEFT_OUT = ("landing",)
 _DATABASE_ENDS = (".db", ".sqlite")
@@ -109,6 +111,16 @@ def _filled(settings: Settings, ledger: Ledger, key: PseudonymKey, folder: Path)
         else:
             shutil.copyfile(path, place)
     _copy_ledger(ledger, folder / LEDGER)
+    if settings.dagster_url is not None:
+        _postgres(
+            "pg_dump",
+            "--format=custom",
+            "--no-owner",
+            "--file",
+            folder / DAGSTER,
+            "--dbname",
+            _plain(settings.dagster_url),
+        )
     for name, path in _beside(settings).items():
         if path.is_file():
             (folder / BESIDE).mkdir(exist_ok=True)
@@ -170,6 +182,23 @@ def _copy_ledger(ledger: Ledger, place: Path) -> None:
         settled.execute("pragma journal_mode = delete")
 
 
+def _postgres(program: str, *words: str | Path) -> None:
+    """Run a program of PostgreSQL's own; its password is where `PGPASSFILE` says. Raises CannotRestore with what it says first."""
+    try:
+        done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise CannotRestore(
+            f"there is no {program} on this machine (Debian: apt-get install postgresql-client)"
+        ) from None
+    if done.returncode:
+        raise CannotRestore(f"{program} could not: {done.stderr.strip().partition(chr(10))[0]}")
+
+
+def _plain(url: str) -> str:
+    """A database's address as PostgreSQL's own programs know it."""
+    return re.sub(r"^postgresql\+\w+:", "postgresql:", url)
+
+
 def _seal(folder: Path, path: Path, recipient: str) -> None:
     import pyrage
 
@@ -215,6 +244,17 @@ def restore(settings: Settings, backup: Path, opening_key: Path | None = None) -
                 shutil.copyfile(folder / LEDGER, aside / settings.ledger_file.name)
             else:
                 _fill_ledger(settings, folder / LEDGER)
+            if settings.dagster_url is not None and (folder / DAGSTER).is_file():
+                _postgres(
+                    "pg_restore",
+                    "--no-owner",
+                    "--clean",
+                    "--if-exists",
+                    "--exit-on-error",
+                    "--dbname",
+                    _plain(settings.dagster_url),
+                    folder / DAGSTER,
+                )
             lost = _put_beside(settings, folder, said["made_at"])
             if settings.home_path.exists():
                 settings.home_path.rmdir()

@@ -24,7 +24,7 @@ from orchestration.home import initialise, opened
 from orchestration.simulation import simulate
 from orchestration.warehouse import versions
 from tests.deliveries.making import change_rows, deliver, delivery_in
-from tests.faults import disk
+from tests.faults import connections, disk
 from tests.faults.daemon import Machine, machine
 from tests.server.whole import deliver as put
 
@@ -208,6 +208,25 @@ def with_disks(folder: Path, simulated: Path) -> list[Row]:
     return rows
 
 
+def with_connections(folder: Path, simulated: Path) -> list[Row]:
+    """The database restarted, and connections cut, at the first, a middle and the last answer."""
+    broken = [
+        *connections.database_restarted(simulated, folder / "database"),
+        *connections.sources_cut("SFTP", simulated, folder / "sftp"),
+        *connections.sources_cut("S3", simulated, folder / "s3"),
+        *connections.store_cut(simulated, folder / "store"),
+    ]
+    return [
+        Row(
+            f"{one.what}, {one.moment}",
+            f"{one.said}; {one.in_sight} half-done in sight; afterwards it counts {one.accepted} time",
+            one.seconds,
+            one.is_good,
+        )
+        for one in broken
+    ]
+
+
 def _others(rows: list[dict[str, str]]) -> None:
     for row in rows[:3]:
         row["Geslacht"] = "V" if row["Geslacht"] == "M" else "M"
@@ -215,7 +234,7 @@ def _others(rows: list[dict[str, str]]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["daemon", "disks"])
+    parser.add_argument("--only", choices=["daemon", "disks", "connections"])
     given = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
@@ -224,6 +243,7 @@ def main() -> int:
         parts: dict[str, Callable[[], list[Row]]] = {
             "daemon": lambda: with_daemon(_made(folder / "daemon"), folder / "simulated", _undisturbed(folder)),
             "disks": lambda: with_disks(_made(folder / "disks"), folder / "simulated"),
+            "connections": lambda: with_connections(_made(folder / "connections"), folder / "simulated"),
         }
         for part, run in parts.items():
             if given.only in (None, part):

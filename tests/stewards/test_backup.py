@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from orchestration.audit import Sealing, entry_of, findings
@@ -26,6 +27,7 @@ from tests.deliveries.making import digests
 from tests.releases.dying import settings_of
 from tests.releases.leaving import Person, furnished, looked_for, request, somebody
 from tests.releases.making import SmallRelease
+from tests.server.postgres import Cluster
 from tests.test_cli import environment
 
 
@@ -191,3 +193,33 @@ def test_the_commands_keep_a_home_and_bring_it_back(platform: Platform, tmp_path
     lose(settings)
     assert "0 withdrawals were carried out again" in run("restore", copy)
     assert {entry["what"] for entry in Ledger.of(settings).audit()} >= {"home.restored"}
+
+
+def test_what_lies_in_postgresql_comes_along_and_comes_back(
+    platform: Platform, postgres: Cluster, tmp_path: Path
+) -> None:
+    """The ledger and the database of Dagster of a server."""
+    names = {name: postgres.database() for name in ("ledger_url", "dagster_url")}
+    settings = Settings(**{**platform.settings.model_dump(), **names})
+    ledger = Ledger.of(settings)
+    ledger.create()
+    platform.ledger.copy_state(ledger)
+    ledger.act("test.done", "something")
+    said = [dict(row) for row in ledger.audit()]
+    with sa.create_engine(settings.dagster_url).begin() as connection:
+        connection.execute(sa.text("create table runs as select 'a run' as run_id"))
+    made = back_up(settings, ledger, tmp_path / "copies")
+    ledger.close()
+    lose(settings)
+    with pytest.raises(CannotRestore, match="holds a ledger already"):
+        restore(settings, made.path)
+    assert not settings.home_path.exists()
+    elsewhere = Settings(**{**settings.model_dump(), **{name: postgres.database() for name in names}})
+    back = restore(elsewhere, made.path)
+    assert back.acts_lost == 1
+    again = Ledger.of(elsewhere)
+    assert [dict(row) for row in again.audit()][: len(said)] == said
+    again.close()
+    with sa.create_engine(elsewhere.dagster_url).connect() as connection:
+        assert connection.execute(sa.text("select run_id from runs")).fetchall() == [("a run",)]
+    verified(made.path)
