@@ -305,7 +305,7 @@ def test_the_server_loads_neither_dagster_nor_the_gate_and_ends_with_who_started
         "sys.argv[1:] = ['0']; serving.main(); print('ended')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code], cwd=CHECKOUT, input="", capture_output=True, text=True, check=True,
         timeout=60,
     )  # fmt: skip
     assert done.stdout.splitlines() == ["[]", "ended"]

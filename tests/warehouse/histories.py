@@ -68,12 +68,30 @@ def worlds(draw: Callable[..., Any], clients: int = CLIENTS) -> World:
 
 
 def _at_the_edges(world: World) -> None:
-    """One client of every world who offends on the day of the origin, and twice on the last day of the observation.
+    """One client of every world who offends on the day of the origin, and twice on the last day of the observation; and one who emigrates,
+    as few do that are drawn.
 
     Between two ratings two officers came on one day, the first after one of whom it is not said why that one left.
     """
-    name, origin = "edge", START + timedelta(days=reference.days_of(reference.LANDMARK_MONTHS))
+    origin = START + timedelta(days=reference.days_of(reference.LANDMARK_MONTHS))
+    _rated(world, "edge")
+    _rated(world, "emigrant")
+    world.add(
+        "registry", "departures", national_number="emigrant", kind="emigration", departed_on=origin + timedelta(days=60)
+    )
     last = min(origin + timedelta(days=reference.days_of(48)), world.registry_cutoff_on - timedelta(days=183))
+    for number, (offence_on, registered_on) in enumerate(
+        [(origin, origin + timedelta(days=100)), (last, last), (last, last)]
+    ):
+        case = f"edge c{number}"
+        world.add("registry", "cases", case_number=case, national_number="edge", registered_on=registered_on)
+        world.add(
+            "registry", "offences", offence_number=case, case_number=case, offence_on=offence_on, article=ARTICLES[0]
+        )
+
+
+def _rated(world: World, name: str) -> None:
+    """A client who was linked, with one supervision that goes on, three officers, and a rating before and after they changed."""
     world.add(
         "rn", "clients", client_number=name, national_number=name, birth_year=1980, sex="male", birth_country="nl",
         birth_country_mother="nl", birth_country_father="nl",
@@ -98,14 +116,6 @@ def _at_the_edges(world: World) -> None:
         for item in reference.seed("instrument_item"):
             if item["version"] == "1" and item["rater"] == "client":
                 world.add("rn", "item_responses", supervision_number=name, wave=wave, rater="client", item=item["item"], response=3)  # fmt: skip
-    for number, (offence_on, registered_on) in enumerate(
-        [(origin, origin + timedelta(days=100)), (last, last), (last, last)]
-    ):
-        case = f"{name} c{number}"
-        world.add("registry", "cases", case_number=case, national_number=name, registered_on=registered_on)
-        world.add(
-            "registry", "offences", offence_number=case, case_number=case, offence_on=offence_on, article=ARTICLES[0]
-        )
 
 
 def _client(draw: Callable[..., Any], world: World, name: str) -> None:
