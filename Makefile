@@ -21,7 +21,7 @@ export GX_ANALYTICS_ENABLED := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo ui test check audit upgrades docs bench recovery proof lock clean
+.PHONY: help demo ui test check lint types secrets sql generated audit upgrades docs bench recovery proof lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,13 +36,23 @@ ui: $(READY) ## Dagster over the home, on the loopback address
 test: $(READY) ## the tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-check: $(READY) ## lint, format, types, secrets, SQL, and whether what is generated is up to date
+check: lint types secrets sql generated ## lint, format, types, secrets, SQL, and whether what is generated is up to date
+
+lint: $(READY)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+
+types: $(READY)
 	@$(BIN)/mypy
+
+secrets: $(READY)
 	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "no git here: not searched for secrets" >&2; exit 0; }; \
 		git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
+sql: $(READY)
 	@$(BIN)/sqlfluff lint --processes $(JOBS) dbt_project/models
+
+generated: $(READY)
 	@$(BIN)/python -m orchestration.warehouse.sources --check
 	@$(BIN)/python deploy/render.py --check
 	@$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project \

@@ -46,7 +46,6 @@ from orchestration.stewards.assets import FRESHNESS, seen_checks, seen_runs
 from orchestration.warehouse.build import effective
 
 FOLLOWING_UP = "yearly_follow_up"
-LOOKS_EVERY = 30  # seconds
 
 _C = dg.AutomationCondition
 
@@ -135,7 +134,7 @@ def inbox_sensor(
     @dg.sensor(
         name="inbox",
         jobs=list(jobs.values()),
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=settings.look_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finds complete deliveries (manifest present) in the inbox and has them taken in.",
     )
@@ -199,7 +198,7 @@ def alert_sensors(settings: Settings, contracts: Mapping[str, Organisation]) -> 
 
     @dg.sensor(
         name="alerts",
-        minimum_interval_seconds=LOOKS_EVERY,
+        minimum_interval_seconds=settings.look_seconds,
         default_status=status,
         description="Tells who is to be told of failed gates and runs, late deliveries, refits, drafts that wait, failed fetches.",
     )
@@ -210,7 +209,7 @@ def alert_sensors(settings: Settings, contracts: Mapping[str, Organisation]) -> 
 
     @dg.sensor(
         name="new_warnings",
-        minimum_interval_seconds=LOOKS_EVERY,
+        minimum_interval_seconds=settings.look_seconds,
         default_status=status,
         description="Tells of checks that have failed: a build that is held, and warnings that are new.",
     )
@@ -391,7 +390,7 @@ class Launcher(DefaultRunLauncher):
 
     def _is_known(self, run_id: str) -> bool:
         """Whether the code server that began a run says that it works on it."""
-        client = self._get_grpc_client_for_termination(run_id)
+        client = self._get_grpc_client_for_termination(run_id)  # type: ignore[no-untyped-call]
         if client is None:
             return False
         asked = CanCancelExecutionRequest(run_id=run_id)

@@ -153,7 +153,7 @@ def _waivers(place: _Place) -> Seen:
 
 def _permissions(place: _Place) -> Seen:
     in_force = (one for one in permissions(place.ledger) if one.state(place.today) == "in_force")
-    return _ending((one.terms.until for one in in_force), place.today)
+    return _ending((one.terms.ends_on for one in in_force), place.today)
 
 
 def _asked(place: _Place) -> Seen:

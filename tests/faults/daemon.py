@@ -113,6 +113,7 @@ def machine(folder: Path, *, poll_seconds: int = POLL_SECONDS, is_started: bool 
         inbox=folder / "inbox",
         admit_test_numbers=True,
         imputations=2,
+        look_seconds=5,
     )
     initialise(settings)
     configuration = settings.dagster_home / "dagster.yaml"
@@ -135,7 +136,7 @@ def environment(settings: Settings) -> dict[str, str]:
     own = {
         "DELICTVRIJ_HOME": str(settings.home_path), "DELICTVRIJ_KEY_FILE": str(settings.key_path),
         "DELICTVRIJ_INBOX": str(settings.inbox_path), "DELICTVRIJ_ADMIT_TEST_NUMBERS": "1",
-        "DELICTVRIJ_IMPUTATIONS": str(settings.imputations), "DAGSTER_HOME": str(settings.dagster_home),
+        "DELICTVRIJ_IMPUTATIONS": str(settings.imputations), "DELICTVRIJ_LOOK_SECONDS": str(settings.look_seconds), "DAGSTER_HOME": str(settings.dagster_home),
         "PYTHONPATH": str(CHECKOUT),
     }  # fmt: skip
     return {**os.environ, **own}

@@ -15,6 +15,7 @@ from orchestration.cli import main
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.ingest import ingest
 from orchestration.ledger import now
+from orchestration.releases.registers import Terms, _row
 from orchestration.settings import CHECKOUT
 from orchestration.simulation.mutations import mutate
 from orchestration.stewards.checklist import DONE, OPEN, PERSON, checklist, markdown, wording
@@ -64,6 +65,19 @@ def test_a_copy_counts_for_a_month(platform: Platform, contracts: Contracts) -> 
     made = now().date()
     assert states(platform, contracts, today=made)["backup"] == DONE
     assert states(platform, contracts, today=date(made.year + 1, 12, 31))["backup"] == OPEN
+
+
+def test_a_permission_that_ends_soon_is_said_with_its_day(platform: Platform, contracts: Contracts) -> None:
+    terms = Terms(
+        "researcher", ("consent",), "a paper", "2026-1", ("all",), ("none",), date(2026, 1, 1), date(2026, 7, 1)
+    )
+    for by in ("steward", "checker"):
+        platform.ledger.record_permission(_row(terms), by)
+    found = {item.name: item for item in checklist(platform.settings, platform.ledger, contracts, TODAY)}["permissions"]
+    assert found.state == OPEN
+    assert found.seen is not None
+    assert found.seen.values == {"count": 1, "day": date(2026, 7, 1)}
+    assert states(platform, contracts, today=date(2026, 4, 1))["permissions"] == DONE
 
 
 def test_an_audit_trail_that_was_changed_is_not_ticked(platform: Platform, contracts: Contracts) -> None:
