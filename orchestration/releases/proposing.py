@@ -80,6 +80,18 @@ def _yearly(ledger: Readings, known: list[Released], fit: str, version: str) -> 
     return Proposal(is_asked, f"the follow-up of {year - 1} {said}")
 
 
+def waiting_for_a_person(settings: Settings, ledger: Readings) -> tuple[str, ...]:
+    """The tags of drafts that a person asked for and nobody has decided, of a fit that is no longer current."""
+    current = settings.fits / "current"
+    fit = current.readlink().name if current.is_symlink() else ""
+    by_itself = {entry["about"] for entry in ledger.audit() if entry["what"] == BY_ITSELF}
+    return tuple(
+        one.tag
+        for one in approval.releases(ledger)
+        if one.state == DRAFT and one.fit_id != fit and f"release {one.tag}" not in by_itself
+    )
+
+
 def propose(ledger: Ledger, by: str, why: str, write: Callable[[], Released]) -> Proposed:
     """Have a release drafted (`write`) in the name of `by`, and let it take the place of older drafts that were drafted by themselves.
 
