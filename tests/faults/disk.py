@@ -41,7 +41,10 @@ class Came:
 
 def can_mount() -> bool:
     """Whether this machine lets a process mount a disk of its own."""
-    return shutil.which("unshare") is not None and subprocess.run([*_namespace(), "true"], capture_output=True, check=False).returncode == 0  # fmt: skip
+    if shutil.which("unshare") is None:
+        return False
+    tried = [*_namespace(), "mount", "--types", "tmpfs", "tmpfs", "/mnt"]
+    return subprocess.run(tried, capture_output=True, check=False).returncode == 0
 
 
 def _namespace() -> list[str]:
