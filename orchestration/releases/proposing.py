@@ -46,13 +46,12 @@ def proposal(settings: Settings, ledger: Readings) -> Proposal:
     again. Under `yearly` the fit must bring another year of follow-up than what was approved; where nothing was, one whose
     extract was asked for: the first release is a person's, or the yearly refresh's.
     """
-    current = settings.fits / "current"
     if settings.draft_releases == "never":
         return Proposal(False, "releases are not drafted by themselves (setting draft_releases)")
     if waiting_fit(ledger) is not None:
         return Proposal(False, "the latest refit is held back")
     fits = {row["fit_id"]: row["version_id"] for row in ledger.fits()}
-    fit = current.readlink().name if current.is_symlink() else ""
+    fit = _current_fit(settings)
     if fit not in fits:
         return Proposal(False, "no fit is current")
     known = approval.releases(ledger)
@@ -80,11 +79,20 @@ def _yearly(ledger: Readings, known: list[Released], fit: str, version: str) -> 
     return Proposal(is_asked, f"the follow-up of {year - 1} {said}")
 
 
+def _current_fit(settings: Settings) -> str:
+    """The id of the fit that counts; empty where none does."""
+    current = settings.fits / "current"
+    return current.readlink().name if current.is_symlink() else ""
+
+
+def _proposed(ledger: Readings) -> set[str]:
+    """The drafts that were asked for by nobody, as the audit trail names them."""
+    return {entry["about"] for entry in ledger.audit() if entry["what"] == BY_ITSELF}
+
+
 def waiting_for_a_person(settings: Settings, ledger: Readings) -> tuple[str, ...]:
     """The tags of drafts that a person asked for and nobody has decided, of a fit that is no longer current."""
-    current = settings.fits / "current"
-    fit = current.readlink().name if current.is_symlink() else ""
-    by_itself = {entry["about"] for entry in ledger.audit() if entry["what"] == BY_ITSELF}
+    fit, by_itself = _current_fit(settings), _proposed(ledger)
     return tuple(
         one.tag
         for one in approval.releases(ledger)
@@ -99,7 +107,7 @@ def propose(ledger: Ledger, by: str, why: str, write: Callable[[], Released]) ->
     on record, once the new one is there. A draft that a person asked for is left to be decided by a person.
     """
     older = [one for one in approval.releases(ledger) if one.state == DRAFT]
-    by_itself = {entry["about"] for entry in ledger.audit() if entry["what"] == BY_ITSELF}
+    by_itself = _proposed(ledger)
     made = write()
     ledger.act(BY_ITSELF, f"release {made.tag}", why, by)
     replaced = tuple(one.tag for one in older if f"release {one.tag}" in by_itself and one.fit_id != made.fit_id)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +105,7 @@ class Machine:
 
 
 @contextmanager
-def machine(folder: Path, *, poll_seconds: int = POLL_SECONDS, is_started: bool = True) -> Iterator[Machine]:
+def machine(folder: Path) -> Iterator[Machine]:
     """A new home in a folder with its daemon; all of it is gone afterwards."""
     settings = Settings(
         home=folder / "home",
@@ -118,12 +118,11 @@ def machine(folder: Path, *, poll_seconds: int = POLL_SECONDS, is_started: bool 
     initialise(settings)
     configuration = settings.dagster_home / "dagster.yaml"
     said = yaml.safe_load(configuration.read_text())
-    said["run_monitoring"]["poll_interval_seconds"] = poll_seconds
+    said["run_monitoring"]["poll_interval_seconds"] = POLL_SECONDS
     configuration.write_text(yaml.safe_dump(said))
     made = Machine(settings, folder)
     try:
-        if is_started:
-            made.start()
+        made.start()
         yield made
     finally:
         made.kill()
@@ -140,33 +139,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "PYTHONPATH": str(CHECKOUT),
     }  # fmt: skip
     return {**os.environ, **own}
-
-
-def launch(machine: Machine, job: str, partitions: Sequence[str | None] = (None,)) -> list[str]:
-    """Ask for a run of a job for each of `partitions`, all at once, as the UI does; gives their ids."""
-    import httpx
-
-    from tests.faults.webserver import webserver
-
-    with webserver(machine) as url:
-        found = []
-        for partition in partitions:
-            tags = [{"key": "dagster/partition", "value": partition}] if partition else []
-            answer = httpx.post(
-                f"{url}/graphql", json={"query": LAUNCH, "variables": {"job": job, "tags": tags}}, timeout=60
-            )
-            found.append(answer.json()["data"]["launchRun"]["run"]["runId"])
-        return found
-
-
-LAUNCH = """
-mutation ($job: String!, $tags: [ExecutionTag!]!) {
-  launchRun(executionParams: {
-    selector: {repositoryLocationName: "orchestration.definitions", repositoryName: "__repository__", jobName: $job},
-    executionMetadata: {tags: $tags}, runConfigData: {}
-  }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
-}
-"""
 
 
 def _kill(number: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from orchestration.stewards.alerts_file import STEWARD, Mail, Webhook
+from tests.server.postgres import free_port
 
 USER, PASSWORD, SECRET = "alerts", "a password of the tests only", "a secret of the tests only"
 STEWARDS = ("steward@study.example", "second@study.example")
@@ -56,12 +56,6 @@ class Post:
             return self.answers.pop(0)
         self.received.append(envelope.content)
         return "250 OK"
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def secret_file(folder: Path, name: str, content: str) -> Path:
