@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dbt.contracts.graph.manifest import Manifest
 
 from orchestration.analysis.inputs import MODEL_TABLES
 from orchestration.settings import Settings
@@ -95,3 +96,9 @@ def test_a_project_is_parsed_once_in_a_process_and_again_when_a_file_of_it_has_c
     (tmp_path / "seeds" / "outcome.csv").write_text("another outcome")
     assert [dbt.parsed(settings), dbt.parsed(settings)] == [2, 2]
     assert [command for command, _ in asked] == [["parse"], ["parse"]] and len({target for _, target in asked}) == 2
+
+
+def test_what_dbt_has_parsed_it_can_read_again() -> None:
+    """A key that is no text in any yml makes dbt parse everything anew in each process: seconds, at each start of a run."""
+    kept = dbt.manifest_path(Settings()).with_name("partial_parse.msgpack").read_bytes()
+    assert Manifest.from_msgpack(kept).nodes
