@@ -5,6 +5,7 @@ The steps of one story follow each other on one home, as they do in life; each t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from click.testing import CliRunner
+from dagster._core.execution.plan.objects import StepFailureData
 
 from orchestration.analysis.inputs import read_inputs
 from orchestration.analysis.reuse import rows_read
@@ -28,6 +30,7 @@ from orchestration.simulation import simulate
 from orchestration.simulation.mutations import mutate
 from orchestration.warehouse.versions import current_id, current_version, verify
 from orchestration.workers import apart
+from tests.conftest import same_key_each_time
 from tests.stewards.servers import alerts_file, webhook_server
 
 EARLY = {"rn": ["2025-Q2"], "svg": ["2025-Q2"], "ljr": ["2025-Q2"], "registry": ["2024"], "north_carolina": ["1978"]}
@@ -44,6 +47,7 @@ def backlog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     made = Settings(home=tmp_path / "home", admit_test_numbers=True, imputations=2, draft_releases="never")
+    same_key_each_time(made)
     initialise(made)
     return made
 
@@ -74,6 +78,27 @@ def edit(delivery: Path, table: str, change: object) -> None:
     path.write_bytes(content)
     entry.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
     (delivery / "manifest.json").write_text(json.dumps(manifest))
+
+
+def trouble(done: Refreshed, instance: dg.DagsterInstance) -> list[str]:
+    """What failed in a refresh, by its name: checks, and steps with the class of their error."""
+    found = list(done.unplaced)
+    for entry in (entry for run in done.runs if not run.is_success for entry in instance.all_logs(run.run_id)):
+        said = entry.dagster_event.event_specific_data if entry.dagster_event else None
+        if isinstance(said, dg.AssetCheckEvaluation) and not said.passed:
+            found.append(f"{said.check_name}: {said.description}")
+        elif isinstance(said, StepFailureData):
+            error = said.error.cause or said.error if said.error else None
+            found.append(f"{entry.step_key}: {error.cls_name if error else ''}")
+    return found
+
+
+def succeeded(done: Refreshed, settings: Settings, instance: dg.DagsterInstance | None = None) -> bool:
+    """Whether a refresh succeeded; where it did not, the test says what failed."""
+    with contextlib.nullcontext(instance) if instance else instance_of(settings) as opened:
+        found = trouble(done, opened)
+    assert found == []
+    return done.is_success
 
 
 def asked(done: Refreshed) -> set[str]:
@@ -115,7 +140,7 @@ def _story(backlog: Path, settings: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         # five deliveries are gated one by one, built once, fitted once
         first = launch(settings, instance=instance)
-        assert first.is_success
+        assert succeeded(first, settings, instance)
         assert sum(run.name.startswith("deliver_") for run in first.runs) == 5
         assert first.requested.count("versions/version") == 1
         assert first.requested.count("analysis/fit") == 1
@@ -134,7 +159,7 @@ def _story(backlog: Path, settings: Settings) -> None:
         rn = next((settings.inbox_path / "rn" / "2025-Q2").iterdir())
         redeliver(rn, 2)
         again = launch(settings, instance=instance)
-        assert again.is_success
+        assert succeeded(again, settings, instance)
         assert again.requested == ()
 
         # a rejected delivery fails its run and leaves the published version byte for byte as it was
@@ -152,7 +177,7 @@ def _story(backlog: Path, settings: Settings) -> None:
         corrected = redeliver(svg, 2)
         edit(corrected, "supervisions", _move_planned_ends)
         unread = launch(settings, instance=instance)
-        assert unread.is_success
+        assert succeeded(unread, settings, instance)
         assert "versions/model_inputs" in asked(unread)
         assert "analysis/fit" not in asked(unread)
         assert hash_of_current(settings) != before
@@ -162,7 +187,7 @@ def _story(backlog: Path, settings: Settings) -> None:
         # the next year's registry extract brings follow-up: one build, one refit
         deliver(backlog, settings, "registry", "2025")
         yearly = launch(settings, instance=instance)
-        assert yearly.is_success
+        assert succeeded(yearly, settings, instance)
         assert yearly.requested.count("analysis/fit") == 1
         assert yearly.requested.count("versions/version") == 1
         assert rows_that_models_read(settings) != read_before
@@ -172,7 +197,7 @@ def _story(backlog: Path, settings: Settings) -> None:
 
         # an alerts file that is gone stops nothing, and is said
         untold = launch(settings.model_copy(update={"alerts": settings.home_path / "gone.yml"}), instance=instance)
-        assert untold.is_success
+        assert succeeded(untold, settings, instance)
         assert "alerts file" in untold.untold
 
 
@@ -301,11 +326,11 @@ def test_taking_a_delivery_back_builds_the_version_before_again(backlog: Path, s
     for organisation, periods in EARLY.items():
         for period in periods:
             deliver(backlog, settings, organisation, period)
-    assert launch(settings).is_success
+    assert succeeded(launch(settings), settings)
     before = current_id(settings)
     mistaken = redeliver(next((settings.inbox_path / "svg" / "2025-Q2").iterdir()), 2)
     edit(mistaken, "supervisions", _move_planned_ends)
-    assert launch(settings).is_success
+    assert succeeded(launch(settings), settings)
     assert current_id(settings) != before
 
     versions = len(list(settings.versions.glob("*/manifest.json")))
@@ -314,7 +339,7 @@ def test_taking_a_delivery_back_builds_the_version_before_again(backlog: Path, s
     assert said.exit_code == 0, said.output
     back = launch(settings)
 
-    assert back.is_success
+    assert succeeded(back, settings)
     assert back.requested.count("versions/version") == 1
     assert current_id(settings) == before
     assert launch(settings).requested == ()
