@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -137,6 +138,11 @@ def test_status_and_versions_speak_json_and_words(settled: Platform) -> None:
     assert f"* {version.version_id}" in run("versions").output
     assert "SIMULATED" in run("versions").output
     assert run("status").output.splitlines()[0].split() == ["organisation", "period", "state", "rows", "due", "why"]
+
+
+def test_no_package_is_there_that_makes_every_start_slow() -> None:
+    """jsonschema imports it where it finds it, dbt and Great Expectations import jsonschema: 4 s in each process, asked for by nobody."""
+    assert importlib.util.find_spec("rfc3987_syntax") is None
 
 
 HEAVY = ("dagster", "great_expectations", "pandas", "pyarrow", "duckdb", "lifelines", "dbt", "matplotlib")

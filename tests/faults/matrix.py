@@ -28,6 +28,7 @@ from tests.faults import connections, disk
 from tests.faults.daemon import Machine, machine
 from tests.server.whole import deliver as put
 
+EARLIER = "2025-Q2"
 FIRST = ("rn", "svg", "ljr", "north_carolina")
 
 
@@ -69,12 +70,17 @@ def locked(made: Machine) -> int:
     return sum(log.read_text(errors="replace").count("database is locked") for log in made.logs)
 
 
+def earlier_too(simulated: Path, inbox: Path) -> None:
+    """What two organisations delivered half a year before the last delivery that lies in `simulated`."""
+    for organisation in ("rn", "svg"):
+        shutil.copytree(simulated.with_name("backlog") / organisation / EARLIER, inbox / organisation / EARLIER)
+
+
 def six_at_once(made: Machine, simulated: Path) -> Row:
     """Six deliveries of as many partitions appear at once: six runs, one at a time, all succeed."""
     for organisation in FIRST:
         put(simulated, made.settings, only=organisation)
-    for organisation in ("rn", "svg"):
-        deliver(delivery_in(simulated, organisation), made.settings.inbox_path, "earlier", "2024-Q4")
+    earlier_too(simulated, made.settings.inbox_path)
     took = made.wait_for(lambda: _finished(made, "deliver_") >= 6, "six runs", 900)
     runs = [run for run in made.runs() if run.job_name.startswith("deliver_")]
     good = [run for run in runs if run.status == dg.DagsterRunStatus.SUCCESS]
@@ -180,7 +186,7 @@ def with_disks(folder: Path, simulated: Path) -> list[Row]:
     base.mkdir()
     settings = disk.settings_on(base, folder / "inbox")
     initialise(settings)
-    shutil.copytree(simulated, settings.inbox_path)
+    shutil.copytree(simulated, settings.inbox_path, dirs_exist_ok=True)
     disk.refresh(settings)
     delivery = deliver(delivery_in(simulated, "rn"), folder / "made", "next", "2026-Q1", 2)
     change_rows(delivery, "clients", _others)
@@ -240,6 +246,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         simulate(folder / "simulated", clients=40, seed=20260101, periods="last")
+        simulate(folder / "backlog", clients=40, seed=20260101)
         parts: dict[str, Callable[[], list[Row]]] = {
             "daemon": lambda: with_daemon(_made(folder / "daemon"), folder / "simulated", _undisturbed(folder)),
             "disks": lambda: with_disks(_made(folder / "disks"), folder / "simulated"),
@@ -261,8 +268,7 @@ def _undisturbed(folder: Path) -> str:
     from tests.server.whole import embedded
 
     place = _made(folder / "undisturbed")
-    for organisation in ("rn", "svg"):
-        deliver(delivery_in(folder / "simulated", organisation), place / "inbox", "earlier", "2024-Q4")
+    earlier_too(folder / "simulated", place / "inbox")
     return embedded(place, folder / "simulated")[1]
 
 
