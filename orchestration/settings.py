@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     erased together before what is public is superseded: of fewer, the difference would tell of them. `alerts` names the file
     that says who is told what. `draft_releases` says after which fits a release is drafted by itself: `always`, `yearly` (the fit
     brings another year of follow-up) or `never`. `broker` (`redis://:password@host:port/0`) is where workers are handed the
-    batches of a refit; unset, a refit is one process. What a worker has not fitted after `longest_batch_seconds` is taken for
+    batches of a refit; unset, `fit_processes` processes of this machine fit them (0: as many as it has processors). What a worker has not fitted after `longest_batch_seconds` is taken for
     lost and handed to another (docs/spreading.md). `look_seconds` is how often the daemon looks into the inbox, at its conditions
     and for what is to be told.
 
@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     alerts: Path | None = None
     draft_releases: Literal["always", "yearly", "never"] = "yearly"
     broker: SecretStr | None = None
+    fit_processes: int = Field(0, ge=0, le=64)
     longest_batch_seconds: int = Field(1800, ge=5, le=86400)
     look_seconds: int = Field(30, ge=5, le=3600)
     ui_host: str = "127.0.0.1"

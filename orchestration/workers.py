@@ -1,4 +1,4 @@
-"""Processes of their own: for a refresh with a backlog, and in it for organisations that are taken in side by side.
+"""Processes of their own: for a refresh with a backlog, in it for organisations that are taken in side by side, and for a refit.
 
 Great Expectations, dbt, Dagster and lifelines take many seconds to load. A server process loads them once, and may do so
 while the command that asks for it still does something else; the refresh is forked from it, and its workers from the
@@ -57,6 +57,13 @@ def forked(count: int) -> Iterator[ProcessPoolExecutor]:
     """
     with _pool(count, multiprocessing.get_context("fork")) as pool:
         pool.submit(os.getpid).result()  # all are forked at the first task, so now
+        yield pool
+
+
+@contextmanager
+def anew(count: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes that begin with nothing of this one, whatever it has open and whichever threads it has. Raises WorkerDied."""
+    with _pool(count, multiprocessing.get_context("spawn")) as pool:
         yield pool
 
 

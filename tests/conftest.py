@@ -76,10 +76,11 @@ def same_key_each_time(settings: Settings) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside() -> Iterator[None]:
-    """The variables of the person who runs the tests decide nothing."""
+    """The variables of the person who runs the tests decide nothing; a fit is one process, as workers already stand side by side."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("DELICTVRIJ_")]:
             patch.delenv(name)
+        patch.setenv("DELICTVRIJ_FIT_PROCESSES", "1")
         yield
 
 

@@ -7,6 +7,7 @@ leaves the last good one where it is. The work is in `fit.py`, `reuse.py`, `comp
 import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from orchestration.hashing import combined_hash
 from orchestration.home import opened
 from orchestration.progress import Progress, both, named, nobody, throttled
 from orchestration.settings import Settings
-from orchestration.spreading.batches import Work, clear, gathered
+from orchestration.spreading.batches import Work, clear, gathered, side_by_side
 from orchestration.store import keep, keep_note, point
 from orchestration.warehouse.versions import Version, current_version
 
@@ -137,16 +138,23 @@ def fit_asset(
         made: dict[str, int | float] = {"parts_taken_over": len(marks)}
         if not (is_enough(by) and is_whole(folder)):  # what people signed is what they saw: it is not made anew
             work = Work(name, version, inputs.in_order(), spec, settings.seed, marks)
-            earlier = gathered(settings.fits, work, lent(settings, spec))
+            tell = both(throttled(context.log.info), named("fit", progress))
             began = time.monotonic()
-            result = run_fit(
-                inputs, spec, settings.seed, both(throttled(context.log.info), named("fit", progress)), earlier
+            fitted = (
+                []
+                if settings.broker
+                else side_by_side(settings.fits, work, lent(settings, spec), settings.fit_processes, tell)
             )
+            earlier = gathered(settings.fits, work, lent(settings, spec))
+            result = run_fit(inputs, spec, settings.seed, tell, earlier)
+            own = {mark for part in fitted for mark in work.reads(part)}
+            result = replace(result, reused=tuple(part for part in result.reused if part not in own))
             made = {
                 "seconds": round(time.monotonic() - began, 1),
                 "steps": result.steps,
                 "models_fitted": result.models_fitted,
                 "parts_taken_over": len(result.reused),
+                "parts_fitted_side_by_side": len(fitted),
             }
             manifest = {
                 "fit_id": name,

@@ -1,16 +1,19 @@
 """A refit in batches that any process with this home may fit: which there are, how one is fitted and kept, and how all become one fit.
 
-Who fits a batch where is Dagster's and Celery's business (`assets.py`). What is fitted is in `analysis/`; nothing here changes a number.
+With a broker, who fits a batch where is Dagster's and Celery's business (`assets.py`); without one, processes of this machine fit them
+(`side_by_side`). What is fitted is in `analysis/`; nothing here changes a number.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,8 +28,10 @@ from orchestration.analysis.reuse import WHOLE, Earlier, Lender, outcome_part, r
 from orchestration.analysis.specification import Specification
 from orchestration.files import folder_by_rename, locked, write_json
 from orchestration.hashing import combined_hash, is_as_marked, sha256_file
+from orchestration.progress import Progress, nobody
 from orchestration.trouble import Mendable
 from orchestration.warehouse.versions import Version, require_present
+from orchestration.workers import WorkerDied, anew
 
 GRID = ".grid"  # hidden, below the fits: what a withdrawal sweeps away, and no backup takes along
 ALLIANCE = "alliance"  # every table that is made of no outcome: development, raters, determinants, benchmark
@@ -165,6 +170,31 @@ def fit_batch(fits: Path, name: str, batch: Batch, work_of: Callable[[], Work]) 
     return Done(batch.name, took, len(batch.parts) - len(missing))
 
 
+def side_by_side(fits: Path, work: Work, lent: Earlier | None, processes: int, tell: Progress = nobody) -> list[str]:
+    """Fit what no earlier fit has in processes of this machine, an outcome each; gives the parts that lie there now for the fit.
+
+    Nothing where one process would have it as soon: a single part, or parts that together took less than `WORTH_SECONDS` last time.
+    What a process that died has not fitted is left to the caller.
+    """
+    parts = [part for batch in planned(fits, work, lent) for part in batch.parts]
+    seconds = _known_seconds(fits)
+    count = min(processes or os.cpu_count() or 1, len(parts))
+    if count < 2 or sum(seconds.get(part, WORTH_SECONDS) for part in parts) < WORTH_SECONDS:
+        return []
+    done: list[Done] = []
+    with contextlib.suppress(WorkerDied), anew(count) as pool:
+        asked = [pool.submit(_fit_alone, fits, work.name, part, work.version, work.spec, work.seed) for part in parts]
+        for future in as_completed(asked):
+            done.append(future.result())
+            tell(done[-1].name, len(done), len(parts))
+    remember(fits, done)
+    return [one.name for one in done]
+
+
+def _fit_alone(fits: Path, name: str, part: str, version: Version, spec: Specification, seed: int) -> Done:
+    return fit_batch(fits, name, Batch((part,)), lambda: Work.of(version, spec, seed))
+
+
 def _begin(marker: Path) -> None:
     """Note which process begins, one line each."""
     tries = marker.read_text().splitlines() if marker.is_file() else []
@@ -234,7 +264,8 @@ def _write(tables: Mapping[str, pd.DataFrame], folder: Path, said: Mapping[str, 
     import pyarrow.parquet as pq
 
     for name, frame in tables.items():
-        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        # with what pandas says of its columns: one without a value is read back as what it was
+        table = pa.Table.from_pandas(frame, preserve_index=False)
         pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
     hashes = {name: sha256_file(folder / f"{name}.parquet") for name in tables}
     write_json(folder / MANIFEST, {**said, "tables": hashes})

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
@@ -199,18 +199,18 @@ def with_disks(folder: Path, simulated: Path) -> list[Row]:
     ):  # fmt: skip
         began = time.monotonic()
         came = disk.with_disk(base, delivery, folder / name.replace(" ", "-"), room)
-        is_good = (
-            came.first_exit == 1 and "Traceback" not in came.said and came.version == undisturbed.version
-            and came.second_exit == undisturbed.second_exit and (came.accepted, came.damaged) == (1, 0)
-        )  # fmt: skip
-        rows.append(
-            Row(
-                name,
-                f"said in one line, what was published {'stayed' if came.is_unchanged else 'CHANGED'}; with room: the version of an undisturbed home, the delivery counts {came.accepted} time",
-                time.monotonic() - began,
-                is_good and came.is_unchanged,
-            )
-        )
+        expected = {
+            "the exit of the first refresh": came.first_exit == 1,
+            "said in one line": "Traceback" not in came.said,
+            "what was published stayed": came.is_unchanged,
+            "with room the exit of an undisturbed home": came.second_exit == undisturbed.second_exit,
+            "and its version": came.version == undisturbed.version,
+            "the delivery counts once": came.accepted == 1,
+            "no file is damaged": came.damaged == 0,
+        }
+        wrong = [f"NOT {what}" for what, is_so in expected.items() if not is_so]
+        said = "; ".join(wrong) + f" {replace(came, said=came.said[-300:])}" if wrong else "; ".join(expected)
+        rows.append(Row(name, said, time.monotonic() - began, not wrong))
     return rows
 
 

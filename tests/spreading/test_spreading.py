@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from orchestration.analysis.assets import FINGERPRINT, GRID, fit_asset, specific
 from orchestration.analysis.fit import made_by, read_fit, run_fit, write_fit
 from orchestration.analysis.inputs import read_inputs
 from orchestration.analysis.reuse import Earlier
+from orchestration.analysis.specification import read_specification
 from orchestration.automation import FETCHING, after_grid_condition, instance_of, refit_condition, run_job
 from orchestration.definitions import build_defs
 from orchestration.home import initialise
@@ -28,11 +31,22 @@ from orchestration.settings import Settings
 from orchestration.spreading import assets as spreading_assets
 from orchestration.spreading import batches
 from orchestration.spreading.assets import JOB, worker_app
-from orchestration.spreading.batches import ALLIANCE, TRIES, Batch, BatchGivenUp, OtherWork, Work, fit_batch, packed
+from orchestration.spreading.batches import (
+    ALLIANCE,
+    TRIES,
+    Batch,
+    BatchGivenUp,
+    Done,
+    OtherWork,
+    Work,
+    fit_batch,
+    packed,
+)
 from orchestration.warehouse.versions import NoSuchVersion, current_version
+from orchestration.workers import WorkerDied
 from tests.analysis.synthetic import OUTCOMES, synthetic_inputs
-from tests.analysis.test_refit import published
-from tests.conftest import brief
+from tests.analysis.test_refit import published, refit
+from tests.conftest import brief, same_key_each_time
 from tests.spreading import few_models, house
 from tests.spreading.running import (
     Run,
@@ -133,6 +147,50 @@ def test_what_an_earlier_fit_has_of_the_same_rows_is_no_batch_and_what_is_left_o
     assert batches.planned(settings.fits, work, lent) == [Batch((END,))]
     assert not left.exists()
     assert batches.planned(settings.fits, work, Earlier({}, work.marks)) == []
+
+
+def test_processes_of_this_machine_fit_side_by_side_what_one_fits_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assets, "read_specification", lambda: brief(read_specification()))
+    said, fits = {}, {}
+    for processes in (1, 2):
+        made = Settings(home=tmp_path / str(processes), imputations=2, fit_processes=processes)
+        same_key_each_time(made)
+        initialise(made)
+        published(made, synthetic_inputs(30))
+        done, said[processes] = refit(made)
+        assert done.success
+        fits[processes] = read_fit((made.fits / "current").resolve())
+        assert not [path for path in (made.fits / ".grid").glob("*") if path.is_dir()]
+    assert [said[processes]["parts_fitted_side_by_side"] for processes in (1, 2)] == [0, 3]
+    assert said[1]["models_fitted"] == said[2]["models_fitted"] > 10
+    assert said[1]["parts_taken_over"] == said[2]["parts_taken_over"] == 0
+    (alone, of_one), (together, of_two) = fits[1], fits[2]
+    assert alone.keys() == together.keys()
+    for name, table in alone.items():
+        pd.testing.assert_frame_equal(together[name], table, check_exact=True, obj=name)
+    assert {key for key in of_one if of_one[key] != of_two[key]} <= {"made_at", "made_on"}
+
+
+def test_a_process_that_dies_leaves_what_it_has_not_fitted_to_the_fit(
+    settings: Settings, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def dying(count: int) -> Iterator[ThreadPoolExecutor]:
+        with ThreadPoolExecutor(1) as pool:
+            yield pool
+            raise WorkerDied("ended from outside")
+
+    def fitted(fits: Path, name: str, part: str, *_: object) -> Done:
+        return fit_batch(fits, name, Batch((part,)), lambda: work)
+
+    monkeypatch.setattr(batches, "anew", dying)
+    monkeypatch.setattr(batches, "_fit_alone", fitted)
+    assert set(batches.side_by_side(settings.fits, work, None, 2)) == {LANDMARK, END, ALLIANCE}
+    # what took next to nothing the last time is not worth a process
+    shutil.rmtree(settings.fits / ".grid" / work.name)
+    assert batches.side_by_side(settings.fits, work, None, 2) == []
 
 
 def test_without_a_broker_the_fit_hangs_on_the_fingerprint_as_ever(settings: Settings) -> None:
