@@ -8,23 +8,27 @@ import contextlib
 import functools
 import importlib
 import os
+import signal
 import sqlite3
+import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
+from dagster._cli.api import execute_run_command
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
-from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
-from dagster._serdes import deserialize_value
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult, ExecuteRunArgs
+from dagster._serdes import deserialize_value, serialize_value
 
 from orchestration.deliveries.assets import FETCHING, delivery_asset, job_name, partition_of
 from orchestration.deliveries.contracts import Organisation, read_contracts
@@ -44,6 +48,7 @@ from orchestration.stewards.alerts import Told, look_and_tell, tell
 from orchestration.stewards.alerts_file import read_alerts
 from orchestration.stewards.assets import FRESHNESS, seen_checks, seen_runs
 from orchestration.warehouse.build import effective
+from orchestration.workers import loaded
 
 FOLLOWING_UP = "yearly_follow_up"
 
@@ -402,13 +407,56 @@ class Launcher(DefaultRunLauncher):
 
     def _is_process_there(self, run_id: str) -> bool:
         """Whether a process that said that it works on a run is there: its code server may be gone, or be another by now."""
-        return any(
-            is_the_process(int(str(entry.value)), event.timestamp)
+        return self.process_of(run_id) is not None
+
+    def process_of(self, run_id: str) -> int | None:
+        """The process that said that it works on a run, if it is there."""
+        said = (
+            (int(str(entry.value)), event.timestamp)
             for event in self._instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
             if event.dagster_event is not None and event.dagster_event.engine_event_data is not None
             for label, entry in event.dagster_event.engine_event_data.metadata.items()
             if label == "pid"
         )
+        return next((number for number, seen_at in said if is_the_process(number, seen_at)), None)
+
+
+class NearLauncher(Launcher):
+    """Starts runs on the machine of the daemon, each as a fork of a process that has loaded everything once.
+
+    A run that begins anew loads Dagster, dbt and Great Expectations for longer than most runs work. For an embedded home: on a
+    server the daemon may have neither the home nor the memory, and runs are those of the code server (`Launcher`).
+    """
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        run = context.dagster_run
+        assert run.job_code_origin is not None  # noqa: S101 - every run of a code location has one
+        asked = ExecuteRunArgs(run.job_code_origin, run.run_id, self._instance.get_ref())
+        process = loaded().Process(target=_work_on, args=[serialize_value(asked)])
+        process.start()
+        threading.Thread(target=self._watch, args=[process, run.run_id], daemon=True).start()
+
+    def _watch(self, process: BaseProcess, run_id: str) -> None:
+        """Say of a run whose process ended before it did that it failed, so that its place is free and it is started anew."""
+        process.join()
+        run = self._instance.get_run_by_id(run_id) if self.has_instance else None
+        if run is not None and not run.is_finished:
+            self._instance.report_engine_event(f"its process ended with {process.exitcode}", run, cls=type(self))
+            self._instance.report_run_failed(run)
+
+    def terminate(self, run_id: str) -> bool:
+        run = self._instance.get_run_by_id(run_id)
+        number = None if run is None or run.is_finished else self.process_of(run_id)
+        if run is None or number is None:
+            return False
+        self._instance.report_run_canceling(run)
+        os.kill(number, signal.SIGINT)
+        return True
+
+
+def _work_on(asked: str) -> None:
+    """What the process of a run does: Dagster's own command for it, from its arguments as text."""
+    execute_run_command.main([asked])
 
 
 def is_the_process(number: int, seen_at: float) -> bool:

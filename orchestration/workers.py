@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver
-from multiprocessing.context import BaseContext
+from multiprocessing.context import BaseContext, ForkServerContext
 from typing import ParamSpec, TypeVar
 
 from orchestration.trouble import Mendable
@@ -33,11 +33,12 @@ class WorkerDied(Mendable):
 
 def load_early() -> None:
     """Start the server from which `apart` forks; it loads the libraries while the caller goes on."""
-    _server()
+    loaded()
     forkserver.ensure_running()
 
 
-def _server() -> BaseContext:
+def loaded() -> ForkServerContext:
+    """Whose processes are forks of one in which the libraries are loaded, and that has nothing open."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
@@ -45,7 +46,7 @@ def _server() -> BaseContext:
 
 def apart(function: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
     """Call a function in a process of its own, the libraries loaded. Raises what it raises, and WorkerDied."""
-    with _pool(1, _server()) as pool:
+    with _pool(1, loaded()) as pool:
         return pool.submit(function, *args, **kwargs).result()
 
 

@@ -106,7 +106,7 @@ class Machine:
 
 @contextmanager
 def machine(folder: Path) -> Iterator[Machine]:
-    """A new home in a folder with its daemon; all of it is gone afterwards."""
+    """A new home in a folder with its daemon, which looks often; all of it is gone afterwards."""
     settings = Settings(
         home=folder / "home",
         key_file=folder / "home.key",
@@ -120,6 +120,13 @@ def machine(folder: Path) -> Iterator[Machine]:
     said = yaml.safe_load(configuration.read_text())
     said["run_monitoring"]["poll_interval_seconds"] = POLL_SECONDS
     configuration.write_text(yaml.safe_dump(said))
+    with over(settings, folder) as made:
+        yield made
+
+
+@contextmanager
+def over(settings: Settings, folder: Path) -> Iterator[Machine]:
+    """The daemon over a home that is there, with its log in a folder; its processes are gone afterwards."""
     made = Machine(settings, folder)
     try:
         made.start()

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestration.home import opened
+from orchestration.ledger import Ledger
 from orchestration.settings import CHECKOUT, Settings
 from orchestration.warehouse import versions
 from tests.deliveries.making import digests
@@ -27,13 +28,15 @@ UNDISTURBED, READ_ONLY = "undisturbed", "read only"
 @dataclass(frozen=True)
 class Came:
     """What came of a fault: how both refreshes ended and what the first said, whether what was published stayed as it was, the version
-    in the end, how often the delivery counts, files that are not whole, and how many bytes it all takes."""
+    in the end, what became of its refit (made, held or nothing), how often the delivery counts, files that are not whole, and how many
+    bytes it all takes."""
 
     first_exit: int
     said: str
     is_unchanged: bool
     second_exit: int
     version: str | None
+    refit: str
     accepted: int
     damaged: int
     needed: int
@@ -116,12 +119,19 @@ def main() -> int:
     kept = versions.all_versions(settings)
     came = Came(
         first, said if first else "", {name: after.get(name) for name in before} == before, second,
-        versions.current_id(settings), len(accepted), sum(not _is_whole(one) for one in kept), shutil.disk_usage(disk).used - used,
+        versions.current_id(settings), refit_of(ledger, versions.current_id(settings)), len(accepted), sum(not _is_whole(one) for one in kept), shutil.disk_usage(disk).used - used,
     )  # fmt: skip
     if second:
         print(again, file=sys.stderr)
     print(json.dumps(asdict(came)))
     return 0
+
+
+def refit_of(ledger: Ledger, version_id: str | None) -> str:
+    """What became of the refit of a version."""
+    if any(fit["version_id"] == version_id for fit in ledger.fits()):
+        return "made"
+    return "held" if any(fit["version_id"] == version_id for fit in ledger.held_fits()) else "nothing"
 
 
 def _is_whole(version: versions.Version) -> bool:

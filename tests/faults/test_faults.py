@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,14 +16,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from dagster._core.events import EngineEventData
-from dagster._core.launcher import WorkerStatus
+from dagster._core.launcher import LaunchRunContext, WorkerStatus
 
 from orchestration import cli
-from orchestration.automation import Launcher, instance_of, is_the_process
+from orchestration.automation import Launcher, NearLauncher, instance_of, is_the_process
 from orchestration.settings import CHECKOUT
 from tests.conftest import Platform
 from tests.deliveries.making import deliver, delivery_in
-from tests.faults import disk
+from tests.faults import disk, jobs
+from tests.spreading.running import wait_for
 
 if (
     disk.can_mount()
@@ -101,12 +103,57 @@ def test_a_run_whose_process_is_gone_is_found_and_one_that_works_is_not(platform
         works.communicate(b"\n")
 
 
-@pytest.mark.parametrize("name", ["dagster.yaml", "dagster.server.yaml"])
-def test_a_dead_run_is_looked_for_often_enough_and_only_that_is_tried_again(name: str) -> None:
+def launched(instance: dg.DagsterInstance, job: dg.JobDefinition) -> str:
+    """Have a run begun as the daemon does; gives its id."""
+    origin = dg.reconstructable(job).get_python_origin()
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTING, job_code_origin=origin)
+    instance.run_launcher.launch_run(LaunchRunContext(dagster_run=run, workspace=None))
+    return run.run_id
+
+
+def came_to(instance: dg.DagsterInstance, run_id: str, *statuses: dg.DagsterRunStatus) -> bool:
+    return found(instance, run_id).status in statuses
+
+
+def found(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run
+
+
+def begun_to_wait(instance: dg.DagsterInstance, run_id: str) -> bool:
+    return bool(instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_START))
+
+
+def test_a_run_is_a_fork_that_has_everything_loaded_and_its_end_is_noticed_however_it_comes(platform: Platform) -> None:
+    status = dg.DagsterRunStatus
+    with instance_of(platform.settings) as instance:
+        launcher = instance.run_launcher
+        assert isinstance(launcher, NearLauncher)
+        one = launched(instance, jobs.ends)
+        wait_for(lambda: came_to(instance, one, status.SUCCESS, status.FAILURE), "its end")
+        assert came_to(instance, one, status.SUCCESS)
+
+        killed = launched(instance, jobs.waits)
+        wait_for(lambda: begun_to_wait(instance, killed), "its step")
+        assert launcher.check_run_worker_health(found(instance, killed)).status == WorkerStatus.RUNNING
+        os.kill(launcher.process_of(killed) or 0, signal.SIGKILL)
+        wait_for(lambda: came_to(instance, killed, status.FAILURE), "that it is gone")
+        assert launcher.check_run_worker_health(found(instance, killed)).status == WorkerStatus.NOT_FOUND
+        assert not launcher.terminate(killed)
+
+        ended = launched(instance, jobs.waits)
+        wait_for(lambda: begun_to_wait(instance, ended), "its step")
+        assert launcher.terminate(ended)
+        wait_for(lambda: came_to(instance, ended, status.CANCELED), "that it has ended")
+
+
+@pytest.mark.parametrize(("name", "launcher"), [("dagster.yaml", "NearLauncher"), ("dagster.server.yaml", "Launcher")])
+def test_a_dead_run_is_looked_for_often_enough_and_only_that_is_tried_again(name: str, launcher: str) -> None:
     said = yaml.safe_load((CHECKOUT / "deploy" / name).read_text())
     assert said["run_monitoring"]["enabled"]
     assert said["run_monitoring"]["poll_interval_seconds"] <= 150  # noticed within five minutes
-    assert said["run_launcher"] == {"module": "orchestration.automation", "class": "Launcher"}
+    assert said["run_launcher"] == {"module": "orchestration.automation", "class": launcher}
     assert said["run_retries"]["retry_on_asset_or_op_failure"] is False
     assert said["run_retries"]["max_retries"] <= 3
     assert os.environ["DAGSTER_DISABLE_TELEMETRY"] == "yes"

@@ -1,0 +1,133 @@
+"""A delivery's way: from the moment its manifest appears until its version is published and refitted, with Dagster's daemon over the home.
+
+`python -m tests.bench.way [--clients N]`: the last registry extract of a study that has all else, then the same content once more, which
+is a delivery and changes nothing. The settings are those that a new home has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dagster._core.scheduler.instigation import TickStatus
+
+from orchestration.home import initialise, opened
+from orchestration.readings import Readings
+from orchestration.settings import Settings
+from orchestration.simulation import simulate
+from tests.bench.measuring import Row, usage_of
+from tests.deliveries.making import change_manifest
+from tests.faults.daemon import Machine, environment, over
+
+DELICTVRIJ = (sys.executable, "-m", "orchestration.cli")
+CHANGED, UNCHANGED = 60.0, 10.0
+LONGEST = 600.0
+
+
+def appear(delivery: Path, inbox: Path) -> float:
+    """Put a delivery into the inbox, its manifest last; gives the moment of that."""
+    target = inbox / delivery.parent.parent.name / delivery.parent.name / delivery.name
+    shutil.copytree(delivery, target, ignore=shutil.ignore_patterns("manifest.json"))
+    shutil.copy(delivery / "manifest.json", target / "manifest.tmp")
+    (target / "manifest.tmp").rename(target / "manifest.json")
+    return time.monotonic()
+
+
+def ticks(made: Machine, since: float) -> int:
+    """How often the daemon has looked at the conditions since a moment (seconds since 1970)."""
+    with made.instance() as instance:
+        states = [state for state in instance.all_instigator_state() if state.instigator_name == "refresh"]
+        found = [tick for state in states for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)]
+    done = (TickStatus.SUCCESS, TickStatus.SKIPPED)
+    return sum(tick.timestamp >= since and tick.status in done for tick in found)
+
+
+def asset_runs(made: Machine) -> int:
+    return sum(run.job_name == "__ASSET_JOB" for run in made.runs())
+
+
+def until(made: Machine, began: float, is_there: Callable[[Readings], bool], what: str) -> float:
+    """Seconds from a moment until the ledger says so."""
+    ledger = opened(made.settings)
+    made.wait_for(lambda: is_there(ledger), what, LONGEST)
+    ledger.close()
+    return time.monotonic() - began
+
+
+def rows(clients: int) -> Iterator[Row]:
+    """The stations of an extract that brings follow-up, and a delivery that brings nothing."""
+    section = f"{clients} clients"
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        simulate(folder / "delivered", clients=clients)
+        last = max((folder / "delivered" / "registry").iterdir())
+        (extract,) = last.iterdir()
+        settings = Settings(home=folder / "home", inbox=folder / "inbox", admit_test_numbers=True)
+        initialise(settings)
+        shutil.copytree(folder / "delivered", settings.inbox_path, dirs_exist_ok=True)
+        shutil.rmtree(settings.inbox_path / "registry" / last.name)
+        made_before = {**environment(settings), "PATH": os.environ["PATH"]}
+        usage_of([*DELICTVRIJ, "refresh"], made_before)
+        ledger = opened(settings)
+        fits, versions = len(ledger.fits()) + len(ledger.held_fits()), len(ledger.builds())
+        with over(settings, folder) as made:
+            made.wait_for(lambda: ticks(made, 0) >= 2, "the daemon", LONGEST)
+            began = appear(extract, settings.inbox_path)
+            yield Row(
+                section,
+                "manifest appears → taken in",
+                until(
+                    made,
+                    began,
+                    lambda now: (
+                        bool(now.deliveries(status="accepted", organisation="registry"))
+                        and any(one.delivery_id == extract.name for one in now.deliveries(status="accepted"))
+                    ),
+                    "the delivery",
+                ),
+                "s",
+            )
+            yield Row(
+                section,
+                "manifest appears → published",
+                until(made, began, lambda now: len(now.builds()) > versions, "the version"),
+                "s",
+            )
+            refitted = until(made, began, lambda now: len(now.fits()) + len(now.held_fits()) > fits, "the refit")
+            yield Row(section, "manifest appears → published and refitted", refitted, "s", CHANGED)
+            made.wait_for(lambda: all(run.is_finished for run in made.runs()), "quiet", LONGEST)
+            runs = asset_runs(made)
+            again = shutil.copytree(extract, folder / "again" / "registry" / last.name / f"{extract.name}-again")
+            change_manifest(again, delivery_id=again.name, sequence=2)
+            appeared = time.time()
+            began = appear(again, settings.inbox_path)
+            known = until(
+                made,
+                began,
+                lambda now: any(one.delivery_id == again.name and one.decided_at for one in now.deliveries()),
+                "the delivery again",
+            )
+            yield Row(section, "the same content once more → decided", known, "s", UNCHANGED)
+            made.wait_for(lambda: ticks(made, appeared + known) >= 2, "two looks at the conditions", LONGEST)
+            yield Row(section, "  runs downstream of it", asset_runs(made) - runs, "", 0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=200)
+    given = parser.parse_args()
+    found = []
+    for row in rows(given.clients):
+        print(row, flush=True)
+        found.append(row)
+    return int(not all(row.is_met for row in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
