@@ -454,6 +454,28 @@ class NearLauncher(Launcher):
         return True
 
 
+def end_dead_runs(instance: dg.DagsterInstance) -> int:
+    """Say of every run whose process is gone that it failed; gives how many. To be called by whoever may write, before it begins.
+
+    A refresh that was killed, or whose disk was full, cannot say so itself. What it worked on would count as being worked on for good,
+    and no condition would ask for it again.
+    """
+    launcher = instance.run_launcher
+    if not isinstance(launcher, Launcher):
+        return 0
+    status = dg.DagsterRunStatus
+    begun = instance.get_runs(dg.RunsFilter(statuses=[status.NOT_STARTED, status.STARTED, status.CANCELING]))
+    dead = [
+        run
+        for run in begun
+        if launcher.process_of(run.run_id) == os.getpid()
+        or launcher.check_run_worker_health(run).status != WorkerStatus.RUNNING
+    ]
+    for run in dead:
+        instance.report_run_failed(run, "its process is gone")
+    return len(dead)
+
+
 def _work_on(asked: str) -> None:
     """What the process of a run does: Dagster's own command for it, from its arguments as text."""
     execute_run_command.main([asked])

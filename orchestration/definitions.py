@@ -24,6 +24,7 @@ from orchestration.automation import (
     chain_condition,
     deliveries_by_partition,
     draft_condition,
+    end_dead_runs,
     fetch_apart,
     fetching_job,
     fetching_schedule,
@@ -184,6 +185,7 @@ def _launch(
         runs.append(_refitted(defs, instance))
         return runs[-1].is_success
 
+    end_dead_runs(instance)
     finish(settings, ledger, refit, progress)
     pull_all(settings)  # not before: what was erased here may still be in the store
     ticker = Ticker(defs, instance, settings.dagster_home / "automation.json")

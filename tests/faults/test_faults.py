@@ -19,7 +19,8 @@ from dagster._core.events import EngineEventData
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 
 from orchestration import cli
-from orchestration.automation import Launcher, NearLauncher, instance_of, is_the_process
+from orchestration.automation import Launcher, NearLauncher, end_dead_runs, instance_of, is_the_process
+from orchestration.definitions import launch
 from orchestration.settings import CHECKOUT
 from tests.conftest import Platform
 from tests.deliveries.making import deliver, delivery_in
@@ -97,6 +98,12 @@ def test_a_run_whose_process_is_gone_is_found_and_one_that_works_is_not(platform
             assert health(works.pid) == WorkerStatus.RUNNING
             assert health(ended.pid) == WorkerStatus.NOT_FOUND
             assert health(None) == WorkerStatus.NOT_FOUND
+            launch(platform.settings, instance=instance)  # whoever may write ends what nobody works on
+            statuses = [run.status for run in reversed(instance.get_runs())][:3]
+            assert statuses == [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.FAILURE]
+            own = begun(instance, os.getpid())  # what this process worked on before, it does not work on now
+            assert end_dead_runs(instance) == 1
+            assert found(instance, own.run_id).status == dg.DagsterRunStatus.FAILURE
         assert is_the_process(works.pid, time.time())
         assert not is_the_process(works.pid, time.time() - 3600)  # a number that was somebody else's an hour ago
     finally:
