@@ -40,7 +40,7 @@ from orchestration.deliveries.transports import WHY
 from orchestration.hashing import combined_hash
 from orchestration.home import opened
 from orchestration.ledger import Ledger, now
-from orchestration.readings import DeliveryRecord
+from orchestration.readings import Readings
 from orchestration.releases.assets import YEAR_TAG
 from orchestration.releases.follow_up import ASKED_ON, year_asked_on
 from orchestration.settings import Settings
@@ -154,7 +154,7 @@ def inbox_sensor(
             )
             for (organisation, partition), items in grouped.items()
         ]
-        return dg.SensorResult(run_requests=requests)
+        return dg.SensorResult(run_requests=requests, asset_events=untold(ledger, contracts, context.instance))
 
     return look
 
@@ -245,27 +245,55 @@ def look_everywhere(
     return look_and_tell(settings, ledger, contracts, [seen_runs(instance, ledger, now()), seen_checks(instance, keys)])
 
 
-def announce_retraction(settings: Settings, organisation: Organisation, record: DeliveryRecord) -> None:
-    """Tell Dagster what counts for a partition now that `record` is taken back, so that a build follows.
+def untold(
+    ledger: Readings, contracts: Mapping[str, Organisation], instance: dg.DagsterInstance
+) -> list[dg.AssetMaterialization]:
+    """What counts of each partition by the ledger where Dagster knows of something else, to be reported so that a build follows.
 
-    That is the content of the delivery before it, if there is one; the same content as before builds nothing.
+    A delivery was taken back; or the process that took one in died after the ledger had it and before Dagster had. The same content as
+    before builds nothing.
     """
-    taken_in = [
-        other
-        for other in Ledger.of(settings).deliveries(organisation=organisation.name)
-        if other.period == record.period and other.status in ("accepted", "duplicate")
-    ]
-    counts = effective(taken_in)
-    with instance_of(settings) as instance:
-        instance.report_runless_asset_event(
-            dg.AssetMaterialization(
-                dg.AssetKey(["deliveries", organisation.name]),
-                description="A delivery was taken back.",
-                metadata={"delivery": record.delivery_id, "period": record.period, "status": "retracted"},
-                partition=partition_of(organisation, record.period),
-                tags={DATA_VERSION_TAG: str(counts[-1].content_hash) if counts else "retracted"},
+    records = defaultdict(list)
+    for record in ledger.deliveries():
+        if record.organisation in contracts and record.status in ("accepted", "duplicate", "retracted"):
+            records[record.organisation, partition_of(contracts[record.organisation], record.period)].append(record)
+    known = {name: _versions_known(instance, name) for name in contracts}
+    found = []
+    for (name, partition), of_partition in records.items():
+        counts = effective([record for record in of_partition if record.status != "retracted"])
+        version = str(counts[-1].content_hash) if counts else "retracted"
+        if known[name].get(partition) != version:
+            last = (counts or of_partition)[-1]
+            found.append(
+                dg.AssetMaterialization(
+                    dg.AssetKey(["deliveries", name]),
+                    description="What counts by the ledger.",
+                    metadata={"delivery": last.delivery_id, "period": last.period, "status": last.status},
+                    partition=partition,
+                    tags={DATA_VERSION_TAG: version},
+                )
             )
-        )
+    return found
+
+
+def _versions_known(instance: dg.DagsterInstance, organisation: str) -> dict[str | None, str | None]:
+    """The content of each partition of an organisation's export, as Dagster last heard of it; under None what is not partitioned."""
+    key = dg.AssetKey(["deliveries", organisation])
+    last = instance.get_latest_materialization_event(key)
+    whole = last.asset_materialization.tags if last is not None and last.asset_materialization is not None else {}
+    by_partition = instance.event_log_storage.get_latest_tags_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
+    )
+    parts: dict[str | None, str | None] = {name: tags.get(DATA_VERSION_TAG) for name, tags in by_partition.items()}
+    return {None: (whole or {}).get(DATA_VERSION_TAG)} | parts
+
+
+def announce(settings: Settings, contracts: Mapping[str, Organisation], instance: dg.DagsterInstance) -> int:
+    """Report what Dagster has not heard of (`untold`); gives how many partitions."""
+    events = untold(Ledger.of(settings), contracts, instance)
+    for event in events:
+        instance.report_runless_asset_event(event)
+    return len(events)
 
 
 def landing_schedule(settings: Settings) -> dg.ScheduleDefinition:

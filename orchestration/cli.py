@@ -464,7 +464,7 @@ def retract(delivery: str, reason: str) -> None:
     DELIVERY is its id, or ORGANISATION/PERIOD/ID where an id is used twice. What it held stays in the raw store and counts
     for nothing; the same delivery stays out, a new one (another id, a higher sequence) is taken in as any other.
     """
-    from orchestration.automation import announce_retraction
+    from orchestration.automation import announce, instance_of
     from orchestration.deliveries.contracts import read_contracts
     from orchestration.deliveries.retraction import retract as take_back
     from orchestration.home import home_settings, opened
@@ -473,7 +473,8 @@ def retract(delivery: str, reason: str) -> None:
     settings = home_settings()
     with one_writer(settings):
         record = take_back(opened(settings), delivery, reason)
-        announce_retraction(settings, read_contracts(settings.expectations)[record.organisation], record)
+        with instance_of(settings) as instance:
+            announce(settings, read_contracts(settings.expectations), instance)
     click.echo(
         f"taken back: {record.organisation} {record.period} {record.delivery_id}; `delictvrij refresh` builds without it"
     )

@@ -20,6 +20,7 @@ from orchestration.automation import (
     Launched,
     after_grid_condition,
     alert_sensors,
+    announce,
     build_condition,
     chain_condition,
     deliveries_by_partition,
@@ -186,6 +187,7 @@ def _launch(
         return runs[-1].is_success
 
     end_dead_runs(instance)
+    announce(settings, contracts, instance)
     finish(settings, ledger, refit, progress)
     pull_all(settings)  # not before: what was erased here may still be in the store
     ticker = Ticker(defs, instance, settings.dagster_home / "automation.json")

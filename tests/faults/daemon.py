@@ -17,6 +17,7 @@ import yaml
 
 from orchestration.home import initialise
 from orchestration.settings import CHECKOUT, Settings
+from tests.conftest import same_key_each_time
 
 WAIT_SECONDS = 240
 POLL_SECONDS = 5  # how often a dead run is looked for here; `deploy/dagster.yaml` says 120
@@ -115,6 +116,7 @@ def machine(folder: Path) -> Iterator[Machine]:
         imputations=2,
         look_seconds=5,
     )
+    same_key_each_time(settings)
     initialise(settings)
     configuration = settings.dagster_home / "dagster.yaml"
     said = yaml.safe_load(configuration.read_text())

@@ -22,7 +22,7 @@ from orchestration.settings import Settings
 from orchestration.simulation import simulate
 from orchestration.store import damaged, pull_all
 from orchestration.warehouse.versions import current_id
-from tests.conftest import settings_in
+from tests.conftest import same_key_each_time, settings_in
 from tests.server.stack import Stack, running, wait_for
 from tests.warehouse.again import publish_now
 
@@ -105,6 +105,7 @@ def through(stack: Stack) -> Through:
 def embedded(folder: Path, simulated: Path) -> tuple[Settings, str]:
     """The same deliveries through the embedded profile, in this process; the settings and the version."""
     settings = settings_in(folder)
+    same_key_each_time(settings)
     initialise(settings)
     deliver(simulated, settings)
     take_in(settings)
