@@ -1,12 +1,11 @@
 """What orchestration costs: `refresh` of the study against its floor, the same dbt build and the same fits run bare.
 
-`python -m tests.bench.floor [--clients N]`. The floor is `dbt build` on the same tables and the fit on the same version, a process each.
+`python -m tests.bench --only orchestration`. The floor is `dbt build` on the same tables and the fit on the same version, a process each.
 A refresh takes in deliveries, judges them and the candidate, publishes, refits, explains what moved and writes the report.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -52,13 +51,13 @@ def bare(folder: Path, made: Mapping[str, str]) -> tuple[float, float]:
     given = ["--project-dir", project, "--profiles-dir", project, *target]
     usage_of([DBT, "--quiet", "parse", *given], made, cwd=place)  # what is parsed is there, as for a refresh
     built = usage_of([DBT, "--quiet", "build", "--exclude-resource-types", "unit_test", *given], made, cwd=place)
-    fitted = usage_of([sys.executable, "-m", "tests.bench.floor", "--fits"], made)
+    fitted = usage_of([sys.executable, "-m", "tests.bench.floor"], made)
     return built.seconds, fitted.seconds
 
 
 def rows(clients: int) -> Iterator[Row]:
     """The refresh of the whole study from an empty home, and that of a last registry extract, each against the floor of the same run."""
-    section = f"{clients} clients"
+    section = "orchestration"
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         simulate(folder / "delivered", clients=clients)
@@ -91,20 +90,5 @@ def fit_bare() -> None:
     run_fit(read_inputs(published(settings)), specification(settings), settings.seed)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, default=200)
-    parser.add_argument("--fits", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.fits:
-        fit_bare()
-        return 0
-    found = []
-    for row in rows(given.clients):
-        print(row, flush=True)
-        found.append(row)
-    return int(not all(row.is_met for row in found))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    fit_bare()

@@ -1,12 +1,11 @@
 """A delivery's way: from the moment its manifest appears until its version is published and refitted, with Dagster's daemon over the home.
 
-`python -m tests.bench.way [--clients N]`: the last registry extract of a study that has all else, then the same content once more, which
+`python -m tests.bench --only way`: the last registry extract of a study that has all else, then the same content once more, which
 is a delivery and changes nothing. The settings are those that a new home has.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -62,7 +61,7 @@ def until(made: Machine, began: float, is_there: Callable[[Readings], bool], wha
 
 def rows(clients: int) -> Iterator[Row]:
     """The stations of an extract that brings follow-up, and a delivery that brings nothing."""
-    section = f"{clients} clients"
+    section = "way"
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         simulate(folder / "delivered", clients=clients)
@@ -116,18 +115,3 @@ def rows(clients: int) -> Iterator[Row]:
             yield Row(section, "the same content once more → decided", known, "s", UNCHANGED)
             made.wait_for(lambda: ticks(made, appeared + known) >= 2, "two looks at the conditions", LONGEST)
             yield Row(section, "  runs downstream of it", asset_runs(made) - runs, "", 0)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, default=200)
-    given = parser.parse_args()
-    found = []
-    for row in rows(given.clients):
-        print(row, flush=True)
-        found.append(row)
-    return int(not all(row.is_met for row in found))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

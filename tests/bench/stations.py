@@ -1,0 +1,188 @@
+"""Each station on its own by the number of clients, a process each: time, peak memory, growth, and what DuckDB takes for the same bytes.
+
+`python -m tests.bench --only stations --sizes 1000 10000`. The last snapshots of all sources in CSV, each client with its whole history:
+taken in (readers and gate), built (dbt, with its tests), published. Readers and gate are held against DuckDB reading the same files with
+declared types, publication against DuckDB copying the same tables to Parquet.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from orchestration.deliveries import gate
+from orchestration.deliveries.contracts import Column, read_contracts
+from orchestration.deliveries.ingest import ingest, known_key
+from orchestration.deliveries.manifest import read_manifest
+from orchestration.home import initialise, opened
+from orchestration.simulation import simulate
+from orchestration.warehouse import build, dbt, versions
+from tests.bench.floor import environment
+from tests.bench.measuring import Row, Usage, usage_of
+from tests.conftest import same_key_each_time, settings_in
+
+GROWTH, READING, COPYING = 1.1, 3.0, 2.0
+MEMORY_MB = {10_000: 2_000.0, 1_000_000: 12_000.0}
+DUCKDB_TYPES = {"integer": "BIGINT", "decimal": "DOUBLE"}
+SEED = 7
+
+
+def take_in(folder: Path) -> None:
+    """Readers, gate and raw store: every delivery of the inbox."""
+    settings = settings_in(folder)
+    ledger = opened(settings)
+    for path in sorted(settings.inbox_path.glob("*/*/*/manifest.json")):
+        receipt = ingest(path.parent, settings, ledger)
+        assert receipt.status == "accepted", (receipt.delivery_id, [reason.rule for reason in receipt.reasons])
+
+
+def build_all(folder: Path) -> None:
+    """Snapshots, models and their tests."""
+    settings = settings_in(folder)
+    ledger = opened(settings)
+    inputs = build.prepare(settings, ledger, read_contracts(settings.expectations), known_key(settings, ledger))
+    (folder / "record.json").write_text(json.dumps(inputs.record, default=str))
+    nodes = dbt.build(settings, inputs.folder)
+    assert all(node.is_good for node in nodes)
+
+
+def publish(folder: Path) -> None:
+    """The marts as a version."""
+    settings = settings_in(folder)
+    tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
+    marts = versions.read_marts(build.candidate_folder(settings) / "warehouse.duckdb", tables)
+    versions.publish(settings, marts, tables, json.loads((folder / "record.json").read_text()))
+
+
+def read_bare(folder: Path) -> None:
+    """DuckDB reads the delivered files with declared types into tables, which is what it can do without a contract."""
+    settings = settings_in(folder)
+    contracts = read_contracts(settings.expectations)
+    with duckdb.connect(str(folder / "bare.duckdb")) as connection:
+        for number, path in enumerate(sorted(settings.inbox_path.glob("*/*/*/manifest.json"))):
+            manifest = read_manifest(path.parent)
+            for table in contracts[manifest.organisation].tables:
+                file = manifest.file(manifest.table(table.name).file)
+                kinds = {column.source: _type(column) for column in table.columns}
+                connection.execute(
+                    f"create table t{number}_{table.name} as select * from read_csv(?, header = true, delim = ?, decimal_separator = ?, "
+                    "columns = ?, encoding = ?, strict_mode = false, nullstr = '')",
+                    [
+                        str(path.parent / file.name),
+                        file.delimiter,
+                        file.decimal or ".",
+                        kinds,
+                        _encoding(file.encoding),
+                    ],
+                )
+
+
+def copy_bare(folder: Path) -> None:
+    """DuckDB copies the marts to Parquet."""
+    settings = settings_in(folder)
+    tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
+    (folder / "copied").mkdir()
+    with duckdb.connect(str(build.candidate_folder(settings) / "warehouse.duckdb"), read_only=True) as connection:
+        for table in tables:
+            connection.execute(
+                f"copy (from {table.relation}) to '{folder / 'copied' / table.name}.parquet' (format parquet, compression zstd)"
+            )
+
+
+def _type(column: Column) -> str:
+    """The type that a plain reader can be told: a date in a partner's own form, or with codes for missing, is text to it."""
+    return "VARCHAR" if column.missing or column.codes else DUCKDB_TYPES.get(column.type, "VARCHAR")
+
+
+def _encoding(name: str | None) -> str:
+    return "utf-8" if name is None or name.startswith("utf-8") else "latin-1"
+
+
+STATIONS: dict[str, Callable[[Path], None]] = {
+    "taken in": take_in, "read by DuckDB": read_bare, "built": build_all, "published": publish, "copied by DuckDB": copy_bare,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Station:
+    """What one station took: the seconds of its work, its libraries loaded, and its process as a whole."""
+
+    seconds: float
+    whole: Usage
+
+
+def work(name: str, folder: Path) -> None:
+    """Do the work of a station and note its seconds beside the home."""
+    if name == "taken in":
+        gate.load()  # Great Expectations takes as long for one row as for a million
+    began = time.perf_counter()
+    STATIONS[name](folder)
+    (folder / f"{name}.seconds").write_text(str(time.perf_counter() - began))
+
+
+def measured(folder: Path, clients: int) -> dict[str, Station]:
+    """What each station took for so many clients."""
+    settings = settings_in(folder)
+    same_key_each_time(settings)
+    initialise(settings)
+    simulate(settings.inbox_path, clients=clients, seed=SEED, form="csv", periods="last")
+    made = environment(folder)
+    found = {}
+    for name in STATIONS:
+        whole = usage_of([sys.executable, "-m", "tests.bench.stations", name, folder], made)
+        found[name] = Station(float((folder / f"{name}.seconds").read_text()), whole)
+    return found
+
+
+def rows(sizes: Sequence[int]) -> Iterator[Row]:
+    """Time and memory of each station at each size, what DuckDB takes beside it, and how time grows from the smallest to the largest."""
+    found: dict[int, dict[str, Station]] = {}
+    for clients in sizes:
+        with tempfile.TemporaryDirectory(prefix="bench-") as name:
+            used = found[clients] = measured(Path(name), clients)
+        section = f"{clients:,} clients"
+        for station, one in used.items():
+            yield Row(
+                section,
+                station,
+                one.seconds,
+                "s",
+                note=f"peak {one.whole.peak_mb:,.0f} MB, its process {one.whole.seconds:.1f} s",
+            )
+        yield Row(
+            section,
+            "readers and gate against DuckDB reading the same",
+            _ratio(used, "taken in", "read by DuckDB"),
+            "×",
+            READING,
+        )
+        yield Row(
+            section,
+            "publication against DuckDB copying the same",
+            _ratio(used, "published", "copied by DuckDB"),
+            "×",
+            COPYING,
+        )
+        own = max(used[station].whole.peak_mb for station in ("taken in", "built", "published"))
+        yield Row(section, "largest memory of a station", own, "MB", MEMORY_MB.get(clients))
+    if len(sizes) > 1:
+        small, large = min(sizes), max(sizes)
+        for station in ("taken in", "built", "published"):
+            grown = math.log(found[large][station].seconds / found[small][station].seconds) / math.log(large / small)
+            yield Row("growth", f"{station}, {small:,} to {large:,} clients: exponent", grown, "", GROWTH)
+
+
+def _ratio(used: dict[str, Station], ours: str, theirs: str) -> float:
+    return used[ours].seconds / used[theirs].seconds
+
+
+if __name__ == "__main__":
+    work(sys.argv[1], Path(sys.argv[2]))
