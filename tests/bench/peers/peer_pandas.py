@@ -160,7 +160,9 @@ offences = offences.merge(index[["bsn", "landmark"]], on="bsn")
 linkage = registry("linkage")
 cohort = index[index["bsn"].isin(linkage.loc[linkage["koppelstatus"] == "J", "bsn"])].copy()
 departed = registry("departures", ["datum"]).groupby("bsn")["datum"].min()
-ends = pd.DataFrame({"horizon": cohort["landmark"] + months(48), "departed": cohort["bsn"].map(departed)})
+ends = pd.DataFrame(
+    {"horizon": cohort["landmark"] + months(48), "departed": pd.to_datetime(cohort["bsn"].map(departed))}
+)
 cohort["until"] = ends.assign(cutoff=CUTOFF - months(6)).min(axis=1)
 cohort = cohort[cohort["until"] > cohort["landmark"]]
 offended = offences[offences["committed"] > offences["landmark"]].groupby("bsn")["committed"].min()
