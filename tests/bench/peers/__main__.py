@@ -80,6 +80,7 @@ class Row:
     lacks: tuple[str, ...]
     seconds: float | None = None
     times: float | None = None
+    times_range: tuple[float, float] | None = None
     peak_mb: float | None = None
     times_memory: float | None = None
     result: Result | None = None
@@ -163,10 +164,12 @@ def row_of(peer: Peer, costs: Mapping[str, list[Cost]], results: Mapping[str, Re
         return Row(peer.name, peer.lines, peer.lacks, note=note)
     own, result = costs[peer.name], results[peer.name]
     pairs = list(zip(own, costs[PLATFORM.name], strict=True))
+    times = [cost.seconds / platform.seconds for cost, platform in pairs]
     return Row(
         peer.name, peer.lines, peer.lacks,
         seconds=statistics.median(cost.seconds for cost in own),
-        times=statistics.median(cost.seconds / platform.seconds for cost, platform in pairs),
+        times=statistics.median(times),
+        times_range=(min(times), max(times)),
         peak_mb=statistics.median(cost.peak_mb for cost in own),
         times_memory=statistics.median(cost.peak_mb / platform.peak_mb for cost, platform in pairs),
         result=result,
@@ -178,7 +181,7 @@ def row_of(peer: Peer, costs: Mapping[str, list[Cost]], results: Mapping[str, Re
 def table(rows: Sequence[Row]) -> list[str]:
     """The lines of the table."""
     found = [
-        f"{'':<40}{'seconds':>9}{'×':>7}{'MB':>7}{'×':>7}{'lines':>8}{'n':>6}{'events':>8}  {'the same':<10}"
+        f"{'':<40}{'seconds':>9}{'×':>7}{'of rounds':>12}{'MB':>7}{'×':>7}{'lines':>8}{'n':>6}{'events':>8}  {'the same':<10}"
         f"{'hazard ratio':<22}{'SE apart':>8}"
     ]
     for row in rows:
@@ -187,11 +190,16 @@ def table(rows: Sequence[Row]) -> list[str]:
             continue
         ratio = row.result.estimates[MODELS[0]]
         found.append(
-            f"{row.name:<40}{row.seconds:>9.1f}{row.times:>7.2f}{row.peak_mb:>7.0f}{row.times_memory:>7.2f}{row.lines:>8,}"
+            f"{row.name:<40}{row.seconds:>9.1f}{row.times:>7.2f}"
+            f"{_span(row.times_range):>12}{row.peak_mb:>7.0f}{row.times_memory:>7.2f}{row.lines:>8,}"
             f"{row.result.n:>6}{row.result.events:>8}  {'yes' if row.agrees else 'NO':<10}"
             f"{f'{ratio.hazard_ratio:.2f} ({ratio.low:.2f}–{ratio.high:.2f})':<22}{row.apart:>8.2f}"
         )
     return found
+
+
+def _span(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.2f}–{ends[1]:.2f}"
 
 
 def lacking(rows: Sequence[Row]) -> list[str]:

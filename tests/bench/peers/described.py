@@ -114,7 +114,7 @@ PEERS = (
         _dbt,
         texts_below(HERE / "peer_dbt"),
         (
-            "tests of two keys, one reference, waves and raters, and no more: an unknown country becomes non-Western, an unknown sex female",
+            "tests of two keys, one reference, the waves and what may not be empty, no more: an unknown country becomes non-Western, an unknown sex female",
             "the error about a date that is none shows it; peer.duckdb holds national numbers and dates of birth",
             "yes and no are imputed as continuous numbers",
         ),
