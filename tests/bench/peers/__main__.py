@@ -154,7 +154,7 @@ def rounds(peers: Sequence[Peer], delivered: Path, folder: Path, repeats: int, i
 
 def _why(error: CommandFailed) -> str:
     if error.code != NOT_INSTALLED:
-        return str(error)
+        return f"left with {error.code}; what it wrote stays with --keep, in said.txt"
     return error.said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
 
 

@@ -15,7 +15,7 @@ LOOK_EVERY = 0.2  # seconds
 
 
 class CommandFailed(RuntimeError):
-    """A command left with another code than 0; says which code, and where stands what it wrote."""
+    """A command left with another code than 0; says which code, and where what it wrote stands."""
 
     def __init__(self, code: int, said: Path) -> None:
         super().__init__(f"left with {code}; why stands in {said}")
