@@ -252,7 +252,7 @@ methods[score_names] <- ifelse(methods[score_names] == "", "", "norm")
 imputed <- mice(to_impute, m = imputations, maxit = iterations, method = methods, predictorMatrix = matrix,
                 seed = 20260101, printFlag = FALSE)
 
-# Cox models: errors clustered by officer. pool() would take the model-based errors, so Rubin's rules are applied by term -
+# Cox models: errors clustered by officer, pooled by Rubin's rules ------------------------------------------------------
 history_terms <- c("log_prior_cases", "has_prior_custody")
 full_terms <- c(history_terms, "age_decades", "is_male", "is_non_western", "employment", "partner", "addiction", "motivation")
 models <- list(unadjusted = NULL, criminal_history = history_terms, full = full_terms)
@@ -260,16 +260,9 @@ data_sets <- complete(imputed, "all")
 pooled <- function(model) {
   formula <- reformulate(c("client_trust_t2", models[[model]]), response = "Surv(days, event)")
   fits <- lapply(data_sets, \(data) coxph(formula, data = data, cluster = officer, ties = "efron"))
-  coefficients <- sapply(fits, coef)
-  variances <- sapply(fits, \(fit) diag(as.matrix(vcov(fit))))
-  coefficients <- matrix(coefficients, ncol = imputations, dimnames = list(names(coef(fits[[1]]))))
-  variances <- matrix(variances, ncol = imputations)
-  bind_rows(lapply(seq_len(nrow(coefficients)), function(j) {
-    rubin <- pool.scalar(coefficients[j, ], variances[j, ], n = sum(cohort$event), k = nrow(coefficients))
-    half <- qt(0.975, rubin$df) * sqrt(rubin$t)
-    tibble(model = model, term = rownames(coefficients)[j], n = nrow(cohort), events = sum(cohort$event),
-           hazard_ratio = exp(rubin$qbar), conf_low = exp(rubin$qbar - half), conf_high = exp(rubin$qbar + half))
-  }))
+  summary(pool(as.mira(fits)), conf.int = TRUE) |>
+    transmute(model = model, term = as.character(term), n = nrow(cohort), events = sum(cohort$event),
+              hazard_ratio = exp(estimate), conf_low = exp(`2.5 %`), conf_high = exp(`97.5 %`))
 }
 estimates <- bind_rows(lapply(names(models), pooled)) |>
   mutate(term = if_else(term == "client_trust_t2", "trust", sub("1$", "", term)))
