@@ -34,17 +34,21 @@ BASE = 2_000  # clients that are simulated; beyond that they are copied under ot
 
 def made(folder: Path, clients: int) -> Path:
     """A build folder with the snapshots of that many clients."""
+    base = min(clients, BASE)
+    simulate(folder / "delivered", base, 7, "csv", "last")
+    return build_folder(folder, folder / "delivered", -(-clients // base))
+
+
+def build_folder(folder: Path, delivered: Path, copies: int = 1) -> Path:
+    """A home in `folder`, and a build folder in it with what was delivered, `copies` times over; not gated."""
     settings = settings_in(folder)
     initialise(settings)
     key = read_key(settings.key_path, settings.project)
-    base = min(clients, BASE)
-    copies = -(-clients // base)
-    simulate(folder / "delivered", base, 7, "csv", "last")
     sources = folder / "build" / "sources"
     sources.mkdir(parents=True)
     contracts = read_contracts(settings.expectations)
     cutoff = None
-    for path in sorted((folder / "delivered").glob("*/*/*/manifest.json")):
+    for path in sorted(delivered.glob("*/*/*/manifest.json")):
         manifest = read_manifest(path.parent)
         organisation = contracts[manifest.organisation]
         cutoff = manifest.cutoff_on or cutoff
