@@ -60,9 +60,22 @@ def _is_quiet() -> dg.AutomationCondition:
     return ~_C.in_progress() & ~_C.any_deps_in_progress() & _C.all_deps_blocking_checks_passed()
 
 
+def _not_answered(change: dg.AutomationCondition) -> dg.AutomationCondition:
+    """A change that nothing was asked for since; `initial_evaluation` sets the baseline.
+
+    That something was asked for is known at the next look only. A change that came in between is newer than what was asked for: it stays,
+    or a delivery in the seconds after a build began would never be built.
+    """
+    return change.since((_C.newly_requested() & ~change) | _C.initial_evaluation())
+
+
 def _content_changed() -> dg.AutomationCondition:
-    """The content of a dependency changed since this was last asked for; `initial_evaluation` sets the baseline."""
-    return _C.any_deps_match(_C.data_version_changed()).since(_C.newly_requested() | _C.initial_evaluation())
+    """The content of a dependency changed since this was last asked for."""
+    return _not_answered(_C.any_deps_match(_C.data_version_changed()))
+
+
+def _code_changed() -> dg.AutomationCondition:
+    return _not_answered(_C.code_version_changed())
 
 
 def _never_made() -> dg.AutomationCondition:
@@ -76,9 +89,8 @@ def build_condition() -> dg.AutomationCondition:
     A rejected delivery leaves the content as it was, so a failing gate of one partition does not stop the others:
     blocking checks of the partitioned exports are therefore not asked for here.
     """
-    code_changed = _C.code_version_changed().since(_C.newly_requested() | _C.initial_evaluation())
     return (
-        (_content_changed() | code_changed | _never_made()) & ~_C.in_progress() & ~_C.any_deps_in_progress()
+        (_content_changed() | _code_changed() | _never_made()) & ~_C.in_progress() & ~_C.any_deps_in_progress()
     ).with_label("a delivery or the code has changed")
 
 
@@ -92,8 +104,7 @@ def refit_condition() -> dg.AutomationCondition:
 
     `any_deps_updated` would also count a fingerprint that is computed again and stays the same.
     """
-    code_changed = _C.code_version_changed().since(_C.newly_requested() | _C.initial_evaluation())
-    return ((_content_changed() | code_changed | _never_made()) & _is_quiet()).with_label(
+    return ((_content_changed() | _code_changed() | _never_made()) & _is_quiet()).with_label(
         "the rows that models read have changed"
     )
 
@@ -105,8 +116,7 @@ def after_grid_condition() -> dg.AutomationCondition:
 
 def report_condition() -> dg.AutomationCondition:
     """Run with what comes before, and render again when the code of the page has changed: that refits nothing."""
-    code_changed = _C.code_version_changed().since(_C.newly_requested() | _C.initial_evaluation())
-    again = code_changed & ~_C.missing() & ~_C.in_progress() & ~_C.any_deps_in_progress()
+    again = _code_changed() & ~_C.missing() & ~_C.in_progress() & ~_C.any_deps_in_progress()
     return (chain_condition() | again).with_label("runs with the fit, or the page has changed")
 
 

@@ -187,13 +187,13 @@ def _launch(
         return runs[-1].is_success
 
     end_dead_runs(instance)
-    announce(settings, contracts, instance)
     finish(settings, ledger, refit, progress)
     pull_all(settings)  # not before: what was erased here may still be in the store
     ticker = Ticker(defs, instance, settings.dagster_home / "automation.json")
     if not ticker.has_baseline:
         ticker.tick()
         ticker.remember()
+    announce(settings, contracts, instance)
     grids = [Ticker(one.due, instance, settings.dagster_home / "spreading.json") for one in spread_of(settings)]
     if settings.sources_file:
         progress("fetch", 0, 1)

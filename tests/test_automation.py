@@ -9,18 +9,26 @@ import contextlib
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 from click.testing import CliRunner
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.execution.plan.objects import StepFailureData
 
 from orchestration.analysis.inputs import read_inputs
 from orchestration.analysis.reuse import rows_read
 from orchestration.analysis.specification import read_specification
-from orchestration.automation import instance_of, refit_condition, report_condition
+from orchestration.automation import (
+    after_grid_condition,
+    build_condition,
+    instance_of,
+    refit_condition,
+    report_condition,
+)
 from orchestration.cli import main
 from orchestration.definitions import Refreshed, build_defs, launch
 from orchestration.home import initialise
@@ -285,6 +293,48 @@ def test_new_code_of_the_page_renders_it_again_and_refits_nothing() -> None:
         after = dg.evaluate_automation_conditions(house("after"), instance, cursor=same.cursor)
     assert (first.total_requested, same.total_requested) == (0, 0)
     assert after.get_num_requested(dg.AssetKey("report")) == after.total_requested == 1
+
+
+@pytest.mark.parametrize(
+    "condition", [build_condition, refit_condition, after_grid_condition], ids=lambda made: made.__name__
+)
+def test_what_comes_in_the_moment_after_a_build_was_asked_for_is_built_too(
+    condition: Callable[[], dg.AutomationCondition],
+) -> None:
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["one", "other"]))
+    def source() -> None: ...
+
+    @dg.asset(deps=[source], automation_condition=condition())
+    def made() -> None: ...
+
+    defs = dg.Definitions([source, made])
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def comes(content: str) -> None:
+            tags = {DATA_VERSION_TAG: content}
+            instance.report_runless_asset_event(dg.AssetMaterialization("source", partition="one", tags=tags))
+
+        def is_done() -> None:
+            instance.report_runless_asset_event(dg.AssetMaterialization("made"))
+
+        def asked() -> int:
+            nonlocal cursor
+            found = dg.evaluate_automation_conditions(defs, instance, cursor=cursor)
+            cursor = found.cursor
+            return found.total_requested
+
+        comes("first")
+        is_done()
+        cursor = None
+        assert asked() == 0  # the baseline
+        comes("second")
+        assert asked() == 1
+        is_done()
+        comes("third")
+        assert asked() == 1
+        assert (asked(), asked()) == (0, 0)
+        comes("third")
+        assert asked() == 0
 
 
 def test_organisations_taken_in_side_by_side_keep_their_order_and_their_verdicts(
