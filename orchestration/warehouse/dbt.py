@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ from typing import Any
 from orchestration.hashing import code_hash
 from orchestration.settings import Settings
 
+_KEPT = ("partial_parse.msgpack", "manifest.json")
 _QUIET = ("--log-level", "none", "--log-level-file", "error")
 
 
@@ -73,7 +75,18 @@ def parsed(settings: Settings) -> Any:
 
 @lru_cache(maxsize=2)  # the project of the house, and one with outcome definitions of somebody's own
 def _parse(project: Path, target: Path) -> Any:
-    result = _run(["parse"], project, target)
+    if (target / _KEPT[-1]).is_file():
+        return _parsed(["parse", "--no-write-json"], project, target)
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".parse-", dir=target.parent) as name:
+        parsed = _parsed(["parse"], project, Path(name))
+        for kept in _KEPT:  # dbt writes them piece by piece, and others may be reading
+            (Path(name) / kept).replace(target / kept)
+    return parsed
+
+
+def _parsed(command: Sequence[str], project: Path, target: Path) -> Any:
+    result = _run(command, project, target)
     if not result.success:
         raise DbtFailed("dbt parse: the project has an error; `make check` shows it")
     return result.result

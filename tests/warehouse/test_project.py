@@ -88,6 +88,8 @@ def test_a_project_is_parsed_once_in_a_process_and_again_when_a_file_of_it_has_c
 
     def run(command: list[str], project: Path, target: Path) -> SimpleNamespace:
         asked.append((command, target))
+        for name in ("manifest.json", "partial_parse.msgpack"):
+            (target / name).write_text("parsed")
         return SimpleNamespace(success=True, result=len(asked))
 
     monkeypatch.setattr(dbt, "_run", run)
@@ -96,6 +98,9 @@ def test_a_project_is_parsed_once_in_a_process_and_again_when_a_file_of_it_has_c
     (tmp_path / "seeds" / "outcome.csv").write_text("another outcome")
     assert [dbt.parsed(settings), dbt.parsed(settings)] == [2, 2]
     assert [command for command, _ in asked] == [["parse"], ["parse"]] and len({target for _, target in asked}) == 2
+    dbt._parse.cache_clear()  # another process reads what lies there, and writes none of it anew
+    assert dbt.parsed(settings) == 3 and asked[-1] == (["parse", "--no-write-json"], dbt.target_folder(settings))
+    assert sorted(path.name for path in asked[-1][1].iterdir()) == ["manifest.json", "partial_parse.msgpack"]
 
 
 def test_what_dbt_has_parsed_it_can_read_again() -> None:
