@@ -51,6 +51,7 @@ from orchestration.warehouse.build import effective
 from orchestration.workers import loaded
 
 FOLLOWING_UP = "yearly_follow_up"
+TOLD_SECONDS = 30  # it is looked no oftener for what is to be told
 
 _C = dg.AutomationCondition
 
@@ -209,11 +210,11 @@ def alert_sensors(settings: Settings, contracts: Mapping[str, Organisation]) -> 
 
     Both tell through `stewards/alerts.py`. They run where the code is loaded, and not as runs: those wait for each other.
     """
-    status = dg.DefaultSensorStatus.RUNNING
+    status, seconds = dg.DefaultSensorStatus.RUNNING, max(settings.look_seconds, TOLD_SECONDS)
 
     @dg.sensor(
         name="alerts",
-        minimum_interval_seconds=settings.look_seconds,
+        minimum_interval_seconds=seconds,
         default_status=status,
         description="Tells who is to be told of failed gates and runs, late deliveries, refits, drafts that wait, failed fetches.",
     )
@@ -224,7 +225,7 @@ def alert_sensors(settings: Settings, contracts: Mapping[str, Organisation]) -> 
 
     @dg.sensor(
         name="new_warnings",
-        minimum_interval_seconds=settings.look_seconds,
+        minimum_interval_seconds=seconds,
         default_status=status,
         description="Tells of checks that have failed: a build that is held, and warnings that are new.",
     )

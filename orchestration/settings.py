@@ -35,8 +35,8 @@ class Settings(BaseSettings):
     that says who is told what. `draft_releases` says after which fits a release is drafted by itself: `always`, `yearly` (the fit
     brings another year of follow-up) or `never`. `broker` (`redis://:password@host:port/0`) is where workers are handed the
     batches of a refit; unset, `fit_processes` processes of this machine fit them (0: as many as it has processors). What a worker has not fitted after `longest_batch_seconds` is taken for
-    lost and handed to another (docs/spreading.md). `look_seconds` is how often the daemon looks into the inbox, at its conditions
-    and for what is to be told.
+    lost and handed to another (docs/spreading.md). `look_seconds` is how often the daemon looks into the inbox and at its conditions;
+    for what is to be told it looks twice a minute at most.
 
     `profile` is `embedded` (one account, SQLite, local folders) or `server`, which needs `ledger_url` and `dagster_url`
     (PostgreSQL, the password in the file that PGPASSFILE names and never in a URL) and `roles`, the file that says which account
@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     broker: SecretStr | None = None
     fit_processes: int = Field(0, ge=0, le=64)
     longest_batch_seconds: int = Field(1800, ge=5, le=86400)
-    look_seconds: int = Field(30, ge=5, le=3600)
+    look_seconds: int = Field(5, ge=5, le=3600)
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(3000, ge=1, le=65535)
     public_url: str = "https://localhost"
