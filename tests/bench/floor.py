@@ -15,7 +15,7 @@ from pathlib import Path
 
 from orchestration.settings import CHECKOUT, Settings
 from orchestration.simulation import simulate
-from tests.bench.measuring import Row, usage_of
+from tests.bench.measuring import Row, cost_of
 
 BAR = 1.5
 DELICTVRIJ = (sys.executable, "-m", "orchestration.cli")
@@ -34,7 +34,7 @@ def environment(folder: Path) -> dict[str, str]:
 def with_home(folder: Path, delivered: Path, *, without: str = "") -> dict[str, str]:
     """A new home in `folder` with the deliveries below `delivered` in its inbox, but for one (organisation/period)."""
     made = environment(folder)
-    usage_of([*DELICTVRIJ, "init"], made)
+    cost_of([*DELICTVRIJ, "init"], made)
     for period in delivered.glob("*/*/"):
         if f"{period.parent.name}/{period.name}" != without:
             shutil.copytree(period, folder / "inbox" / period.parent.name / period.name)
@@ -49,9 +49,9 @@ def bare(folder: Path, made: Mapping[str, str]) -> tuple[float, float]:
     project = Settings().dbt_project
     target = ["--target-path", folder / "target", "--log-path", folder / "target"]
     given = ["--project-dir", project, "--profiles-dir", project, *target]
-    usage_of([DBT, "--quiet", "parse", *given], made, cwd=place)  # what is parsed is there, as for a refresh
-    built = usage_of([DBT, "--quiet", "build", "--exclude-resource-types", "unit_test", *given], made, cwd=place)
-    fitted = usage_of([sys.executable, "-m", "tests.bench.floor"], made)
+    cost_of([DBT, "--quiet", "parse", *given], made, folder=place)  # what is parsed is there, as for a refresh
+    built = cost_of([DBT, "--quiet", "build", "--exclude-resource-types", "unit_test", *given], made, folder=place)
+    fitted = cost_of([sys.executable, "-m", "tests.bench.floor"], made)
     return built.seconds, fitted.seconds
 
 
@@ -70,9 +70,9 @@ def rows(clients: int) -> Iterator[Row]:
             place.mkdir()
             made = with_home(place, folder / "delivered", without=without)
             if without:
-                usage_of([*DELICTVRIJ, "refresh"], made)
+                cost_of([*DELICTVRIJ, "refresh"], made)
                 shutil.copytree(folder / "delivered" / without, place / "inbox" / without)
-            taken = usage_of([*DELICTVRIJ, "refresh"], made)
+            taken = cost_of([*DELICTVRIJ, "refresh"], made)
             built, fitted = bare(place, made)
             yield Row(section, f"{what}: refresh", taken.seconds, "s")
             yield Row(section, "  dbt build bare", built, "s")

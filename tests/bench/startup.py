@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestration.simulation import simulate
 from tests.bench.floor import environment, with_home
-from tests.bench.measuring import Row, usage_of
+from tests.bench.measuring import Row, cost_of
 
 COMMAND = Path(sys.executable).with_name("delictvrij")
 AT_ONCE, BESIDE_GX = 1.0, 2.0
@@ -23,7 +23,7 @@ REPEATS = 5
 
 def waited(command: Sequence[str | Path], made: Mapping[str, str], repeats: int = REPEATS) -> float:
     """The median of so many runs, in seconds."""
-    return statistics.median(usage_of(command, made).seconds for _ in range(repeats))
+    return statistics.median(cost_of(command, made).seconds for _ in range(repeats))
 
 
 def rows(clients: int) -> Iterator[Row]:
@@ -33,7 +33,7 @@ def rows(clients: int) -> Iterator[Row]:
         folder = Path(name)
         simulate(folder / "delivered", clients=clients, periods="last")
         made = with_home(folder, folder / "delivered")
-        usage_of([COMMAND, "refresh"], made)
+        cost_of([COMMAND, "refresh"], made)
         for words in (["--help"], ["status"], ["versions"]):
             yield Row(section, " ".join(words), waited([COMMAND, *words], made), "s", AT_ONCE)
         yield Row(section, "refresh, nothing new", waited([COMMAND, "refresh"], made, 3), "s", 15.0)
@@ -55,7 +55,7 @@ def simulating(many: int) -> Iterator[Row]:
         yield Row(
             "simulation",
             f"simulate {many:,} clients as CSV",
-            usage_of(command, environment(Path(name))).seconds,
+            cost_of(command, environment(Path(name))).seconds,
             "s",
             60.0,
         )

@@ -26,7 +26,7 @@ from orchestration.home import initialise, opened
 from orchestration.simulation import simulate
 from orchestration.warehouse import build, dbt, versions
 from tests.bench.floor import environment
-from tests.bench.measuring import Row, Usage, usage_of
+from tests.bench.measuring import Cost, Row, cost_of
 from tests.conftest import same_key_each_time, settings_in
 
 GROWTH, READING, COPYING = 1.1, 3.0, 2.0
@@ -116,7 +116,7 @@ class Station:
     """What one station took: the seconds of its work, its libraries loaded, and its process as a whole."""
 
     seconds: float
-    whole: Usage
+    whole: Cost
 
 
 def work(name: str, folder: Path) -> None:
@@ -137,7 +137,7 @@ def measured(folder: Path, clients: int) -> dict[str, Station]:
     made = environment(folder)
     found = {}
     for name in STATIONS:
-        whole = usage_of([sys.executable, "-m", "tests.bench.stations", name, folder], made)
+        whole = cost_of([sys.executable, "-m", "tests.bench.stations", name, folder], made)
         found[name] = Station(float((folder / f"{name}.seconds").read_text()), whole)
     return found
 

@@ -20,7 +20,7 @@ from orchestration.home import initialise, opened
 from orchestration.readings import Readings
 from orchestration.settings import Settings
 from orchestration.simulation import simulate
-from tests.bench.measuring import Row, usage_of
+from tests.bench.measuring import Row, cost_of
 from tests.deliveries.making import change_manifest
 from tests.faults.daemon import Machine, environment, over
 
@@ -72,7 +72,7 @@ def rows(clients: int) -> Iterator[Row]:
         shutil.copytree(folder / "delivered", settings.inbox_path, dirs_exist_ok=True)
         shutil.rmtree(settings.inbox_path / "registry" / last.name)
         made_before = {**environment(settings), "PATH": os.environ["PATH"]}
-        usage_of([*DELICTVRIJ, "refresh"], made_before)
+        cost_of([*DELICTVRIJ, "refresh"], made_before)
         ledger = opened(settings)
         fits, versions = len(ledger.fits()) + len(ledger.held_fits()), len(ledger.builds())
         with over(settings, folder) as made:

@@ -21,6 +21,7 @@ import pandas as pd
 
 from orchestration.analysis.specification import read_specification
 from orchestration.simulation import simulate
+from tests.bench.measuring import CommandFailed, Cost, measured
 from tests.bench.peers.described import (
     CORE,
     EVERY_SCRIPT,
@@ -33,7 +34,6 @@ from tests.bench.peers.described import (
     SCALE,
     Peer,
 )
-from tests.bench.peers.measuring import CommandFailed, Cost, measured
 
 SEED = 7
 NOT_INSTALLED = 2  # with which a peer leaves that lacks a package
