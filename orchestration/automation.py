@@ -428,7 +428,7 @@ class Launcher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        if self._is_known(run.run_id) or self._is_process_there(run.run_id):
+        if self._is_known(run.run_id) or self.process_of(run.run_id) is not None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its process is gone")
 
@@ -444,12 +444,8 @@ class Launcher(DefaultRunLauncher):
             return False
         return bool(answer.can_cancel)
 
-    def _is_process_there(self, run_id: str) -> bool:
-        """Whether a process that said that it works on a run is there: its code server may be gone, or be another by now."""
-        return self.process_of(run_id) is not None
-
     def process_of(self, run_id: str) -> int | None:
-        """The process that said that it works on a run, if it is there."""
+        """The process that said that it works on a run, if it is there: its code server may be gone, or be another by now."""
         said = (
             (int(str(entry.value)), event.timestamp)
             for event in self._instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)

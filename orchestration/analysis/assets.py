@@ -140,12 +140,9 @@ def fit_asset(
             work = Work(name, version, inputs.in_order(), spec, settings.seed, marks)
             tell = both(throttled(context.log.info), named("fit", progress))
             began = time.monotonic()
-            fitted = (
-                []
-                if settings.broker
-                else side_by_side(settings.fits, work, lent(settings, spec), settings.fit_processes, tell)
-            )
-            earlier = gathered(settings.fits, work, lent(settings, spec))
+            good = lent(settings, spec)
+            fitted = [] if settings.broker else side_by_side(settings.fits, work, good, settings.fit_processes, tell)
+            earlier = gathered(settings.fits, work, good)
             result = run_fit(inputs, spec, settings.seed, tell, earlier)
             own = {mark for part in fitted for mark in work.reads(part)}
             result = replace(result, reused=tuple(part for part in result.reused if part not in own))

@@ -79,10 +79,10 @@ def _parse(project: Path, target: Path) -> Any:
         return _parsed(["parse", "--no-write-json"], project, target)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".parse-", dir=target.parent) as name:
-        parsed = _parsed(["parse"], project, Path(name))
+        manifest = _parsed(["parse"], project, Path(name))
         for kept in _KEPT:  # dbt writes them piece by piece, and others may be reading
             (Path(name) / kept).replace(target / kept)
-    return parsed
+    return manifest
 
 
 def _parsed(command: Sequence[str], project: Path, target: Path) -> Any:

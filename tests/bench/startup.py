@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import sys
 import tempfile
@@ -59,4 +58,3 @@ def simulating(many: int) -> Iterator[Row]:
             "s",
             60.0,
         )
-        shutil.rmtree(place)

@@ -6,9 +6,7 @@ is a delivery and changes nothing. The settings are those that a new home has.
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +18,11 @@ from orchestration.home import initialise, opened
 from orchestration.readings import Readings
 from orchestration.settings import Settings
 from orchestration.simulation import simulate
+from tests.bench.floor import DELICTVRIJ
 from tests.bench.measuring import Row, cost_of
 from tests.deliveries.making import change_manifest
 from tests.faults.daemon import Machine, environment, over
 
-DELICTVRIJ = (sys.executable, "-m", "orchestration.cli")
 CHANGED, UNCHANGED = 60.0, 10.0
 LONGEST = 600.0
 
@@ -71,8 +69,7 @@ def rows(clients: int) -> Iterator[Row]:
         initialise(settings)
         shutil.copytree(folder / "delivered", settings.inbox_path, dirs_exist_ok=True)
         shutil.rmtree(settings.inbox_path / "registry" / last.name)
-        made_before = {**environment(settings), "PATH": os.environ["PATH"]}
-        cost_of([*DELICTVRIJ, "refresh"], made_before)
+        cost_of([*DELICTVRIJ, "refresh"], environment(settings))
         ledger = opened(settings)
         fits, versions = len(ledger.fits()) + len(ledger.held_fits()), len(ledger.builds())
         with over(settings, folder) as made:
@@ -84,10 +81,7 @@ def rows(clients: int) -> Iterator[Row]:
                 until(
                     made,
                     began,
-                    lambda now: (
-                        bool(now.deliveries(status="accepted", organisation="registry"))
-                        and any(one.delivery_id == extract.name for one in now.deliveries(status="accepted"))
-                    ),
+                    lambda now: any(one.delivery_id == extract.name for one in now.deliveries(status="accepted")),
                     "the delivery",
                 ),
                 "s",
