@@ -6,16 +6,15 @@ A refresh takes in deliveries, judges them and the candidate, publishes, refits,
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from orchestration.settings import CHECKOUT, Settings
+from orchestration.settings import Settings
 from orchestration.simulation import simulate
-from tests.bench.measuring import Row, cost_of
+from tests.bench.measuring import Row, cost_of, environment_of
 
 BAR = 1.5
 DELICTVRIJ = (sys.executable, "-m", "orchestration.cli")
@@ -23,12 +22,8 @@ DBT = Path(sys.executable).with_name("dbt")
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The variables under which commands work on the home in `folder`, and nothing of the person who measures."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DELICTVRIJ_")}
-    return {
-        **kept, "DELICTVRIJ_HOME": str(folder / "home"), "DELICTVRIJ_INBOX": str(folder / "inbox"), "DELICTVRIJ_ADMIT_TEST_NUMBERS": "1",
-        "PYTHONPATH": str(CHECKOUT), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-    }  # fmt: skip
+    """The variables under which commands work on the home in `folder`."""
+    return environment_of(folder / "home", folder / "inbox")
 
 
 def with_home(folder: Path, delivered: Path, *, without: str = "") -> dict[str, str]:

@@ -6,6 +6,7 @@ What the commands do is not known here.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from orchestration.settings import CHECKOUT
 
 LOOK_EVERY = 0.2  # seconds
 
@@ -53,6 +56,20 @@ class Row:
     def __str__(self) -> str:
         bar = "" if self.bar is None else f"{'met' if self.is_met else 'MISSED':>7} (at most {self.bar:g})"
         return f"{self.section:14}{self.what:58}{self.value:>10.3g} {self.unit:4}{bar:26}{self.note}".rstrip()
+
+
+def environment_of(home: Path, inbox: Path) -> dict[str, str]:
+    """The variables of every command: those of the platform say where it lives, and nothing of the person who measures."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("DELICTVRIJ_")},
+        "PYTHONPATH": str(CHECKOUT),
+        "DELICTVRIJ_HOME": str(home),
+        "DELICTVRIJ_INBOX": str(inbox),
+        "DELICTVRIJ_ADMIT_TEST_NUMBERS": "true",
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "GX_ANALYTICS_ENABLED": "false",
+    }
 
 
 def measured(commands: Sequence[Sequence[str]], environment: Mapping[str, str], folder: Path) -> Cost:

@@ -11,8 +11,8 @@ import pytest
 
 from orchestration.simulation import simulate
 from orchestration.warehouse.versions import current_version
-from tests.bench.measuring import CommandFailed, Cost, measured
-from tests.bench.peers.__main__ import Estimate, Result, environment_of, lacking, result_of, row_of, table
+from tests.bench.measuring import CommandFailed, Cost, environment_of, measured
+from tests.bench.peers.__main__ import Estimate, Result, lacking, result_of, row_of, table
 from tests.bench.peers.described import EVERY_SCRIPT, MODELS, OUTCOME, PEERS, PLATFORM, lines_of
 from tests.conftest import Platform, Shared
 

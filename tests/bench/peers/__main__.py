@@ -21,11 +21,10 @@ import pandas as pd
 
 from orchestration.analysis.specification import read_specification
 from orchestration.simulation import simulate
-from tests.bench.measuring import CommandFailed, Cost, measured
+from tests.bench.measuring import CommandFailed, Cost, environment_of, measured
 from tests.bench.peers.described import (
     CORE,
     EVERY_SCRIPT,
-    HOUSE,
     MODELS,
     OUTCOME,
     PEERS,
@@ -107,20 +106,6 @@ def platform_result(home: Path) -> Result:
     found["hazard_ratio"] = np.exp(found["estimate"])
     found[["conf_low", "conf_high"]] = np.exp(found[["conf_low", "conf_high"]])
     return result_of(found)
-
-
-def environment_of(home: Path, delivered: Path) -> dict[str, str]:
-    """The variables of every command: those of the platform say where it lives, the scripts read none of them."""
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("DELICTVRIJ_")},
-        "PYTHONPATH": str(HOUSE),
-        "DELICTVRIJ_HOME": str(home),
-        "DELICTVRIJ_INBOX": str(delivered),
-        "DELICTVRIJ_ADMIT_TEST_NUMBERS": "true",
-        "DAGSTER_DISABLE_TELEMETRY": "yes",
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        "GX_ANALYTICS_ENABLED": "false",
-    }
 
 
 def run(peer: Peer, delivered: Path, out: Path, imputations: int) -> tuple[Cost, Result]:
