@@ -131,8 +131,12 @@ def search(
     words: Words,
     rows: Callable[[pd.DataFrame], int] | None = None,
     leave_out: Callable[[Path], bool] = lambda _: False,
+    is_of_nobody: Callable[[Path], bool] = lambda _: False,
 ) -> Search:
-    """Search every file below some folders, and every name of a file or folder, for words; and each table for rows."""
+    """Search every file below some folders, and every name of a file or folder, for words; and each table for rows.
+
+    Tables of made-up people are searched for words only: a row of few values is like somebody's by chance.
+    """
     found = Search()
     known: dict[tuple[str, str], int] = {}  # the same bytes are searched once
 
@@ -140,7 +144,8 @@ def search(
         mark = (path.suffix, sha256_file(path))
         if mark not in known:
             known[mark] = len(set().union(*(words.in_text(text) for text in texts(path))))
-            known[mark] += sum(rows(frame) for frame in frames(path)) if rows else 0
+            if rows and not is_of_nobody(path):
+                known[mark] += sum(rows(frame) for frame in frames(path))
         return known[mark]
 
     for root in roots:

@@ -87,7 +87,13 @@ def furnish(settings: Settings, ledger: Ledger, versions_wanted: int, releases: 
 def searched(settings: Settings, folder: Path, person: Person) -> Search:
     """The search of the home, of what lies beside it, of temporary files, and of what dbt keeps."""
     roots = [folder, dbt.target_folder(settings)]
-    return search(roots, person.words, person.rows_in, leave_out=lambda path: path == settings.key_path)
+    return search(
+        roots, person.words, person.rows_in, leave_out=lambda path: path == settings.key_path, is_of_nobody=_is_twin
+    )
+
+
+def _is_twin(path: Path) -> bool:
+    return path.parent.parent.name == "twin"
 
 
 def line(what: str, said: object) -> None:
