@@ -73,7 +73,6 @@ docs: $(READY) ## the pages of the dbt project: what each table and column is, a
 
 bench: $(READY) ## how long the commands take
 	@$(BIN)/python -m tests.bench
-	@$(BIN)/python -m tests.bench.cox
 
 recovery: $(READY) ## whether true effects are found again, over simulated studies
 	@$(BIN)/python -m tests.recovery.recovery_study --studies $(STUDIES) --badge

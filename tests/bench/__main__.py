@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import floor, startup, stations, way
+from tests.bench import building, cox, floor, grid, startup, stations, way
 from tests.bench.measuring import Row
+from tests.bench.peers import __main__ as peers
 
 
 def sections(clients: int, many: int, sizes: Sequence[int]) -> dict[str, Callable[[], Iterator[Row]]]:
@@ -27,6 +28,10 @@ def sections(clients: int, many: int, sizes: Sequence[int]) -> dict[str, Callabl
         "orchestration": lambda: floor.rows(clients),
         "way": lambda: way.rows(clients),
         "stations": lambda: stations.rows(sizes),
+        "building": building.rows,
+        "cox": cox.rows,
+        "grid": grid.rows,
+        "peers": lambda: peers.in_one_table(clients, 1),
     }
 
 

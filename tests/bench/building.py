@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -27,8 +28,10 @@ from orchestration.settings import Settings
 from orchestration.simulation import simulate
 from orchestration.warehouse import build, dbt
 from orchestration.warehouse.outcomes import read_definitions
+from tests.bench.measuring import Row
 from tests.conftest import settings_in
 
+SIZES = (200, 20_000, 200_000)
 BASE = 2_000  # clients that are simulated; beyond that they are copied under other pseudonyms
 
 
@@ -91,32 +94,31 @@ def measure(place: Path) -> dict[str, float]:
     }
 
 
-def main() -> int:
+def rows(sizes: Sequence[int] = SIZES) -> Iterator[Row]:
+    """Seconds of the build, its tests among them, by the number of clients."""
+    definitions = len(read_definitions(Settings().dbt_project / "seeds" / "outcome.csv"))
+    for clients in sizes:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            place = made(Path(folder), clients)
+            command = [sys.executable, "-m", "tests.bench.building", "--built-in", str(place)]
+            found = json.loads(
+                subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+            )
+        note = f"peak {found['peak_mb']:,.0f} MB, {found['nodes']:.0f} nodes, {definitions} outcome definitions"
+        yield Row("building", f"{clients:,} clients", found["seconds"], "s", note=note)
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, nargs="+", default=[200, 20_000, 200_000])
+    parser.add_argument("--clients", type=int, nargs="+", default=SIZES)
     parser.add_argument("--built-in", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.built_in:
         print(json.dumps(measure(given.built_in)))
-        return 0
-    definitions = len(read_definitions(Settings().dbt_project / "seeds" / "outcome.csv"))
-    print(
-        f"{'clients':>9}{'seconds':>10}{'peak MB':>10}   {definitions} outcome definitions, models and tests of the dbt project"
-    )
-    for clients in given.clients:
-        with tempfile.TemporaryDirectory() as folder:
-            place = made(Path(folder), clients)
-            command = [sys.executable, "-m", "tests.bench.building", "--built-in", str(place)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(f"{clients:>9}  failed: {done.stderr.strip().splitlines()[-1][:200]}")
-            continue
-        found = json.loads(done.stdout.strip().splitlines()[-1])
-        print(
-            f"{clients:>9}{found['seconds']:>10.1f}{found['peak_mb']:>10.0f}   {found['nodes']:.0f} nodes", flush=True
-        )
-    return 0
+        return
+    for row in rows(given.clients):
+        print(row, flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

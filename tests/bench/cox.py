@@ -19,17 +19,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from orchestration.analysis import cox
+from tests.bench.measuring import Row
 
 SIZES = (200, 2_000, 20_000, 200_000, 1_000_000)
 COVARIATES = 12
 STUDY = 200  # people of the study that is resampled
+TIME, CLUSTERED_TIME, MEMORY, GROWTH = 0.5, 0.01, 1.0, 1.1
 
 R_WORKER = """
 suppressMessages(library(survival))
@@ -157,28 +159,18 @@ def _run(command: list[str]) -> dict[str, float]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.cox", description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="people of the single fits")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--entry-rows", type=int, default=200_000, help="rows of the start-stop fit; 0: none")
-    parser.add_argument("--bootstraps", type=int, default=1_000, help="0: none")
-    parser.add_argument("--r-clustered-up-to", type=int, default=20_000, help="R takes five minutes for 200000")
-    parser.add_argument("--no-growth", action="store_true", help="leave out the growth from 10^4 to 10^6 people")
-    parser.add_argument("--json", action="store_true", help="print JSON too")
-    parser.add_argument("--work", nargs=3, metavar=("TASK", "FOLDER", "REPEATS"), help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
-    if given.work:
-        work(given.work[0], Path(given.work[1]), int(given.work[2]))
-        return
+def rows(
+    sizes: Sequence[int] = SIZES,
+    rounds: int = 3,
+    entry_rows: int = 200_000,
+    bootstraps: int = 1_000,
+    r_clustered_up_to: int = 20_000,
+) -> Iterator[Row]:
+    """Ratios to R by task and number of people, and how our time grows; nothing is held against R where it is not installed."""
+    section = "cox"
     has_r = shutil.which("Rscript") is not None
-    tasks = [(task, n) for n in given.sizes for task in ("plain", "clustered")]
-    tasks += [("entry", given.entry_rows)] * bool(given.entry_rows) + [("bootstrap", STUDY)] * bool(given.bootstraps)
-    print(
-        f"{'task':10}{'rows':>9}{'ours, s':>11}{'R, s':>11}{'ratio':>8}{'peak MB':>9}{'R, MB':>8}{'growth':>8}{'difference':>12}"
-    )
-    found = []
+    tasks = [(task, n) for n in sizes for task in ("plain", "clustered")]
+    tasks += [("entry", entry_rows), ("bootstrap", STUDY)]
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         for task, n in tasks:
             folder = Path(place) / str(n)
@@ -186,32 +178,54 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 write_rows(folder, n)
             if task == "bootstrap":
                 officer = np.fromfile(folder / "times.bin").reshape(4, -1)[3]
-                drawn = cox.resampled(officer, given.bootstraps, np.random.default_rng(2))
+                drawn = cox.resampled(officer, bootstraps, np.random.default_rng(2))
                 drawn.T.astype(np.float64).tofile(folder / "frequencies.bin")
-            with_r = has_r and (task != "clustered" or n <= given.r_clustered_up_to)
-            found.append(measure(task, folder, n, given.rounds, with_r))
-            print(_line(found[-1]), flush=True)
-        if not given.no_growth:
-            seconds = {}
-            for n in (10_000, 1_000_000):
-                write_rows(Path(place) / str(n), n)
-                seconds[n] = measure("plain", Path(place) / str(n), n, given.rounds, with_r=False).seconds
-            exponent = math.log(seconds[1_000_000] / seconds[10_000]) / math.log(100)
-            print(
-                f"growth from 10^4 to 10^6 people: {seconds[10_000]:.4f} s to {seconds[1_000_000]:.3f} s, exponent {exponent:.2f}"
+            with_r = has_r and (task != "clustered" or n <= r_clustered_up_to)
+            found = measure(task, folder, n, rounds, with_r)
+            what = f"{bootstraps:,} bootstraps of {n:,} people" if task == "bootstrap" else f"{task}, {n:,} people"
+            if found.ratio is None or found.r_peak_mb is None:
+                yield Row(section, what, found.seconds, "s", note=f"peak {found.peak_mb:.0f} MB; R left out")
+                continue
+            note = f"{found.seconds:.5f} s, R {found.r_seconds:.5f}; numbers differ by {found.difference:.0e} of their size"
+            yield Row(section, f"{what}: time against R", found.ratio, "×", _bar(task, n), note)
+            yield Row(
+                section,
+                f"{what}: memory against R",
+                found.peak_mb / found.r_peak_mb,
+                "×",
+                MEMORY,
+                f"{found.peak_mb:.0f} MB",
             )
-    if given.json:
-        print(json.dumps({"cores": os.cpu_count(), "measured": [asdict(one) for one in found]}, indent=1))
+        seconds = {}
+        for n in (10_000, 1_000_000):
+            folder = Path(place) / str(n)
+            if not folder.exists():
+                write_rows(folder, n)
+            seconds[n] = measure("plain", folder, n, rounds, with_r=False).seconds
+        exponent = math.log(seconds[1_000_000] / seconds[10_000]) / math.log(100)
+        yield Row(section, "growth from 10,000 to 1,000,000 people: exponent", exponent, "", GROWTH)
 
 
-def _line(one: Measured) -> str:
-    def number(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
+def _bar(task: str, n: int) -> float | None:
+    """How much of R's time a fit may take. With entry times there is no bar."""
+    if task == "entry":
+        return None
+    return CLUSTERED_TIME if task == "clustered" and n >= 200_000 else TIME
 
-    return (
-        f"{one.task:10}{one.rows:>9}{one.seconds:>11.5f}{number(one.r_seconds, '.5f'):>11}{number(one.ratio, '.3f'):>8}"
-        f"{one.peak_mb:>9.0f}{number(one.r_peak_mb, '.0f'):>8}{one.growth_mb:>8.0f}{number(one.difference, '.0e'):>12}"
-    )
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print; or do the work of one process."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.cox", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="people of the single fits")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--r-clustered-up-to", type=int, default=20_000, help="R takes five minutes for 200000")
+    parser.add_argument("--work", nargs=3, metavar=("TASK", "FOLDER", "REPEATS"), help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.work:
+        work(given.work[0], Path(given.work[1]), int(given.work[2]))
+        return
+    for row in rows(given.sizes, given.rounds, r_clustered_up_to=given.r_clustered_up_to):
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
 """How long the study grid takes: every Cox model of 12 outcomes x 4 scales x 2 raters x 4 adjustments x 20 imputations, pooled.
 
 `python -m tests.bench.grid` prints one table. The cohorts are SIMULATED (200 people each, another one for each outcome); imputing is
-timed apart. Nothing is judged here; the bars stand in `docs/statistics.md`.
+timed apart.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +16,11 @@ import numpy as np
 from orchestration.analysis import discrimination, prediction, recidivism
 from orchestration.analysis.specification import Specification, read_specification
 from tests.analysis.synthetic import synthetic_inputs
+from tests.bench.measuring import Row
 
 OUTCOMES, PRIMARY, PEOPLE = 12, 2, 208  # of 208 clients 200 are linked, 199 or 200 eligible
 REPEATS = 3
+WHOLE, PRIMARY_ONLY = 30.0, 10.0  # seconds, on two cores
 
 
 def seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
@@ -39,12 +39,9 @@ def study_grid() -> Specification:
     return replace(spec, recidivism=replace(spec.recidivism, exposures={"score": {"score": "t2"}}))
 
 
-def main() -> None:
-    """Print the timings."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=REPEATS)
-    repeats = parser.parse_args().repeats
-    spec = study_grid()
+def rows(repeats: int = REPEATS) -> Iterator[Row]:
+    """The grid whole and the primary outcomes against their bars; imputing, and a bootstrap for optimism, for comparison."""
+    section, spec = "grid", study_grid()
     cohorts = [
         recidivism.outcome_cohort(synthetic_inputs(PEOPLE, seed=seed).analysis_cohort, "general_landmark", spec)
         for seed in range(1, OUTCOMES + 1)
@@ -53,7 +50,7 @@ def main() -> None:
     began = time.perf_counter()
     for number, cohort in enumerate(cohorts):
         imputed.append(recidivism.impute_cohort(cohort, spec, number))
-    imputing = time.perf_counter() - began
+    yield Row(section, f"imputing {OUTCOMES} outcomes of {cohorts[0].n} people", time.perf_counter() - began, "s")
 
     def grid(outcomes: int) -> None:
         for cohort, data in zip(cohorts[:outcomes], imputed[:outcomes], strict=True):
@@ -61,18 +58,14 @@ def main() -> None:
 
     models = len(recidivism.models(spec))
     fits = OUTCOMES * models * spec.imputer.m
-    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; {OUTCOMES} outcomes of {cohorts[0].n} people, {models} models each, "
-          f"m = {spec.imputer.m}: {fits:,} fits")  # fmt: skip
-    print(f"{'imputing':42}{imputing:8.2f} s")
-    print(f"{'grid with pooling':42}{seconds(lambda: grid(OUTCOMES), repeats):8.2f} s")
-    print(f"{'primary outcomes':42}{seconds(lambda: grid(PRIMARY), repeats):8.2f} s")
-    corrected = seconds(
-        lambda: discrimination.performance(cohorts[0], imputed[0], spec, np.random.SeedSequence(1)), repeats
-    )
-    print(
-        f"{f'optimism, {spec.recidivism.bootstraps} samples x {len(prediction.drawn_models(spec))} models':42}{corrected:8.2f} s"
-    )
+    yield Row(section, f"{fits:,} fits with pooling", seconds(lambda: grid(OUTCOMES), repeats), "s", WHOLE)
+    yield Row(section, f"{PRIMARY} primary outcomes of it", seconds(lambda: grid(PRIMARY), repeats), "s", PRIMARY_ONLY)
+    samples = f"{spec.recidivism.bootstraps} samples x {len(prediction.drawn_models(spec))} models"
+    random = np.random.SeedSequence(1)
+    corrected = seconds(lambda: discrimination.performance(cohorts[0], imputed[0], spec, random), repeats)
+    yield Row(section, f"optimism, {samples}", corrected, "s")
 
 
 if __name__ == "__main__":
-    main()
+    for row in rows():
+        print(row, flush=True)

@@ -1,7 +1,7 @@
 """A delivery's way: from the moment its manifest appears until its version is published and refitted, with Dagster's daemon over the home.
 
-`python -m tests.bench --only way`: the last registry extract of a study that has all else, then the same content once more, which
-is a delivery and changes nothing. The settings are those that a new home has.
+`python -m tests.bench --only way`: the last registry extract of a study that has all else, which the first refresh asked for, so that a
+release is drafted at the end; then the same content once more, which is a delivery and changes nothing. Settings as in a new home.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ def rows(clients: int) -> Iterator[Row]:
             )
             refitted = until(made, began, lambda now: len(now.fits()) + len(now.held_fits()) > fits, "the refit")
             yield Row(section, "manifest appears → published and refitted", refitted, "s", CHANGED)
+            drafted = until(made, began, lambda now: len(now.releases()) > 0, "the draft of a release")
+            yield Row(section, "manifest appears → the year's release is drafted", drafted, "s")
             made.wait_for(lambda: all(run.is_finished for run in made.runs()), "quiet", LONGEST)
             runs = asset_runs(made)
             again = shutil.copytree(extract, folder / "again" / "registry" / last.name / f"{extract.name}-again")

@@ -12,7 +12,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import pandas as pd
 
 from orchestration.analysis.specification import read_specification
 from orchestration.simulation import simulate
+from tests.bench import measuring
 from tests.bench.measuring import CommandFailed, Cost, environment_of, measured
 from tests.bench.peers.described import (
     CORE,
@@ -181,6 +182,21 @@ def table(rows: Sequence[Row]) -> list[str]:
             f"{f'{ratio.hazard_ratio:.2f} ({ratio.low:.2f}–{ratio.high:.2f})':<22}{row.apart:>8.2f}"
         )
     return found
+
+
+def in_one_table(clients: int, repeats: int) -> Iterator[measuring.Row]:
+    """Time and memory of each against the platform's whole refresh; a peer that is not installed is not there."""
+    with tempfile.TemporaryDirectory(prefix="peers-") as name:
+        delivered = Path(name) / "delivered"
+        simulate(delivered, clients, SEED, "csv", "last")
+        found = rounds((PLATFORM, CORE, *PEERS), delivered, Path(name), repeats, read_specification().imputer.m)
+    for row in found:
+        if row.times is None or row.times_memory is None or row.result is None:
+            continue
+        note = f"{row.seconds:.0f} s, {row.lines:,} lines; n {row.result.n}, {row.result.events} events"
+        yield measuring.Row("peers", f"{row.name}: time against a whole refresh", row.times, "×", note=note)
+        yield measuring.Row("peers", f"{row.name}: memory", row.times_memory, "×")
+        yield measuring.Row("peers", f"{row.name}: other n or events than the platform", float(not row.agrees), "", 0)
 
 
 def _span(ends: tuple[float, float] | None) -> str:
