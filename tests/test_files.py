@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestration import hashing
 from orchestration.files import folder_by_rename, swap_link, write_atomically, write_json
 from orchestration.hashing import code_hash, combined_hash, content_hash, sha256_file
 
@@ -98,6 +99,18 @@ def test_the_order_of_rows_and_the_way_they_are_stored_change_no_hash(
     order.shuffle(shuffled)
     parts = pa.concat_tables([_table(shuffled[:cut]), _table(shuffled[cut:])])
     assert content_hash(parts) == content_hash(_table(rows))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(rows=st.lists(st.tuples(st.sampled_from([None, 1, 2]), st.sampled_from([None, "a", "\u00e9", "Z"]), st.sampled_from([None, -0.5, 2.0])), max_size=6))  # fmt: skip
+def test_what_is_in_order_already_is_known_to_be_and_nothing_else(
+    rows: list[tuple[int | None, str | None, float | None]],
+) -> None:
+    given_rows = pa.table({name: pa.array([row[place] for row in rows], kind) for place, (name, kind) in enumerate([("a", pa.int64()), ("b", pa.string()), ("c", pa.float64())])})  # fmt: skip
+    ordered = given_rows.sort_by([(name, "ascending") for name in given_rows.column_names])
+    assert hashing._is_in_order(ordered)
+    assert hashing._is_in_order(given_rows) == given_rows.equals(ordered)
+    assert content_hash(given_rows) == content_hash(ordered)
 
 
 BASE = {"a": pa.array(["x", None]), "b": pa.array([1, 2])}

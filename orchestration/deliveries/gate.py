@@ -20,6 +20,7 @@ from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.deliveries.readers import or_missing
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from great_expectations.expectations import Expectation
 
 COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
@@ -55,15 +56,17 @@ def load() -> None:
 
 
 @contextlib.contextmanager
-def _configured_once() -> Iterator[None]:
-    """Inside, each expectation works its configuration out once: a third of the time of a suite.
+def _once() -> Iterator[None]:
+    """Inside, each expectation works its configuration out once, and nobody hashes the rows: a third of the time of a suite, and more.
 
-    Great Expectations derives it anew from the expectation for each of the hundred times that it reads it while it
-    validates; nothing changes an expectation in between. The expectation is kept too, so that its id stays its own.
+    Great Expectations derives the configuration anew for each of the hundred times that it reads it while it validates; nothing changes
+    an expectation in between, and the expectation is kept too, so that its id stays its own. Of the rows it makes a fingerprint, twice,
+    that is read by nobody here.
     """
+    from great_expectations.execution_engine import pandas_execution_engine
     from great_expectations.expectations.expectation import Expectation
 
-    stated = Expectation.configuration
+    stated, hashed = Expectation.configuration, pandas_execution_engine.hash_pandas_dataframe
     kept: dict[int, tuple[Expectation, Any]] = {}
 
     def configuration(expectation: Expectation) -> Any:
@@ -72,10 +75,12 @@ def _configured_once() -> Iterator[None]:
         return kept[id(expectation)][1]
 
     Expectation.configuration = property(configuration)
+    pandas_execution_engine.hash_pandas_dataframe = lambda _: ""
     try:
         yield
     finally:
         Expectation.configuration = stated
+        pandas_execution_engine.hash_pandas_dataframe = hashed
 
 
 def _bound(limit: float | str | None, column: Column, limits: Limits) -> Any:
@@ -156,10 +161,22 @@ def _missing_codes(column: Column) -> list[Any]:
     return [float(code) if column.type in ("integer", "decimal") else code for code in column.missing]
 
 
-def prepare(
-    table: Table, frame: pd.DataFrame, frames: Mapping[str, pd.DataFrame], tables: Mapping[str, Table]
-) -> pd.DataFrame:
-    """The frame with a column for each fact that a suite asks and the delivery does not state itself."""
+def referred_to(tables: Mapping[str, Table], contents: Mapping[str, pa.Table]) -> dict[str, pd.Series]:
+    """What the columns hold to which others refer (`table.column`), each value once; nothing of a table that is not there."""
+    wanted = {column.references for table in tables.values() for column in table.kept if column.references}
+    found = {}
+    for reference in wanted:
+        name, column = reference.split(".")
+        if name in contents:
+            found[reference] = contents[name].column(tables[name].column(column).source).unique().to_pandas()
+    return found
+
+
+def prepare(table: Table, frame: pd.DataFrame, known: Mapping[str, pd.Series]) -> pd.DataFrame:
+    """The frame with a column for each fact that a suite asks and the delivery does not state itself.
+
+    `known` is what the columns hold to which others refer (`referred_to`).
+    """
     added: dict[str, Any] = {}
     for column in table.kept:
         series = frame[column.source]
@@ -168,9 +185,8 @@ def prepare(
         elif column.missing:
             added[_judged(column)] = series
         if column.references:
-            other, name = column.references.split(".")
-            known = frames[other][tables[other].column(name).source]
-            added[_KNOWN + column.source] = or_missing(series.isin(known), series.notna().to_numpy(dtype=bool))
+            there = series.isin(known.get(column.references, pd.Series(dtype=object)))
+            added[_KNOWN + column.source] = or_missing(there, series.notna().to_numpy(dtype=bool))
     for rule in table.rules:
         if rule.kind == "required_when":
             column = table.column(rule.columns[0])
@@ -189,7 +205,10 @@ def prepare(
         elif rule.kind == "flag_share":
             header = table.column(rule.columns[0]).source
             added[_flag(rule.kind, header)] = ~frame[header].astype("boolean").fillna(False).to_numpy(dtype=bool)
-    return frame.assign(**added)
+    prepared = frame.copy(deep=False)
+    for name, values in added.items():
+        prepared[name] = values
+    return prepared
 
 
 def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Judgement]:
@@ -197,11 +216,11 @@ def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Ju
     import great_expectations as gx
 
     suite = suite_of(table, limits, len(prepared))
-    batch = _batch_definition().get_batch(batch_parameters={"dataframe": prepared})
     # One entry for each expectation, in order: the position travels in `meta`, since the suite may reorder.
     for position, (_, _, _, expectation) in enumerate(suite):
         expectation.meta = {"position": position}
-    with _configured_once():
+    with _once():
+        batch = _batch_definition().get_batch(batch_parameters={"dataframe": prepared})
         result = batch.validate(
             gx.ExpectationSuite(name=table.name, expectations=[expectation for *_, expectation in suite]),
             result_format=COUNTS_ONLY,

@@ -227,14 +227,15 @@ def judge_dummies(reading: Reading) -> Iterator[Judgement]:
     for column in reading.table.columns:
         if column.keep or column.type != "text":
             continue
-        names = reading.frame[column.source].astype("string").str.strip().str.lower()
-        found = names.str.fullmatch(DUMMY_NAMES).fillna(False).to_numpy(dtype=bool)
+        places, spelled = pd.factorize(reading.frame[column.source])
+        names = pd.Series(spelled, dtype="string").str.strip().str.lower()
+        found = np.append(names.str.fullmatch(DUMMY_NAMES).fillna(False).to_numpy(dtype=bool), False)[places]
         yield Judgement(
             "value.dummy",
             Status.FAILED if found.any() else Status.PASSED,
             table=reading.table.name,
             column=column.source,
-            evaluated=int(names.notna().sum()),
+            evaluated=int((places >= 0).sum()),
             failed=int(found.sum()),
             threshold=0.0,
             rows=tuple(int(row) + 1 for row in np.flatnonzero(found)[:10]),
@@ -257,7 +258,7 @@ def judge_directions(table: Table, frame: pd.DataFrame, items: pd.DataFrame) -> 
     values = frame[response.source].to_numpy(dtype=float, na_value=np.nan).copy()
     values[np.isin(values, [float(code) for code in response.missing])] = np.nan
     codes = [pd.factorize(frame[table.column(name).source])[0] for name in table.key if name not in ("item", "rater")]
-    sheets = pd.factorize(pd.Series(list(zip(*codes, strict=True))))[0]  # who answered when
+    sheets = _together(codes)  # who answered when
     for asked_of, asked in items.groupby("rater"):
         low, answers = 0, []
         for _, scale in asked.groupby("scale"):
@@ -279,6 +280,14 @@ def judge_directions(table: Table, frame: pd.DataFrame, items: pd.DataFrame) -> 
             "value.direction", status, table=table.name, column=response.source, severity="warning",
             evaluated=len(answers), failed=low, threshold=0.0, expected=f"rater {asked_of}{seen}",
         )  # fmt: skip
+
+
+def _together(codes: Sequence[np.ndarray]) -> np.ndarray:
+    """One code for each combination of codes (of at least 0, or -1 for missing), numbered from 0 as they come."""
+    joined = np.zeros(len(codes[0]), dtype=np.int64)
+    for one in codes:
+        joined = pd.factorize(joined * (one.max() + 2) + one + 1)[0]
+    return joined
 
 
 def _item_rest(answers: np.ndarray) -> Iterator[tuple[int, float]]:

@@ -33,6 +33,7 @@ from orchestration.deliveries.manifest import (
     verify,
 )
 from orchestration.deliveries.periods import last_day
+from orchestration.deliveries.pseudonyms import Known
 from orchestration.deliveries.readers import Reading, in_present_words, read_delivery
 from orchestration.deliveries.sealing import SEAL, SEALED, delivery_hash, is_sealed, unseal
 from orchestration.files import folder_by_rename, write_atomically, write_json
@@ -152,18 +153,20 @@ def examine(
         manifest = read_manifest(delivery)
         verify(delivery, manifest, organisation)
         spoken = organisation.as_of(manifest.schema_version)
-        read = read_delivery(delivery, manifest, spoken.tables, settings.admit_test_numbers, organisation.limits)
-        readings = [in_present_words(reading, organisation.table(reading.table.name)) for reading in read]
+        readings = [
+            in_present_words(reading, organisation.table(reading.table.name))
+            for reading in read_delivery(
+                delivery, manifest, spoken.tables, settings.admit_test_numbers, organisation.limits
+            )
+        ]
     except Refused as refusal:
         return Examination(manifest, refusal.judgements, {}, {}, has_test_numbers=False, content_hash=None)
     found = [judgement for reading in readings for judgement in reading.judgements]
     has_test_numbers = any(reading.has_test_numbers for reading in readings)
     if blocking(found):
         return Examination(manifest, tuple(found), {}, {}, has_test_numbers, content_hash=None)
-    tables = {
-        reading.table.name: raw.to_raw(reading.table, raw.pseudonymise(reading.table, reading.frame, key))
-        for reading in readings
-    }
+    dummies = [judgement for reading in readings for judgement in history.judge_dummies(reading)]
+    tables = _pseudonymised(readings, key)
     deletions = raw.pseudonymised_deletions(manifest, spoken, key)
     before = snapshot_before(ledger, organisation.name, manifest.period)
     marks = people.marks_of(ledger, key)
@@ -176,15 +179,24 @@ def examine(
     digest = raw.content_hash_of(left.stored, left.deletions)
     place = (organisation.name, manifest.period, manifest.delivery_id)
     known = waivers.read_waivers(settings.waivers_file)
-    dummies = [judgement for reading in readings for judgement in history.judge_dummies(reading)]
     found.extend(waivers.apply(dummies, known, place, now().date()))
     if before is None or before.content_hash != digest:
         elsewhere = middles_elsewhere(organisation, settings, ledger)
         mended, noted = _corrected(organisation, settings, left.judged, key)
         found.extend(noted)
-        gated = _gate(manifest, organisation, settings, readings, mended, left.deletions, left.earlier, elsewhere)
+        gated = _gate(manifest, organisation, settings, mended, left.deletions, left.earlier, elsewhere)
         found.extend(waivers.apply(gated, known, place, now().date()))
     return Examination(manifest, tuple(found), left.stored, left.deletions, has_test_numbers, digest, left.withheld)
+
+
+def _pseudonymised(readings: list[Reading], key: PseudonymKey) -> dict[str, pa.Table]:
+    """What was read as raw tables; each reading is let go as its table is made, so that no table is held twice."""
+    tables, numbers = {}, Known()
+    while readings:
+        reading = readings.pop(0)
+        frame = raw.pseudonymise(reading.table, reading.frame, key, numbers)
+        tables[reading.table.name] = raw.to_raw(reading.table, frame)
+    return tables
 
 
 @dataclass(frozen=True)
@@ -263,8 +275,8 @@ def middles_elsewhere(
             continue
         for table in other.tables:
             if table.name in own and any(column.staged_type in ("integer", "decimal") for column in table.kept):
-                frame = raw.read_raw(settings.raw, other.name, str(newest[-1].content_hash), table).to_pandas()
-                found.setdefault(table.name, []).append(history.middles(table, frame))
+                numbers = raw.read_numbers(settings.raw, other.name, str(newest[-1].content_hash), table)
+                found.setdefault(table.name, []).append(history.middles(table, numbers))
     return found
 
 
@@ -272,7 +284,6 @@ def _gate(
     manifest: Manifest,
     organisation: Organisation,
     settings: Settings,
-    readings: list[Reading],
     tables: Mapping[str, pa.Table],
     deletions: Mapping[str, list[tuple[str, ...]]],
     before: Callable[[Table], pa.Table | None],
@@ -282,32 +293,19 @@ def _gate(
 
     limits = gate.Limits(manifest.cutoff_on or last_day(manifest.period), seed_values(settings, organisation))
     by_name = {table.name: table for table in organisation.tables}
-    frames = {name: _judged_frame(by_name[name], tables[name]) for name in tables}
-    for reading in readings:
-        table, frame = reading.table, frames[reading.table.name]
-        yield from gate.judge_table(table, gate.prepare(table, frame, frames, by_name), limits)
+    known_keys = gate.referred_to(by_name, tables)
+    for name, content in tables.items():
+        table, frame = by_name[name], raw.to_frame(content)
+        yield from gate.judge_table(table, gate.prepare(table, frame, known_keys), limits)
         yield from gate.judge_evaluated(table, frame)
         was = before(table)
-        earlier = None if was is None else was.to_pandas()
-        yield gate.judge_shrinkage(
-            table, frames[table.name], earlier, deletions.get(table.name, []), organisation.shrink_tolerance
-        )
-        known = None if earlier is None or earlier.empty else _with_days(table, earlier)
+        earlier = None if was is None else raw.to_frame(was)
+        yield gate.judge_shrinkage(table, frame, earlier, deletions.get(table.name, []), organisation.shrink_tolerance)
+        known = None if earlier is None or earlier.empty else earlier
         yield from history.judge_changes(table, frame, known, organisation.change_tolerance)
         yield from history.judge_values(table, frame)
         yield from history.judge_directions(table, frame, instrument_items(settings))
         yield from history.judge_units(table, frame, others.get(table.name, []))
-
-
-def _judged_frame(table: Table, raw_table: pa.Table) -> pd.DataFrame:
-    return _with_days(table, raw_table.to_pandas())
-
-
-def _with_days(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
-    for column in table.kept:
-        if column.staged_type == "date":
-            frame[column.source] = pd.to_datetime(frame[column.source])
-    return frame
 
 
 def ingest(delivery: Path, settings: Settings, ledger: Ledger) -> Receipt:
@@ -492,7 +490,7 @@ def misplaced(found: Examination) -> Examination:
 def _accept(digest: str, organisation: Organisation, found: Examination, settings: Settings, ledger: Ledger) -> Receipt:
     manifest = found.manifest
     assert manifest is not None and found.content_hash is not None  # noqa: S101 - an accepted examination has both
-    stored = raw.store(settings.raw, organisation, found.tables, found.deletions)
+    stored = raw.store(settings.raw, organisation, found.tables, found.deletions, found.content_hash)
     keep(settings, settings.raw / organisation.name / stored)
     status = "duplicate" if _is_known(found, organisation, ledger) else "accepted"
     counts = {name: table.num_rows for name, table in found.tables.items()}

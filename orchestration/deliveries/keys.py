@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +46,17 @@ class PseudonymKey:
 
     def pseudonym(self, purpose: str, number: str) -> str:
         """The pseudonym of one number for one purpose, 32 hexadecimal characters."""
-        normal = unicodedata.normalize("NFKC", number).strip()
-        message = b"\x00".join(part.encode() for part in (self.project, purpose, normal))
-        return hmac.digest(self._secret, message, "sha256").hex()[:32]
+        return self.pseudonyms(purpose, [number])[0]
+
+    def pseudonyms(self, purpose: str, numbers: Sequence[str]) -> list[str]:
+        """The pseudonyms of numbers for one purpose; what all messages begin with is worked through once."""
+        begun = hmac.new(self._secret, b"\x00".join((self.project.encode(), purpose.encode(), b"")), hashlib.sha256)
+        found = []
+        for number in numbers:
+            one = begun.copy()
+            one.update((number if number.isascii() else unicodedata.normalize("NFKC", number)).strip().encode())
+            found.append(one.hexdigest()[:32])
+        return found
 
 
 def make_key(path: Path) -> None:

@@ -10,18 +10,33 @@ from orchestration.deliveries.keys import PseudonymKey
 _TEST_RANGE_FROM = 900_000_000
 
 
-def pseudonyms(key: PseudonymKey, purpose: str, numbers: pd.Series, scope: str = "") -> pd.Series:
-    """Pseudonyms of a column of numbers; missing stays missing. `scope` tells organisations' own numbers apart."""
+Known = dict[tuple[str, str], dict[str, str]]  # by purpose and scope: the pseudonyms of the numbers met so far
+
+
+def pseudonyms(
+    key: PseudonymKey, purpose: str, numbers: pd.Series, scope: str = "", known: Known | None = None
+) -> pd.Series:
+    """Pseudonyms of a column of numbers, categorical; missing stays missing. `scope` tells organisations' own numbers apart.
+
+    `known` holds those of the columns before, and takes up these: a number stands in many tables of a delivery.
+    """
     codes, values = pd.factorize(numbers)
-    replaced = np.array([key.pseudonym(purpose, scope + str(value)) for value in values] + [None], dtype=object)
-    return pd.Series(replaced[codes], index=numbers.index, name=numbers.name, dtype=object)
+    met = (known if known is not None else {}).setdefault((purpose, scope), {})
+    spelled = [str(value) for value in values]
+    new = [number for number in spelled if number not in met]
+    met.update(zip(new, key.pseudonyms(purpose, [scope + number for number in new]), strict=True))
+    # Two ways to write a number are two values with one pseudonym.
+    merged, names = pd.factorize(np.array([met[number] for number in spelled], dtype=object))
+    places = np.append(merged, -1)[codes]
+    replaced = pd.Categorical.from_codes(places, categories=pd.Index(names))  # type: ignore[arg-type]
+    return pd.Series(replaced, index=numbers.index, name=numbers.name)
 
 
 def is_eleven_proof(numbers: pd.Series) -> pd.Series:
     """Whether nine-digit numbers pass the eleven test (weights 9 … 2, −1); False for anything else, True for missing."""
     present = numbers.notna()
     result = pd.Series(~present, index=numbers.index)
-    shaped = present & numbers.astype("string").str.fullmatch(r"[0-9]{9}").fillna(False).astype(bool)
+    shaped = present & numbers.astype(str).str.fullmatch(r"[0-9]{9}")
     if shaped.any():
         digits = np.frombuffer("".join(numbers[shaped]).encode(), dtype=np.uint8).reshape(-1, 9).astype(int) - 48
         total = digits @ np.array([9, 8, 7, 6, 5, 4, 3, 2, -1])

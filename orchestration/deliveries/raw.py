@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from orchestration.deliveries.contracts import Column, Organisation, Table
 from orchestration.deliveries.keys import PseudonymKey
 from orchestration.deliveries.manifest import Manifest
-from orchestration.deliveries.pseudonyms import pseudonyms
+from orchestration.deliveries.pseudonyms import Known, pseudonyms
 from orchestration.files import folder_by_rename, write_json
 from orchestration.hashing import combined_hash, content_hash
 
@@ -39,13 +39,16 @@ def raw_schema(table: Table) -> pa.Schema:
     return pa.schema([(column.raw_name, ARROW_TYPES[column.staged_type]) for column in table.kept])
 
 
-def pseudonymise(table: Table, frame: pd.DataFrame, key: PseudonymKey) -> pd.DataFrame:
-    """Keep the kept columns of a read frame; replace identifiers by pseudonyms and dates that are reduced by years."""
+def pseudonymise(table: Table, frame: pd.DataFrame, key: PseudonymKey, known: Known | None = None) -> pd.DataFrame:
+    """Keep the kept columns of a read frame; replace identifiers by pseudonyms and dates that are reduced by years.
+
+    `known` is passed on from table to table of a delivery (`pseudonyms`), and goes with the delivery.
+    """
     kept: dict[str, pd.Series] = {}
     for column in table.kept:
         series = frame[column.source]
         if column.pseudonym:
-            series = pseudonyms(key, column.pseudonym, series, _scope(table.organisation, column))
+            series = pseudonyms(key, column.pseudonym, series, _scope(table.organisation, column), known)
         elif column.reduce == "year":
             series = series.dt.year.astype("Int64")
         kept[column.source] = series
@@ -67,6 +70,13 @@ def to_raw(table: Table, frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(frame, schema=raw_schema(table), preserve_index=False).replace_schema_metadata(None)
 
 
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """A raw table as a frame to be judged: text categorical, days as `datetime64`."""
+    frame = table.to_pandas(strings_to_categorical=True, date_as_object=False)
+    days = [field.name for field in table.schema if pa.types.is_date(field.type)]
+    return frame.astype(dict.fromkeys(days, "datetime64[ns]"))
+
+
 def pseudonymised_deletions(
     manifest: Manifest, organisation: Organisation, key: PseudonymKey
 ) -> dict[str, list[tuple[str, ...]]]:
@@ -84,9 +94,14 @@ def pseudonymised_deletions(
     return deletions
 
 
-def store(root: Path, organisation: Organisation, tables: Mapping[str, pa.Table], deletions: Deletions) -> str:
-    """Write accepted tables into the raw store and return their content hash. The same content twice is one folder."""
-    digest = content_hash_of(tables, deletions)
+def store(
+    root: Path, organisation: Organisation, tables: Mapping[str, pa.Table], deletions: Deletions, digest: str = ""
+) -> str:
+    """Write accepted tables into the raw store and return their content hash (`digest`, where it is known already).
+
+    The same content twice is one folder.
+    """
+    digest = digest or content_hash_of(tables, deletions)
     with folder_by_rename(root / organisation.name / digest) as folder:
         for name, table in tables.items():
             pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
@@ -105,6 +120,12 @@ def content_hash_of(tables: Mapping[str, pa.Table], deletions: Deletions) -> str
 def read_raw(root: Path, organisation: str, digest: str, table: Table) -> pa.Table:
     """One raw table of an accepted delivery."""
     return pq.read_table(root / organisation / digest / f"{table.name}.parquet", schema=raw_schema(table))
+
+
+def read_numbers(root: Path, organisation: str, digest: str, table: Table) -> pd.DataFrame:
+    """The numbers of one raw table of an accepted delivery."""
+    names = [column.raw_name for column in table.kept if column.staged_type in ("integer", "decimal")]
+    return pq.read_table(root / organisation / digest / f"{table.name}.parquet", columns=names).to_pandas()
 
 
 def read_all(root: Path, organisation: Organisation, digest: str) -> dict[str, pa.Table]:

@@ -7,7 +7,6 @@ comes out as judgements with counts and row numbers; no value leaves this module
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -17,13 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from orchestration.deliveries.contracts import ORDINARY, Column, FileLimits, Table
 from orchestration.deliveries.judgement import MAX_ROW_NUMBERS, Judgement, Refused, Status, failed
 from orchestration.deliveries.manifest import Manifest, ManifestFile
 from orchestration.deliveries.pseudonyms import is_eleven_proof, is_test_number
-from orchestration.deliveries.screening import screen
+from orchestration.deliveries.screening import BLOCK, screen
 
 _WIDTHS = {"%d-%m-%Y": r"[0-9]{2}-[0-9]{2}-[0-9]{4}", "%Y-%m-%d": r"[0-9]{4}-[0-9]{2}-[0-9]{2}"}
 _LARGEST_INTEGER = 10**15
@@ -93,7 +93,7 @@ def in_present_words(reading: Reading, table: Table) -> Reading:
 
 @dataclass(frozen=True)
 class Cells:
-    """A table as a form gives it: one series for each declared header, and the number of rows."""
+    """A table as a form gives it: one series for each declared header, and the number of rows. Text is categorical."""
 
     columns: Mapping[str, pd.Series]
     rows: int
@@ -149,25 +149,53 @@ def _csv_rows(path: Path, file: ManifestFile) -> Iterator[list[str]]:
 
 
 def _read_csv(path: Path, file: ManifestFile, table: Table) -> Cells:
+    """Two readers must agree: ours, which counts row by row, and the quick one; unless they cannot differ."""
     where = {"table": table.name, "place": file.name}
     try:
         rows = _csv_rows(path, file)
         headers = next(rows, [])
         headers = [headers[0].removeprefix("\ufeff"), *headers[1:]] if headers else []
         check_headers(headers, table, file.name)
-        ragged, first_ragged = 0, []
-        counted = 0
-        for counted, row in enumerate(rows, start=1):
-            if len(row) != len(headers):
-                ragged += 1
-                if ragged <= MAX_ROW_NUMBERS:
-                    first_ragged.append(counted)
+        alone = _beyond_doubt(path, file, headers)
+        if alone is not None:
+            return _cells_of(alone)
+        counted = _counted(rows, len(headers), where)
     except UnicodeDecodeError:
         raise Refused(failed("file.encoding", **where, expected=file.encoding or "")) from None
     except csv.Error:
         raise Refused(failed("file.unreadable", **where)) from None
+    read = _quickly(path, file, headers)
+    if read is None:
+        raise Refused(failed("file.unreadable", **where))
+    if read.num_rows != counted:
+        raise Refused(failed("table.rows", **where, evaluated=read.num_rows, expected=f"{counted} rows"))
+    return _cells_of(read)
+
+
+def _beyond_doubt(path: Path, file: ManifestFile, headers: Sequence[str]) -> pa.Table | None:
+    """What the quick reader alone makes of a file in which nothing is quoted and no line is empty; None of any other."""
+    with path.open("rb") as stream:
+        if any(b'"' in block for block in iter(lambda: stream.read(BLOCK), b"")):
+            return None
+    read = _quickly(path, file, headers)
+    return None if read is None or _has_empty_row(read) else read
+
+
+def _counted(rows: Iterator[list[str]], width: int, where: Mapping[str, str]) -> int:
+    """How many rows follow a header of so many columns. Raises Refused where some have another width, with their numbers."""
+    ragged, first_ragged, counted = 0, [], 0
+    for counted, row in enumerate(rows, start=1):
+        if len(row) != width:
+            ragged += 1
+            if ragged <= MAX_ROW_NUMBERS:
+                first_ragged.append(counted)
     if ragged:
         raise Refused(failed("file.unreadable", **where, failed=ragged, rows=tuple(first_ragged)))
+    return counted
+
+
+def _quickly(path: Path, file: ManifestFile, headers: Sequence[str]) -> pa.Table | None:
+    """The rows of a file, each column as its distinct texts and which of them each row has; None where some row does not fit."""
     try:
         read = pacsv.read_csv(
             path,
@@ -176,7 +204,7 @@ def _read_csv(path: Path, file: ManifestFile, table: Table) -> Cells:
                 delimiter=file.delimiter, newlines_in_values=True, ignore_empty_lines=False
             ),
             convert_options=pacsv.ConvertOptions(
-                column_types={name: pa.string() for name in headers},
+                column_types={name: pa.dictionary(pa.int32(), pa.string()) for name in headers},
                 null_values=[""],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
@@ -184,12 +212,23 @@ def _read_csv(path: Path, file: ManifestFile, table: Table) -> Cells:
             ),
         )
     except (pa.ArrowInvalid, UnicodeDecodeError):
-        raise Refused(failed("file.unreadable", **where)) from None
-    if read.num_rows != counted:
-        raise Refused(failed("table.rows", **where, evaluated=read.num_rows, expected=f"{counted} rows"))
-    names = [name.removeprefix("\ufeff") for name in read.column_names]
-    columns = {name: read.column(index).to_pandas() for index, name in enumerate(names)}
-    return Cells(columns, counted, is_text=True)
+        return None
+    return read.rename_columns([name.removeprefix("\ufeff") for name in read.column_names]).unify_dictionaries()
+
+
+def _has_empty_row(read: pa.Table) -> bool:
+    """Whether some row holds nothing at all, as the quick reader makes one of an empty line."""
+    empty: np.ndarray | None = None
+    for column in sorted(read.columns, key=lambda column: column.null_count):
+        if column.null_count == 0 or (empty is not None and not empty.any()):
+            return False
+        missing = column.is_null().to_numpy()
+        empty = missing if empty is None else empty & missing
+    return empty is not None and bool(empty.any())
+
+
+def _cells_of(read: pa.Table) -> Cells:
+    return Cells({name: read.column(name).to_pandas() for name in read.column_names}, read.num_rows, is_text=True)
 
 
 # XLSX ---------------------------------------------------------------------------------------------------------------
@@ -265,6 +304,12 @@ def or_missing(cells: pd.Series, kept: np.ndarray) -> pd.Series:
     return pd.Series(values, index=cells.index, dtype=object)
 
 
+def fully_match(texts: pd.Series, pattern: str) -> np.ndarray:
+    """Which texts are a pattern from end to end, classes of characters being ASCII; False where there is none."""
+    whole = pc.match_substring_regex(pa.array(texts, pa.string(), from_pandas=True), rf"\A(?:{pattern})\z")
+    return np.asarray(whole.fill_null(False).to_numpy(zero_copy_only=False), dtype=bool)
+
+
 # types --------------------------------------------------------------------------------------------------------------
 def _rows_where(mask: np.ndarray) -> tuple[int, ...]:
     return tuple(int(row) + 1 for row in np.flatnonzero(mask)[:MAX_ROW_NUMBERS])
@@ -290,10 +335,10 @@ def _as_text(cells: pd.Series, column: Column) -> tuple[pd.Series, np.ndarray]:
 def _as_number(cells: pd.Series, column: Column, file: ManifestFile, is_text: bool) -> tuple[pd.Series, np.ndarray]:
     present = cells.notna().to_numpy()
     if is_text:
-        text = cells.astype("string")
         fraction = "" if column.type == "integer" else rf"(?:\{file.decimal or '.'}[0-9]{{1,15}})?"
-        fits = text.str.fullmatch(r"[+-]?[0-9]{1,15}" + fraction).fillna(False).to_numpy(dtype=bool)
-        numbers = pd.to_numeric(text.where(fits).str.replace(file.decimal or ".", ".", regex=False), errors="coerce")
+        fits = fully_match(cells, r"[+-]?[0-9]{1,15}" + fraction)
+        text = cells.where(fits).str.replace(file.decimal or ".", ".", regex=False)
+        numbers = pd.to_numeric(text, errors="coerce")
     else:
         plain = cells.map(lambda cell: isinstance(cell, int | float) and not isinstance(cell, bool)).to_numpy(
             dtype=bool
@@ -312,9 +357,7 @@ def _as_date(cells: pd.Series, file: ManifestFile, is_text: bool) -> tuple[pd.Se
     present = cells.notna().to_numpy()
     if is_text:
         style = file.date_format or "%Y-%m-%d"
-        text = cells.astype("string")
-        shaped = text.str.fullmatch(_WIDTHS[style]).fillna(False)
-        days = pd.to_datetime(text.where(shaped), format=style, errors="coerce")
+        days = pd.to_datetime(cells.where(fully_match(cells, _WIDTHS[style])), format=style, errors="coerce")
     else:
         plain = cells.map(
             lambda cell: isinstance(cell, date) and not (isinstance(cell, datetime) and cell.time() != cell.time().min)
@@ -323,26 +366,58 @@ def _as_date(cells: pd.Series, file: ManifestFile, is_text: bool) -> tuple[pd.Se
     return days, present & days.isna().to_numpy()
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A column as its distinct cells and the place of each row's among them: what holds of a cell holds of every row that has it."""
+
+    cells: pd.Series
+    places: np.ndarray | None  # None where each row is a cell of its own
+
+    @classmethod
+    def of(cls, given: pd.Series) -> Spread:
+        """Text by its distinct cells, the missing one last; what a workbook or SPSS file holds as it is (1 and True are not the same)."""
+        if not isinstance(given.dtype, pd.CategoricalDtype):
+            return cls(given.reset_index(drop=True).astype(object), None)
+        codes, texts = given.cat.codes.to_numpy(), given.cat.categories.to_numpy(dtype=object)
+        return cls(pd.Series([*texts, None], dtype=object), np.where(codes < 0, len(texts), codes))
+
+    def rows(self, of_cells: np.ndarray) -> np.ndarray:
+        """What is known of each cell, for each row."""
+        return of_cells if self.places is None else of_cells[self.places]
+
+    def column(self, of_cells: pd.Series) -> pd.Series:
+        """Typed cells as a column: text and codes categorical where cells are shared."""
+        if self.places is None:
+            return of_cells
+        if of_cells.dtype == object:
+            known = of_cells.notna().to_numpy()
+            codes = np.where(known, np.cumsum(known) - 1, -1)
+            return pd.Series(
+                pd.Categorical.from_codes(codes[self.places], categories=pd.Index(of_cells[known], dtype=object))
+            )
+        return of_cells.take(self.places).reset_index(drop=True)
+
+
 def typed(table: Table, cells: Cells, file: ManifestFile, admit_test_numbers: bool) -> Reading:
     """Turn a table's cells into the declared types and judge each column: type, code list, pattern, presence."""
     frame: dict[str, pd.Series] = {}
     judgements: list[Judgement] = []
     has_test_numbers = False
     for column in table.columns:
-        given = cells.columns[column.source].reset_index(drop=True)
-        wrong = np.zeros(cells.rows, dtype=bool)
-        if column.type in ("text", "code"):
-            series = or_missing(given, given.notna().to_numpy(dtype=bool))
-            if not cells.is_text:
-                series, wrong = _as_text(series, column)
-        elif column.type == "date":
-            series, wrong = _as_date(given, file, cells.is_text)
-        else:
-            series, wrong = _as_number(given, column, file, cells.is_text)
-        frame[column.source] = series
+        spread = Spread.of(cells.columns[column.source])
+        series, wrong = _of_type(spread.cells, column, file, cells.is_text)
+        frame[column.source] = spread.column(series)
 
-        def judge(rule: str, mask: np.ndarray, evaluated: int, expected: str = "", column: Column = column) -> None:
-            count = int(mask.sum())
+        def judge(
+            rule: str,
+            mask: np.ndarray,
+            evaluated: int,
+            expected: str = "",
+            column: Column = column,
+            spread: Spread = spread,
+        ) -> None:
+            failing = spread.rows(mask) if mask.any() else np.zeros(0, dtype=bool)
+            count = int(failing.sum())
             judgements.append(
                 Judgement(
                     rule=rule,
@@ -352,33 +427,42 @@ def typed(table: Table, cells: Cells, file: ManifestFile, admit_test_numbers: bo
                     evaluated=evaluated,
                     failed=count,
                     threshold=0.0,
-                    rows=_rows_where(mask),
+                    rows=_rows_where(failing),
                     expected=expected,
                 )
             )
 
-        present = series.notna().to_numpy()
+        present = series.notna().to_numpy(dtype=bool)
+        there = int(spread.rows(present).sum())
         judge(
-            "value.type", wrong, int(present.sum() + wrong.sum()), expected=_expected_type(column, file, cells.is_text)
+            "value.type",
+            wrong,
+            int(spread.rows(present | wrong).sum()),
+            expected=_expected_type(column, file, cells.is_text),
         )
         if column.is_required:
             judge("value.missing", ~present & ~wrong, cells.rows)
         if column.type == "code":
             known = [code.source for code in column.codes] + list(column.missing)
-            judge(
-                "value.code", present & ~series.isin(known).to_numpy(), int(present.sum()), f"{len(known)} agreed codes"
-            )
+            judge("value.code", present & ~series.isin(known).to_numpy(), there, f"{len(known)} agreed codes")
         if column.pattern:
-            fits = (
-                series.astype("string").str.fullmatch(column.pattern, flags=re.ASCII).fillna(False).to_numpy(dtype=bool)
-            )
-            judge("value.pattern", present & ~fits, int(present.sum()), column.pattern)
+            judge("value.pattern", present & ~fully_match(series, column.pattern), there, column.pattern)
         if column.check == "eleven_proof":
-            judge("value.check", ~is_eleven_proof(series).to_numpy(dtype=bool), int(present.sum()))
+            judge("value.check", ~is_eleven_proof(series).to_numpy(dtype=bool), there)
             tests = is_test_number(series).to_numpy(dtype=bool)
-            has_test_numbers |= bool(tests.any())
-            judge("value.test_number", tests & (not admit_test_numbers), int(present.sum()))
+            has_test_numbers |= bool(spread.rows(tests).any())
+            judge("value.test_number", tests & (not admit_test_numbers), there)
     return Reading(table, pd.DataFrame(frame), tuple(judgements), has_test_numbers)
+
+
+def _of_type(cells: pd.Series, column: Column, file: ManifestFile, is_text: bool) -> tuple[pd.Series, np.ndarray]:
+    """Cells in the declared type, missing where they do not fit, and which do not."""
+    if column.type == "date":
+        return _as_date(cells, file, is_text)
+    if column.type in ("integer", "decimal"):
+        return _as_number(cells, column, file, is_text)
+    series = or_missing(cells, cells.notna().to_numpy(dtype=bool))
+    return (series, np.zeros(len(cells), dtype=bool)) if is_text else _as_text(series, column)
 
 
 def _expected_type(column: Column, file: ManifestFile, is_text: bool) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from orchestration.deliveries.contracts import Table, read_table
-from orchestration.deliveries.gate import Limits, judge_evaluated, judge_table, prepare
+from orchestration.deliveries.gate import Limits, judge_evaluated, judge_table, prepare, referred_to
 from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.deliveries.waivers import Waiver, apply_drift
 from orchestration.settings import Settings
@@ -54,14 +54,15 @@ def judge_marts(settings: Settings, marts: Mapping[str, pa.Table]) -> list[Judge
     """Judge a candidate's marts. A mart that has expectations and is not there is a failure."""
     contracts = {table.name: table for table in mart_contracts(settings.expectations)}
     found = [Judgement("table.columns", Status.FAILED, table=name) for name in contracts if name not in marts]
-    frames = {name: _frame(marts[name]) for name in contracts if name in marts}
-    for name, frame in frames.items():
-        table = contracts[name]
+    there = {name: marts[name] for name in contracts if name in marts}
+    known = referred_to(contracts, there)
+    for name, content in there.items():
+        table, frame = contracts[name], _frame(content)
         absent = [column.source for column in table.columns if column.source not in frame.columns]
         if absent:
             found.extend(Judgement("column.missing", Status.FAILED, table=name, column=column) for column in absent)
             continue
-        found.extend(judge_table(table, prepare(table, frame, frames, contracts), Limits(date.max, {})))
+        found.extend(judge_table(table, prepare(table, frame, known), Limits(date.max, {})))
         found.extend(judge_evaluated(table, frame))
         missing = {
             column.source: int(frame[column.source].isna().sum()) for column in table.columns if column.is_required

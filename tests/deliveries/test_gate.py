@@ -6,11 +6,20 @@ from datetime import date
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from orchestration.deliveries import gate
 from orchestration.deliveries.contracts import Code, Organisation, Rule, Table, tables_of
-from orchestration.deliveries.gate import COUNTS_ONLY, Limits, judge_evaluated, judge_shrinkage, judge_table, prepare
+from orchestration.deliveries.gate import (
+    COUNTS_ONLY,
+    Limits,
+    judge_evaluated,
+    judge_shrinkage,
+    judge_table,
+    prepare,
+    referred_to,
+)
 from orchestration.deliveries.judgement import Judgement, Status
 from tests.deliveries.making import column, table
 
@@ -21,9 +30,9 @@ CANARY = "Zwaluwstaart"
 def judge(contract: Table, frames: dict[str, pd.DataFrame] | None = None, **columns: list[Any]) -> dict[str, Judgement]:
     """Judgements of a small table by rule code (the last one where a rule is asked of several columns)."""
     frame = pd.DataFrame(columns)
-    every = {contract.name: frame, **(frames or {})}
-    contracts = {contract.name: contract, "others": table(column("id"))}
-    return {item.rule: item for item in judge_table(contract, prepare(contract, frame, every, contracts), LIMITS)}
+    every = {name: pa.Table.from_pandas(one) for name, one in {contract.name: frame, **(frames or {})}.items()}
+    known = referred_to({contract.name: contract, "others": table(column("id"))}, every)
+    return {item.rule: item for item in judge_table(contract, prepare(contract, frame, known), LIMITS)}
 
 
 def outcome(judgement: Judgement) -> tuple[Status, int | None, int | None]:
@@ -112,7 +121,7 @@ def test_a_rule_over_a_column_without_a_value_is_not_applicable() -> None:
 def test_a_rule_that_cannot_be_applied_is_an_error_and_blocks() -> None:
     contract = table(column("id"), column("score", "integer", minimum=0))
     frame = pd.DataFrame({"id": ["1"], "score": [1]})
-    prepared = prepare(contract, frame, {}, {}).drop(columns="score")
+    prepared = prepare(contract, frame, {}).drop(columns="score")
     (found,) = [item for item in judge_table(contract, prepared, LIMITS) if item.status is Status.ERROR]
     assert (found.rule, found.expected, found.column) == ("platform.error", "value.range", "score")
     assert found.blocks
@@ -230,7 +239,7 @@ def test_one_column_may_have_a_share_that_warns_and_one_that_blocks() -> None:
     )
     contract = table(column("id"), column("answer", "integer", is_required=False), rules=rules)
     frame = pd.DataFrame({"id": list("12345"), "answer": [1, 1, 1, None, None]})
-    found = gate.judge_table(contract, gate.prepare(contract, frame, {}, {}), LIMITS)
+    found = gate.judge_table(contract, gate.prepare(contract, frame, {}), LIMITS)
     shares = [(item.threshold, item.warns, item.blocks) for item in found if item.rule == "rule.missing_share"]
     assert shares == [(0.2, True, False), (0.6, False, False)]
 

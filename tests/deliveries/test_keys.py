@@ -65,7 +65,7 @@ def test_a_column_of_pseudonyms_keeps_missing_missing_and_scopes_apart() -> None
     found = pseudonyms(KEY, "officer", numbers, "rn/")
     assert list(found.index) == [5, 6, 7, 8]
     assert found[5] == found[7] == KEY.pseudonym("officer", "rn/1")
-    assert found[6] is None
+    assert pd.isna(found[6])
     assert found[8] != found[5]
     assert pseudonyms(KEY, "officer", numbers, "svg/")[5] != found[5]
 

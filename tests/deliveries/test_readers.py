@@ -8,9 +8,13 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
 import pandas as pd
 import pytest
 
+from orchestration.deliveries import readers
 from orchestration.deliveries.contracts import Code, Column, Table
 from orchestration.deliveries.judgement import Judgement, Refused, Status
 from orchestration.deliveries.manifest import Manifest, ManifestFile, ManifestTable
@@ -85,7 +89,8 @@ def test_leading_zeros_of_text_are_kept_and_words_that_look_empty_are_words(tmp_
     contract = table(column("number"), column("word", is_required=False))
     found = read(tmp_path, 'number;word\n007;NA\n000;NULL\n010;nan\n1e5;""\n', rows=4, contract=contract)
     assert found.frame["number"].tolist() == ["007", "000", "010", "1e5"]
-    assert found.frame["word"].tolist() == ["NA", "NULL", "nan", None]
+    assert found.frame["word"].tolist()[:3] == ["NA", "NULL", "nan"]
+    assert pd.isna(found.frame["word"][3])
 
 
 def test_days_are_read_as_declared_and_never_guessed(tmp_path: Path) -> None:
@@ -318,3 +323,64 @@ def test_an_spss_file_keeps_user_missing_codes_and_text_numbers(tmp_path: Path) 
             lambda: read_delivery(tmp_path, _manifest("people.sav", 3, dict.fromkeys(DUTCH), None), [contract], False)
         )
     ) == {"file.unreadable"}
+
+
+# the quick reader and the careful one --------------------------------------------------------------------------------
+LINES = st.lists(st.text(st.sampled_from("a;\u00e9 \n\r\",.'\t0\ufeff"), max_size=8), max_size=6).map("\n".join)
+
+
+def _whatever_comes(
+    path: Path, file: ManifestFile, contract: Table
+) -> list[tuple[str, list[object]]] | list[Judgement]:
+    """What is read, or why it is refused."""
+    try:
+        cells = readers._read_csv(path, file, contract)
+    except Refused as refused:
+        return list(refused.judgements)
+    return [(name, one.astype(object).where(one.notna(), None).tolist()) for name, one in cells.columns.items()]
+
+
+@hypothesis.settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@hypothesis.given(header=st.sampled_from(["number;score", "score;number", "\ufeffnumber;score", "number", ""]), body=LINES, encoding=st.sampled_from(["utf-8", "cp1252"]))  # fmt: skip
+def test_what_the_quick_reader_takes_alone_is_what_both_agree_on(
+    tmp_path_factory: pytest.TempPathFactory, header: str, body: str, encoding: str
+) -> None:
+    path = tmp_path_factory.mktemp("both") / "people.csv"
+    path.write_bytes(f"{header}\n{body}".encode(encoding, "replace"))
+    file = ManifestFile(
+        name=path.name, bytes=0, sha256="0" * 64, encoding=encoding, delimiter=";", decimal=",", date_format=None
+    )
+    contract = table(column("number"), column("score", is_required=False)) if ";" in header else table(column("number"))
+    alone = _whatever_comes(path, file, contract)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "_beyond_doubt", lambda *_: None)
+        assert _whatever_comes(path, file, contract) == alone
+
+
+def test_a_file_in_which_nothing_is_quoted_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+    monkeypatch.setattr(readers, "_counted", lambda *_: counted.append(1) or 1)
+    read(tmp_path, "number;score;day\n001;1,5;01-02-2024\n", rows=1)
+    assert not counted
+    read(tmp_path, 'number;score;day\n001;"1,5";01-02-2024\n', rows=1)
+    assert counted
+
+
+def test_what_holds_of_a_cell_holds_of_every_row_that_has_it(tmp_path: Path) -> None:
+    rows = ["001;1,5;01-02-2024", "0x1;;31-02-2024", "001;1,5;01-02-2024", ";9;", "0x1;a;31-02-2024"]
+    found = read(tmp_path, "number;score;day\n" + "\n".join(rows) + "\n", rows=5)
+    assert failures(found) == {
+        ("value.pattern", "number"): (2, (2, 5)), ("value.missing", "number"): (1, (4,)),
+        ("value.type", "score"): (1, (5,)), ("value.type", "day"): (2, (2, 5)),
+    }  # fmt: skip
+    evaluated = {(item.rule, item.column): item.evaluated for item in found.judgements}
+    assert evaluated["value.pattern", "number"] == 4
+    assert evaluated["value.type", "day"] == 4
+    assert found.frame["number"].cat.categories.tolist() == ["001", "0x1"]
+    np.testing.assert_array_equal(found.frame["score"], [1.5, np.nan, 1.5, 9.0, np.nan])
+
+
+def test_a_truth_value_and_a_one_of_a_workbook_stay_two_things() -> None:
+    cells = Cells({"number": pd.Series(["001", "002"]), "score": pd.Series([1, True], dtype=object), "day": pd.Series([None, None], dtype=object)}, 2, is_text=False)  # fmt: skip
+    found = typed(PEOPLE, cells, ManifestFile(name="people.xlsx", bytes=0, sha256="0" * 64), admit_test_numbers=False)
+    assert failures(found) == {("value.type", "score"): (1, (2,))}

@@ -12,7 +12,7 @@ import pytest
 
 from orchestration.deliveries import gate, raw
 from orchestration.deliveries.contracts import Column, Organisation, Table, read_contracts
-from orchestration.deliveries.ingest import _judged_frame, seed_values
+from orchestration.deliveries.ingest import seed_values
 from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.deliveries.keys import PseudonymKey
 from orchestration.deliveries.manifest import read_manifest
@@ -90,12 +90,11 @@ def _frames(organisation: Organisation, simulated: Path) -> tuple[dict[str, pd.D
     delivery = delivery_in(simulated, organisation.name)
     manifest = read_manifest(delivery)
     readings = read_delivery(delivery, manifest, organisation.tables, admit_test_numbers=True)
-    frames = {
-        reading.table.name: _judged_frame(
-            reading.table, raw.to_raw(reading.table, raw.pseudonymise(reading.table, reading.frame, KEY))
-        )
-        for reading in readings
-    }
+    frames = {}
+    for reading in readings:
+        frame = raw.to_frame(raw.to_raw(reading.table, raw.pseudonymise(reading.table, reading.frame, KEY)))
+        # As objects: what is spoiled below is in no category.
+        frames[reading.table.name] = frame.astype(dict.fromkeys(frame.select_dtypes("category"), object))
     return frames, gate.Limits(manifest.cutoff_on or last_day(manifest.period), seed_values(Settings(), organisation))
 
 
@@ -106,8 +105,12 @@ def _judged(
     organisation: Organisation,
     limits: gate.Limits,
 ) -> list[Judgement]:
-    tables = {item.name: item for item in organisation.tables}
-    return gate.judge_table(table, gate.prepare(table, frame, {**frames, table.name: frame}, tables), limits)
+    together, known = {**frames, table.name: frame}, {}
+    for column in table.kept:
+        if column.references:
+            name, other = column.references.split(".")
+            known[column.references] = together[name][organisation.table(name).column(other).source]
+    return gate.judge_table(table, gate.prepare(table, frame, known), limits)
 
 
 def _breaking(

@@ -14,7 +14,7 @@ import pytest
 
 from orchestration.automation import chain_condition
 from orchestration.deliveries.contracts import Table
-from orchestration.deliveries.gate import Limits, judge_table, suite_of
+from orchestration.deliveries.gate import Limits, judge_table, referred_to, suite_of
 from orchestration.deliveries.gate import prepare as prepare_table
 from orchestration.deliveries.judgement import Status
 from orchestration.warehouse import build, dbt
@@ -167,7 +167,7 @@ def test_every_rule_of_every_suite_fails_where_a_row_breaks_it(bench: Bench) -> 
     assert set(contracts) == set(marts)
     for name, table in contracts.items():
         frame, due = _broken(table, frames[name])
-        prepared = prepare_table(table, frame, {**frames, name: frame}, contracts)
+        prepared = prepare_table(table, frame, referred_to(contracts, marts))
         found = judge_table(table, prepared, Limits(date.max, {}))
         failed = {(item.rule, item.column) for item in found if item.status is Status.FAILED}
         assert due <= failed, (name, due - failed)
