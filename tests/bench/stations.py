@@ -1,7 +1,7 @@
 """Each station on its own by the number of clients, a process each: time, peak memory, growth, and what DuckDB takes for the same bytes.
 
 `python -m tests.bench --only stations --sizes 1000 10000`. The last snapshots of all sources in CSV, each client with its whole history:
-taken in (readers and gate), built (dbt, with its tests), published. Readers and gate are held against DuckDB reading the same files with
+taken in (readers and gate), built (dbt, with its tests), published, released (microdata in every format). Readers and gate are held against DuckDB reading the same files with
 declared types, publication against DuckDB copying the same tables to Parquet.
 """
 
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -23,6 +24,10 @@ from orchestration.deliveries.contracts import Column, read_contracts
 from orchestration.deliveries.ingest import ingest, known_key
 from orchestration.deliveries.manifest import read_manifest
 from orchestration.home import initialise, opened
+from orchestration.releases import metadata
+from orchestration.releases.catalogue import catalogue_in
+from orchestration.releases.tables import published, wide
+from orchestration.releases.writing import Content, Spelling, write_folder
 from orchestration.simulation import simulate
 from orchestration.warehouse import build, dbt, versions
 from tests.bench.floor import environment
@@ -33,6 +38,7 @@ GROWTH, READING, COPYING = 1.1, 3.0, 2.0
 MEMORY_MB = {10_000: 2_000.0, 1_000_000: 12_000.0}
 DUCKDB_TYPES = {"integer": "BIGINT", "decimal": "DOUBLE"}
 SEED = 7
+OURS = ("taken in", "built", "published", "released")
 
 
 def take_in(folder: Path) -> None:
@@ -60,6 +66,22 @@ def publish(folder: Path) -> None:
     tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
     marts = versions.read_marts(build.candidate_folder(settings) / "warehouse.duckdb", tables)
     versions.publish(settings, marts, tables, json.loads((folder / "record.json").read_text()))
+
+
+def release(folder: Path) -> None:
+    """The microdata of the version in every format, with the codebook; a fit and what is judged of it do not grow with the clients."""
+    settings = settings_in(folder)
+    version, catalogue = versions.named_version(settings, versions.CURRENT), catalogue_in(settings)
+    marts = published(version, catalogue)
+    tables = [*marts, wide({table.name: table for table in marts}, catalogue)]
+    about = metadata.About(
+        tag="2026.1.0", released_on=date(2026, 1, 1), version_id=version.version_id, fit_id="", is_simulated=True,
+        registry_cutoff_on=str(version.manifest["registry_cutoff_on"]), study=metadata.read_study(),
+        tables=tuple(table.described for table in tables), rows={table.name: table.rows.num_rows for table in tables},
+    )  # fmt: skip
+    write_folder(
+        Content(about, catalogue, tables, None, Spelling(makes_inert=True, language="nl"), {}), folder / "released"
+    )
 
 
 def read_bare(folder: Path) -> None:
@@ -108,6 +130,7 @@ def _encoding(name: str | None) -> str:
 
 STATIONS: dict[str, Callable[[Path], None]] = {
     "taken in": take_in, "read by DuckDB": read_bare, "built": build_all, "published": publish, "copied by DuckDB": copy_bare,
+    "released": release,
 }  # fmt: skip
 
 
@@ -171,11 +194,11 @@ def rows(sizes: Sequence[int]) -> Iterator[Row]:
             "×",
             COPYING,
         )
-        own = max(used[station].whole.peak_mb for station in ("taken in", "built", "published"))
+        own = max(used[station].whole.peak_mb for station in OURS)
         yield Row(section, "largest memory of a station", own, "MB", MEMORY_MB.get(clients))
     if len(sizes) > 1:
         small, large = min(sizes), max(sizes)
-        for station in ("taken in", "built", "published"):
+        for station in OURS:
             grown = math.log(found[large][station].seconds / found[small][station].seconds) / math.log(large / small)
             yield Row("growth", f"{station}, {small:,} to {large:,} clients: exponent", grown, "", GROWTH)
 
