@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
+
+# Before anything loads numpy: workers share the cores, and a second thread under small matrices waits more than it works.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -48,6 +53,13 @@ LONGEST = (
     "tests/test_fetching_runs.py",
     "tests/warehouse/test_bad_candidates.py",
 )
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays, so the collector need not look at it again and again: half of what it does in a run of the tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -241,10 +253,14 @@ def brief(spec: Specification) -> Specification:
     )
 
 
-@pytest.fixture
-def _brief_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The platform fits and shows few models, where what is asked is how fits come about and not what is in them."""
+def fit_few_models(patch: pytest.MonkeyPatch) -> None:
+    """Have the platform fit and show few models, where what is asked is how fits come about and not what is in them."""
     from orchestration.analysis.specification import read_specification
 
     for module in ("assets", "showing.pages", "showing.report"):
-        monkeypatch.setattr(f"orchestration.analysis.{module}.read_specification", lambda: brief(read_specification()))
+        patch.setattr(f"orchestration.analysis.{module}.read_specification", lambda: brief(read_specification()))
+
+
+@pytest.fixture
+def _brief_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_few_models(monkeypatch)
