@@ -37,20 +37,26 @@ hypothesis.settings.load_profile("house")
 # The files that take longest, longest first: one that a worker begins last keeps everybody waiting.
 LONGEST = (
     "tests/server/test_whole.py",
-    "tests/releases/test_withdrawal.py",
-    "tests/releases/test_drafting.py",
-    "tests/releases/test_twin.py",
-    "tests/warehouse/test_histories.py",
     "tests/test_automation.py",
-    "tests/spreading/test_spreading.py",
+    "tests/releases/test_withdrawal.py",
     "tests/deliveries/test_canaries.py",
-    "tests/warehouse/test_again.py",
-    "tests/warehouse/test_marts.py",
-    "tests/recovery/test_recovery_study.py",
-    "tests/analysis/test_refit.py",
     "tests/analysis/test_fit.py",
+    "tests/warehouse/test_again.py",
+    "tests/warehouse/test_histories.py",
+    "tests/releases/test_twin.py",
+    "tests/spreading/test_spreading.py",
     "tests/deliveries/test_fetching.py",
+    "tests/releases/test_drafting.py",
     "tests/test_fetching_runs.py",
+    "tests/recovery/test_recovery_study.py",
+    "tests/mutations/test_catalogue.py",
+    "tests/mutations/test_contract_rules.py",
+    "tests/mutations/test_hostile.py",
+    "tests/warehouse/test_marts.py",
+    "tests/analysis/test_refit.py",
+    "tests/deliveries/test_ingest.py",
+    "tests/analysis/test_report.py",
+    "tests/releases/test_portal.py",
     "tests/warehouse/test_bad_candidates.py",
 )
 
@@ -60,6 +66,11 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def pytest_unconfigure() -> None:
+    """What is never collected, libraries would report as leaked when the process ends."""
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
