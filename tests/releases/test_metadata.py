@@ -215,6 +215,19 @@ def test_the_printed_codebook_has_the_same_bytes_again_and_refuses_what_it_canno
         codebook_pdf(replace(small, tables=(replace(table, variables=(other,)),)), catalogue())
 
 
+def test_the_printed_codebook_is_broken_into_lines_as_the_library_would_break_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = replace(about(), tables=catalogue().tables[-2:])
+    made = codebook_pdf(small, catalogue())
+    monkeypatch.setattr("orchestration.releases.codebook_pdf._lines", lambda *_: None)
+    assert made == codebook_pdf(small, catalogue())
+    monkeypatch.undo()
+    long = labelled(small.tables[-1].variables[0], "x" * 200, {"nl": "two\nlines", "en": "x"})
+    other = replace(small, tables=(replace(small.tables[-1], variables=(long,)),))
+    assert b"x" * 100 in codebook_pdf(other, catalogue())
+
+
 HIDING = {
     "a packed stream": b"<</Filter /FlateDecode>>",
     "an attachment": b"<</Type /EmbeddedFile>>",
