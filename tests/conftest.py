@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
+
+# Before anything loads numpy: workers share the cores, and a second thread under small matrices waits more than it works.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -32,22 +37,40 @@ hypothesis.settings.load_profile("house")
 # The files that take longest, longest first: one that a worker begins last keeps everybody waiting.
 LONGEST = (
     "tests/server/test_whole.py",
-    "tests/releases/test_withdrawal.py",
-    "tests/releases/test_drafting.py",
-    "tests/releases/test_twin.py",
-    "tests/warehouse/test_histories.py",
     "tests/test_automation.py",
-    "tests/spreading/test_spreading.py",
+    "tests/releases/test_withdrawal.py",
     "tests/deliveries/test_canaries.py",
-    "tests/warehouse/test_again.py",
-    "tests/warehouse/test_marts.py",
-    "tests/recovery/test_recovery_study.py",
-    "tests/analysis/test_refit.py",
     "tests/analysis/test_fit.py",
+    "tests/warehouse/test_again.py",
+    "tests/warehouse/test_histories.py",
+    "tests/releases/test_twin.py",
+    "tests/spreading/test_spreading.py",
     "tests/deliveries/test_fetching.py",
+    "tests/releases/test_drafting.py",
     "tests/test_fetching_runs.py",
+    "tests/recovery/test_recovery_study.py",
+    "tests/mutations/test_catalogue.py",
+    "tests/mutations/test_contract_rules.py",
+    "tests/mutations/test_hostile.py",
+    "tests/warehouse/test_marts.py",
+    "tests/analysis/test_refit.py",
+    "tests/deliveries/test_ingest.py",
+    "tests/analysis/test_report.py",
+    "tests/releases/test_portal.py",
     "tests/warehouse/test_bad_candidates.py",
 )
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays, so the collector need not look at it again and again: half of what it does in a run of the tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def pytest_unconfigure() -> None:
+    """What is never collected, libraries would report as leaked when the process ends."""
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -241,10 +264,14 @@ def brief(spec: Specification) -> Specification:
     )
 
 
-@pytest.fixture
-def _brief_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The platform fits and shows few models, where what is asked is how fits come about and not what is in them."""
+def fit_few_models(patch: pytest.MonkeyPatch) -> None:
+    """Have the platform fit and show few models, where what is asked is how fits come about and not what is in them."""
     from orchestration.analysis.specification import read_specification
 
     for module in ("assets", "showing.pages", "showing.report"):
-        monkeypatch.setattr(f"orchestration.analysis.{module}.read_specification", lambda: brief(read_specification()))
+        patch.setattr(f"orchestration.analysis.{module}.read_specification", lambda: brief(read_specification()))
+
+
+@pytest.fixture
+def _brief_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_few_models(monkeypatch)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from orchestration.simulation import simulate
 from orchestration.simulation.mutations import mutate
 from orchestration.warehouse.versions import current_id, current_version, verify
 from orchestration.workers import apart
-from tests.conftest import same_key_each_time
+from tests.conftest import fit_few_models, same_key_each_time
 from tests.stewards.servers import alerts_file, webhook_server
 
 EARLY = {"rn": ["2025-Q2"], "svg": ["2025-Q2"], "ljr": ["2025-Q2"], "registry": ["2024"], "north_carolina": ["1978"]}
@@ -52,12 +53,46 @@ def backlog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def settings_of(folder: Path) -> Settings:
+    return Settings(home=folder / "home", admit_test_numbers=True, imputations=2, draft_releases="never")
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    made = Settings(home=tmp_path / "home", admit_test_numbers=True, imputations=2, draft_releases="never")
+    made = settings_of(tmp_path)
     same_key_each_time(made)
     initialise(made)
     return made
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A home whose first deliveries were taken in, built and fitted, and what that refresh did."""
+
+    settings: Settings
+    first: Refreshed
+
+
+@pytest.fixture(scope="module")
+def _begun_once(backlog: Path, tmp_path_factory: pytest.TempPathFactory) -> Begun:
+    settings = settings_of(tmp_path_factory.mktemp("begun"))
+    same_key_each_time(settings)
+    initialise(settings)
+    for organisation, periods in EARLY.items():
+        for period in periods:
+            deliver(backlog, settings, organisation, period)
+    with pytest.MonkeyPatch.context() as patch:
+        fit_few_models(patch)
+        first = launch(settings)
+    assert succeeded(first, settings)
+    return Begun(settings, first)
+
+
+@pytest.fixture
+def begun(_begun_once: Begun, tmp_path: Path) -> Begun:
+    """A copy of it, to go on from."""
+    shutil.copytree(_begun_once.settings.home_path.parent, tmp_path, dirs_exist_ok=True, symlinks=True)
+    return Begun(settings_of(tmp_path), _begun_once.first)
 
 
 def deliver(backlog: Path, settings: Settings, organisation: str, period: str) -> Path:
@@ -130,25 +165,20 @@ def rows_that_models_read(settings: Settings) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("_brief_models")
-def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, settings: Settings, tmp_path: Path) -> None:
+def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, begun: Begun, tmp_path: Path) -> None:
     with webhook_server(tmp_path) as hook:
         file = alerts_file(
             tmp_path, webhook=hook.webhook, quiet=["overdue", "digest", "extract_asked", "material_change"]
         )
-        _story(backlog, settings.model_copy(update={"alerts": file}))
+        _story(backlog, begun.settings.model_copy(update={"alerts": file}), begun.first)
     # the rejected delivery was told of once, however often was looked after that; nothing else was the matter
     assert [content["about"] for content in hook.contents] == ["rn 2025-Q3"]
 
 
-def _story(backlog: Path, settings: Settings) -> None:
-    for organisation, periods in EARLY.items():
-        for period in periods:
-            deliver(backlog, settings, organisation, period)
+def _story(backlog: Path, settings: Settings, first: Refreshed) -> None:
     ledger = Ledger(settings.ledger_location)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_of(settings) as instance:
         # five deliveries are gated one by one, built once, fitted once
-        first = launch(settings, instance=instance)
-        assert succeeded(first, settings, instance)
         assert sum(run.name.startswith("deliver_") for run in first.runs) == 5
         assert first.requested.count("versions/version") == 1
         assert first.requested.count("analysis/fit") == 1
@@ -372,11 +402,8 @@ def test_organisations_taken_in_side_by_side_keep_their_order_and_their_verdicts
 
 
 @pytest.mark.usefixtures("_brief_models")
-def test_taking_a_delivery_back_builds_the_version_before_again(backlog: Path, settings: Settings) -> None:
-    for organisation, periods in EARLY.items():
-        for period in periods:
-            deliver(backlog, settings, organisation, period)
-    assert succeeded(launch(settings), settings)
+def test_taking_a_delivery_back_builds_the_version_before_again(begun: Begun) -> None:
+    settings = begun.settings
     before = current_id(settings)
     mistaken = redeliver(next((settings.inbox_path / "svg" / "2025-Q2").iterdir()), 2)
     edit(mistaken, "supervisions", _move_planned_ends)

@@ -64,7 +64,32 @@ def _write(pdf: FPDF, text: str, size: float, *, bold: bool = False, above: floa
     pdf.set_font(FONT, style="B" if bold else "", size=size)
     if above:
         pdf.ln(above)
-    pdf.multi_cell(0, max(LINE_MM, size * 0.45), _printable(text), new_x="LMARGIN", new_y="NEXT", align="L")
+    height, lines = max(LINE_MM, size * 0.45), _lines(pdf, _printable(text))
+    if lines is None:
+        pdf.multi_cell(0, height, text, new_x="LMARGIN", new_y="NEXT", align="L")
+        return
+    for line in lines:
+        pdf.cell(0, height, line, new_x="LMARGIN", new_y="NEXT")
+
+
+def _lines(pdf: FPDF, text: str) -> list[str] | None:
+    """A text in the lines in which `multi_cell` would set it, which measures a line anew at each of its letters: most of what a codebook
+    took. None where a word is longer than a line, or a line ends by itself.
+    """
+    room, space = pdf.epw - 2 * pdf.c_margin, pdf.get_string_width(" ")
+    words = text.split(" ")
+    widths = [pdf.get_string_width(word) for word in words]
+    if "\n" in text or max(widths) > room:
+        return None
+    lines, taken = [words[0]], widths[0]
+    for word, width in zip(words[1:], widths[1:], strict=True):
+        if taken + space + width > room:
+            lines.append(word)
+            taken = width
+        else:
+            lines[-1] += f" {word}"
+            taken += space + width
+    return lines
 
 
 def _table(pdf: FPDF, table: TableDescription, rows: int, catalogue: Catalogue) -> None:

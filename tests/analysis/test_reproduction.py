@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +22,10 @@ from orchestration.warehouse.versions import Version
 from tests.analysis.test_fit import quick
 
 
-@pytest.fixture
-def kept(inputs: Inputs, spec: Specification, tmp_path: Path) -> tuple[Path, Version, Specification]:
-    """A fit of few models, its version and the models; part of it was taken over from a fit of other rows."""
-    small = quick(spec)
-    version, fits = tmp_path / "version", tmp_path / "fits"
+@pytest.fixture(scope="module")
+def _kept_once(inputs: Inputs, spec: Specification, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, small = tmp_path_factory.mktemp("kept"), quick(spec)
+    version, fits = folder / "version", folder / "fits"
     version.mkdir()
     for name, frame in inputs.tables.items():
         frame.to_parquet(version / f"{name}.parquet")
@@ -35,7 +35,14 @@ def kept(inputs: Inputs, spec: Specification, tmp_path: Path) -> tuple[Path, Ver
     assert result.reused
     said = {"fit_id": "f00d", "version_id": "version", "fingerprint": combined_hash(rows_read(inputs, small))}
     write_fit(result, fits / "f00d", said)
-    return fits / "f00d", Version("version", version, {"tables": {}}), small
+    return folder
+
+
+@pytest.fixture
+def kept(_kept_once: Path, spec: Specification, tmp_path: Path) -> tuple[Path, Version, Specification]:
+    """A fit of few models, its version and the models; part of it was taken over from a fit of other rows."""
+    shutil.copytree(_kept_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "fits" / "f00d", Version("version", tmp_path / "version", {"tables": {}}), quick(spec)
 
 
 def test_a_fit_is_made_again_to_the_bit(kept: tuple[Path, Version, Specification]) -> None:

@@ -101,7 +101,7 @@ def test_nothing_is_taken_before_the_manifest_and_all_files_are_there(
     assert look(partner.source, platform, contracts, time).incomplete == 1
     (there / "manifest.json").write_bytes(manifest)
     data = (there / "waves.csv").read_bytes()
-    for part in range(20):
+    for part in (0, 1, 5, 10, 15, 19):  # twentieths of it
         (there / "waves.csv").write_bytes(data[: len(data) * part // 20])
         partner.sync()
         found = look(partner.source, platform, contracts, time)

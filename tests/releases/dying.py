@@ -10,8 +10,12 @@ import signal
 import sys
 from pathlib import Path
 
+import botocore.client  # noqa: F401
 import dbt.adapters.duckdb
 import dbt.cli.main  # noqa: F401
+import s3fs  # noqa: F401
+import scipy.stats  # noqa: F401
+import sqlalchemy.dialects.sqlite  # noqa: F401
 
 from orchestration.home import opened
 from orchestration.ledger import Ledger

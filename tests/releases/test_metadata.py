@@ -215,6 +215,19 @@ def test_the_printed_codebook_has_the_same_bytes_again_and_refuses_what_it_canno
         codebook_pdf(replace(small, tables=(replace(table, variables=(other,)),)), catalogue())
 
 
+def test_the_printed_codebook_is_broken_into_lines_as_the_library_would_break_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = codebook_pdf(about(), catalogue())
+    monkeypatch.setattr("orchestration.releases.codebook_pdf._lines", lambda *_: None)
+    assert made == codebook_pdf(about(), catalogue())
+    monkeypatch.undo()
+    table = catalogue().tables[-1]
+    long = labelled(table.variables[0], "x" * 200, {"nl": "two\nlines", "en": "x"})
+    other = replace(about(), tables=(replace(table, variables=(long,)),))
+    assert b"x" * 100 in codebook_pdf(other, catalogue())
+
+
 HIDING = {
     "a packed stream": b"<</Filter /FlateDecode>>",
     "an attachment": b"<</Type /EmbeddedFile>>",

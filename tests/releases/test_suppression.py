@@ -194,7 +194,7 @@ def test_all_margins_and_named_classes_are_counted() -> None:
     assert (counts["x", TOTAL], counts["y", "unknown"], counts["z", TOTAL], counts[TOTAL, TOTAL]) == (2, 1, 0, 3)
 
 
-@pytest.mark.parametrize("number", [0, 1, 4, 6, 7, 8, 10, 11, 13, 14, 15, 16, 20, 21, 22, 23, 24, 26, 27, 28])
+@pytest.mark.parametrize("number", [0, 1, 4, 6, 8, 11, 13, 15, 20, 22, 26, 28])  # of the 200 of `make proof`
 def test_nothing_hidden_is_found_again_over_tables_and_releases(number: int) -> None:
     tally = Tally()
     tried(table_set(number), tally)

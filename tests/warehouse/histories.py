@@ -297,23 +297,25 @@ def disagreements(found: dict[str, pd.DataFrame], expected: dict[str, pd.DataFra
         for column in [name for name in theirs.columns if name in ours.columns]:
             apart = _apart(ours[column], theirs[column])
             if table == "alliance_change" and column == "pattern":
-                apart &= theirs[column] != "on the band"
+                apart &= (theirs[column] != "on the band").to_numpy(dtype=bool)
             if apart.any():
                 said.append(f"{table}.{column}: {int(apart.sum())} of {len(ours)} rows")
     return said
 
 
-def _apart(ours: pd.Series, theirs: pd.Series) -> pd.Series:
-    missing = ours.isna() != theirs.isna()
-    both = (ours.notna() & theirs.notna()).to_numpy()
-    differ = np.zeros(len(ours), dtype=bool)
-    one, other = ours[both], theirs[both]
+def _apart(ours: pd.Series, theirs: pd.Series) -> np.ndarray:
+    """Which rows differ, by their place; without the index, which costs more than the comparison."""
+    mine, yours = ours.isna().to_numpy(), theirs.isna().to_numpy()
+    both = ~(mine | yours)
+    differ = mine != yours
+    one, other = ours.array[both], theirs.array[both]
     if pd.api.types.is_float_dtype(ours):
         # scores are summed in millionths here, and in floating-point numbers there
-        differ[both] = (one.astype(float) - other.astype(float)).abs() > 1e-5 * (1 + other.astype(float).abs())
+        summed, known = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+        differ[both] = np.abs(summed - known) > 1e-5 * (1 + np.abs(known))
     else:
-        differ[both] = [mine != yours for mine, yours in zip(one, other, strict=True)]
-    return missing | differ
+        differ[both] = [bool(here != there) for here, there in zip(one, other, strict=True)]
+    return differ
 
 
 def each_world(histories: int, do: Callable[[World], None]) -> int:

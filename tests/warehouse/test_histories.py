@@ -8,7 +8,7 @@ import pytest
 
 from tests.warehouse.histories import CLIENTS, Compiled, Expected, disagreements, expected
 
-HISTORIES = 200
+HISTORIES = 96  # of the 2,000 of `make proof`
 # model, what its statement says, what a mistake would say
 MISTAKES = {
     "registration for the day of the offence": ("int_first_event", "then offence.offence_on", "then offence.registered_on"),
@@ -31,8 +31,8 @@ MISTAKES = {
 
 @pytest.fixture(scope="module")
 def examples() -> list[Expected]:
-    """Made once: the agreement and every mistake are tried on the same histories."""
-    return expected(HISTORIES)
+    """Made once, the fullest first: the agreement and every mistake are tried on the same histories."""
+    return sorted(expected(HISTORIES), key=lambda example: -sum(len(table) for table in example.tables.values()))
 
 
 def test_the_two_implementations_agree_on_every_history(compiled: Compiled, examples: list[Expected]) -> None:

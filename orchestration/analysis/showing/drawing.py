@@ -52,6 +52,8 @@ def _translate(figure: Figure, stamp: Stamp) -> None:
         axes = [axis for one in figure.axes for axis in (one.xaxis, one.yaxis)]
         for formatter in {id(axis.get_major_formatter()): axis.get_major_formatter() for axis in axes}.values():
             _use_decimal(formatter, stamp.decimal)
+    if not stamp.words:
+        return
     parts = {said: other for said, other in stamp.words.items() if said != said.strip()}
     for text in figure.findobj(Text):
         said = str(text.get_text())
