@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,15 @@ def _sync(path: Path) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file by way of a hidden twin in the same folder, so that `path` is always whole or absent."""
+    write_parts(path, [content])
+
+
+def write_parts(path: Path, content: Iterable[bytes]) -> None:
+    """The same of content that comes in parts, each of which may go once it is written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with aside.open("wb") as stream:
-        stream.write(content)
+        stream.writelines(content)
         stream.flush()
         os.fsync(stream.fileno())
     aside.replace(path)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from orchestration.files import write_atomically
+from orchestration.files import write_parts
 from orchestration.releases.catalogue import LANGUAGES, Label, Missing, TableDescription, Variable
 from orchestration.releases.tables import ReleasedTable
 from orchestration.trouble import Mendable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Language = Literal["nl", "en"]
 NAME_BYTES, LABEL_BYTES, VALUE_LABEL_BYTES, FILE_LABEL_BYTES = 64, 256, 120, 64  # what SPSS takes
+BLOCK = 100_000  # rows that are written at once
 RESERVED = frozenset(["ALL", "AND", "BY", "EQ", "GE", "GT", "LE", "LT", "NE", "NOT", "OR", "TO", "WITH"])
 EXECUTED = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
 SIMULATED: Final = "SIMULATED"
@@ -138,38 +139,62 @@ def write_csv(table: ReleasedTable, path: Path, dialect: Dialect, *, makes_inert
     `makes_inert` puts an apostrophe before text that a spreadsheet would execute; numbers are numbers and stay so. Raises
     CannotBeWritten for a number that is not finite.
     """
-    changed = 0
-    columns = []
-    for one in table.described.variables:
-        cells, inert = _cells(table, one, dialect, makes_inert)
-        columns.append(cells)
-        changed += inert
+    import pyarrow.compute as pc
+
+    spelled = [_spelled(table, one, dialect, makes_inert) for one in table.described.variables]
     header = dialect.delimiter.join(one.header for one in table.described.variables)
-    lines = [header, *(dialect.delimiter.join(row) for row in zip(*columns, strict=True))]
-    text = ("\ufeff" if dialect.has_byte_order_mark else "") + dialect.line_end.join([*lines, ""])
-    write_atomically(path, text.encode("utf-8"))
-    return changed
+
+    def parts() -> Iterator[bytes]:
+        yield (("\ufeff" if dialect.has_byte_order_mark else "") + header + dialect.line_end).encode()
+        for start in range(0, table.rows.num_rows, BLOCK):
+            cells = [one.texts.take(one.places.slice(start, BLOCK)) for one in spelled]
+            lines = pc.binary_join_element_wise(*cells, dialect.delimiter)
+            yield (dialect.line_end.join([*lines.to_pylist(), ""])).encode()
+
+    write_parts(path, parts())
+    return sum(one.inert for one in spelled)
 
 
-def _cells(table: ReleasedTable, variable: Variable, dialect: Dialect, makes_inert: bool) -> tuple[list[str], int]:
-    values = table.rows[variable.name].to_pylist()
-    if variable.type == "text":
-        risky = (
-            [value is not None and value.startswith(EXECUTED) for value in values]
-            if makes_inert
-            else [False] * len(values)
-        )
-        spelled = [
-            "" if value is None else '"' + ("'" if is_risky else "") + value.replace('"', '""') + '"'
-            for value, is_risky in zip(values, risky, strict=True)
-        ]
-        return spelled, sum(risky)
+@dataclass(frozen=True)
+class _Spelled:
+    """A column as its distinct cells are spelled, the place of each row's among them, and how many cells were changed."""
+
+    texts: pa.Array
+    places: pa.Array
+    inert: int
+
+
+def _spelled(table: ReleasedTable, variable: Variable, dialect: Dialect, makes_inert: bool) -> _Spelled:
+    import numpy as np
+    import pyarrow as pa
+
+    encoded = _one(table.rows[variable.name]).dictionary_encode(null_encoding="encode")
+    values, rows = encoded.dictionary.to_pylist(), np.bincount(encoded.indices, minlength=len(encoded.dictionary))
     if variable.type == "decimal":
-        _refuse(table, variable, "not finite", sum(value is not None and not math.isfinite(value) for value in values))
-        return ["" if value is None else repr(value).replace(".", dialect.decimal) for value in values], 0
-    if variable.type == "boolean":
-        return ["" if value is None else str(int(value)) for value in values], 0
-    return ["" if value is None else str(value) for value in values], 0
+        odd = [value is not None and not math.isfinite(value) for value in values]
+        _refuse(table, variable, "not finite", int(rows @ np.array(odd, dtype=int)))
+    is_text = variable.type == "text"
+    risky = [makes_inert and is_text and value is not None and value.startswith(EXECUTED) for value in values]
+    texts = [_cell(value, variable, dialect, is_risky) for value, is_risky in zip(values, risky, strict=True)]
+    return _Spelled(pa.array(texts, pa.string()), encoded.indices, int(rows @ np.array(risky, dtype=int)))
+
+
+def _cell(value: Any, variable: Variable, dialect: Dialect, is_risky: bool) -> str:
+    if value is None:
+        return ""
+    if variable.type == "text":
+        return '"' + ("'" if is_risky else "") + value.replace('"', '""') + '"'
+    if variable.type == "decimal":
+        return repr(value).replace(".", dialect.decimal)
+    return str(int(value)) if variable.type == "boolean" else str(value)
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece."""
+    import pyarrow as pa
+
+    pieces = column.combine_chunks()
+    return pieces if isinstance(pieces, pa.Array) else pa.concat_arrays(pieces.chunks)
 
 
 def _refuse(table: ReleasedTable, variable: Variable, what: str, count: int) -> None:
@@ -213,24 +238,37 @@ def file_label(table: ReleasedTable, language: Language, *, mark: Mark) -> str:
 
 
 def _spss_frame(table: ReleasedTable) -> pd.DataFrame:
+    import numpy as np
     import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
     columns: dict[str, Any] = {}
     for one in table.described.variables:
-        values = table.rows[one.name].to_pylist()
+        cells = _one(table.rows[one.name])
         if one.type == "text":
-            spoiled = sum(value is not None and (not value.strip() or value != value.rstrip(" ")) for value in values)
-            _refuse(table, one, "empty, or end in a space", spoiled)
-            columns[one.name] = pd.Series(["" if value is None else value for value in values], dtype=object)
+            encoded = cells.fill_null("").dictionary_encode()
+            texts, rows = (
+                encoded.dictionary.to_pylist(),
+                np.bincount(encoded.indices, minlength=len(encoded.dictionary)),
+            )
+            spoiled = sum(
+                int(count)
+                for text, count in zip(texts, rows, strict=True)
+                if not text.strip() or text != text.rstrip(" ")
+            )
+            _refuse(table, one, "empty, or end in a space", spoiled - cells.null_count)
+            columns[one.name] = pd.Series(np.array([*texts, ""], dtype=object)[encoded.indices], dtype=object)
         elif one.type == "date":
-            columns[one.name] = pd.Series(values, dtype=object)
+            columns[one.name] = pd.Series(cells.to_pylist(), dtype=object)
         else:
             # Whole numbers too: haven loses the missing ranges of what is written as an integer.
-            codes = table.reasons[one.name].to_pylist() if one.name in table.reasons else [None] * len(values)
-            filled = [code if value is None else value for value, code in zip(values, codes, strict=True)]
-            taken = {reason.code for reason in one.missing}
-            _refuse(table, one, "codes of missing values", sum(value in taken for value in values if value is not None))
-            columns[one.name] = pd.Series(filled, dtype="float64")
+            numbers = cells.cast(pa.float64(), safe=False)
+            taken = pa.array([float(reason.code) for reason in one.missing], pa.float64())
+            _refuse(table, one, "codes of missing values", pc.sum(pc.is_in(numbers.drop_null(), taken)).as_py() or 0)
+            if one.name in table.reasons:
+                numbers = pc.coalesce(numbers, table.reasons[one.name].cast(pa.float64()))
+            columns[one.name] = pd.Series(numbers.to_numpy(zero_copy_only=False), dtype="float64")
     return pd.DataFrame(columns)
 
 
