@@ -19,7 +19,7 @@ from orchestration.deliveries.keys import PseudonymKey
 from orchestration.deliveries.manifest import Manifest
 from orchestration.deliveries.pseudonyms import Known, pseudonyms
 from orchestration.files import folder_by_rename, write_json
-from orchestration.hashing import combined_hash, content_hash
+from orchestration.hashing import combined_hash, content_hashes
 
 ARROW_TYPES = {
     "text": pa.string(),
@@ -112,7 +112,7 @@ def store(
 
 def content_hash_of(tables: Mapping[str, pa.Table], deletions: Deletions) -> str:
     """The content hash of a delivery: tables and declared deletions, whatever order rows and tables come in."""
-    parts = {name: content_hash(table) for name, table in tables.items()}
+    parts = content_hashes(tables)
     parts["deletions"] = json.dumps({name: sorted(map(list, keys)) for name, keys in deletions.items()}, sort_keys=True)
     return combined_hash(parts)
 

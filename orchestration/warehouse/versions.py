@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestration.files import folder_by_rename, write_json
-from orchestration.hashing import combined_hash, content_hash, is_as_marked, sha256_file
+from orchestration.hashing import combined_hash, content_hashes, is_as_marked, sha256_file
 from orchestration.settings import Settings
 from orchestration.store import keep, point
 from orchestration.trouble import Mendable
@@ -117,23 +117,31 @@ def publish(
     `record` says how the build came about; it is part of the manifest of the build that first made the version.
     Killed at any moment, `current` points at a whole version.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     import pyarrow.parquet as pq
 
-    hashes = {name: content_hash(mart) for name, mart in marts.items()}
+    hashes = content_hashes(marts)
     version_id = combined_hash(hashes)[:16]
     folder = settings.versions / version_id
     is_new = not folder.exists()
     if is_new:
         with folder_by_rename(folder) as aside:
-            entries = {}
-            for table in tables:
-                mart = marts[table.name]
+
+            def written(table: PublishedTable) -> str:
                 path = aside / f"{table.name}.parquet"
-                pq.write_table(mart, path, compression="zstd")
+                pq.write_table(marts[table.name], path, compression="zstd")
+                return sha256_file(path)
+
+            with ThreadPoolExecutor() as pool:
+                digests = list(pool.map(written, tables))
+            entries = {}
+            for table, digest in zip(tables, digests, strict=True):
+                mart = marts[table.name]
                 entries[table.name] = {
                     "rows": mart.num_rows,
                     "content_hash": hashes[table.name],
-                    "sha256": sha256_file(path),
+                    "sha256": digest,
                     "description": table.description,
                     "key": list(table.key),
                     "columns": [
