@@ -22,7 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -35,11 +35,11 @@ from orchestration.analysis.specification import read_specification
 from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.inbox import waiting
 from orchestration.hashing import combined_hash
-from orchestration.home import initialise, readings
+from orchestration.home import initialise, opened, readings
 from orchestration.settings import CHECKOUT, Settings
 from orchestration.simulation import simulate
 from orchestration.warehouse import versions
-from orchestration.warehouse.build import require_all
+from orchestration.warehouse.build import DeliveriesMissing, require_all
 from tests.conftest import same_key_each_time
 from tests.faults import disk, load_judging
 from tests.faults.daemon import POLL_SECONDS, Machine, environment, over
@@ -64,6 +64,7 @@ LOOK_EVERY, SAMPLE_EVERY = 1.0, 5.0  # seconds
 BY_ITSELF, LONGEST = 120.0, 1500.0  # seconds: until a person types `refresh`, and until all must be quiet
 ROOM_AGAIN, END_RUN, END_REFRESH = "room again", "a run that works is killed", "a refresh that works is killed"
 ON_DISK = "--on-disk"
+RUN_OF = "run of"
 
 
 @dataclass
@@ -88,15 +89,20 @@ def main() -> int:
     if not given.on_disk and disk.can_mount():
         words = [*disk.namespace(), sys.executable, "-m", "tests.faults.under_load", ON_DISK, *sys.argv[1:]]
         os.execvp(words[0], words)  # noqa: S606 - it is this program again
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the daemon goes with whoever started it
     os.nice(5)  # whatever else this machine does goes first
+    for name in [name for name in os.environ if name.startswith("DELICTVRIJ_")]:
+        del os.environ[name]
     os.environ |= {"DELICTVRIJ_FIT_PROCESSES": "1", "DELICTVRIJ_DRAFT_RELEASES": "never"}
     with tempfile.TemporaryDirectory(prefix="load-") as name:
-        came = endured(Path(name), given.minutes * 60, given.seed, can_fill=given.on_disk)
-        print(table_of(came), flush=True)
-        if given.keep and not came["is_good"]:
-            shutil.copytree(name, given.keep, symlinks=True, dirs_exist_ok=True)
-        if given.on_disk:
-            subprocess.run(["umount", "--lazy", Path(name, PLACE)], check=True)
+        try:
+            came = endured(Path(name), given.minutes * 60, given.seed, can_fill=given.on_disk)
+            print(table_of(came), flush=True)
+            if given.keep and not came["is_good"]:
+                shutil.copytree(name, given.keep, symlinks=True, dirs_exist_ok=True)
+        finally:
+            if given.on_disk:
+                subprocess.run(["umount", "--lazy", Path(name, PLACE)], check=False)
     if given.json:
         given.json.write_text(json.dumps(came, indent=1) + "\n")
     return int(not came["is_good"])
@@ -343,7 +349,10 @@ def _sample(made: Machine, seen: Seen, ended: threading.Event, began: float) -> 
 
 def _read(settings: Settings, seen: Seen, ended: threading.Event) -> None:
     while not ended.wait(LOOK_EVERY):
-        seen.half_done += load_judging.look(settings)
+        try:
+            seen.half_done += load_judging.look(settings)
+        except Exception as error:  # whatever it is, a reader met it
+            seen.half_done.append(f"a look ended with {type(error).__name__}")
         seen.looks += 1
 
 
@@ -370,7 +379,7 @@ def settle(made: Machine, settings: Settings, seen: Seen) -> Quiet:
             made.start()
             seen.life += 1
         left = tuple(to_be_done(made, settings, mark))
-        is_stuck = bool(left) and not any("run" in one for one in left)
+        is_stuck = bool(left) and not any(one.startswith(RUN_OF) for one in left)
         if is_stuck and typed is None and time.monotonic() - began > BY_ITSELF:
             print(f"a person types refresh: {'; '.join(left)}", file=sys.stderr, flush=True)
             typed = time.monotonic()
@@ -396,16 +405,18 @@ class _Marks:
 
 def to_be_done(made: Machine, settings: Settings, mark: _Marks) -> list[str]:
     """What is not finished yet: deliveries that wait, runs, the build of what counts, its refit."""
-    ledger, contracts = readings(settings), read_contracts(settings.expectations)
-    running = [run.job_name for run in made.runs() if not run.is_finished]
-    left = [f"run of {name}" for name in running]
-    left += [f"{one.path.name} waits" for one in waiting(settings, ledger, contracts)]
-    current = versions.current_id(settings)
-    left += load_judging.not_built(ledger, require_all(contracts, ledger), current)  # type: ignore[arg-type]
-    if current is not None and not left:
-        is_fitted = any(fit["fingerprint"] == mark.of(current) for fit in ledger.fits())
-        is_held = any(mark.of(fit["version_id"]) == mark.of(current) for fit in ledger.held_fits())
-        left += [] if is_fitted or is_held else ["the refit of the published version"]
+    contracts, current = read_contracts(settings.expectations), versions.current_id(settings)
+    left = [f"{RUN_OF} {run.job_name}" for run in made.runs() if not run.is_finished]
+    with closing(opened(settings)) as ledger:
+        left += [f"{one.path.name} waits" for one in waiting(settings, ledger, contracts)]
+        try:
+            left += load_judging.not_built(ledger, require_all(contracts, ledger), current)
+        except DeliveriesMissing:
+            left.append("an organisation of which nothing is taken in")
+        if current is not None and not left:
+            is_fitted = any(fit["fingerprint"] == mark.of(current) for fit in ledger.fits())
+            is_held = any(mark.of(fit["version_id"]) == mark.of(current) for fit in ledger.held_fits())
+            left += [] if is_fitted or is_held else ["the refit of the published version"]
     return left
 
 
