@@ -90,7 +90,6 @@ def main() -> int:
         words = [*disk.namespace(), sys.executable, "-m", "tests.faults.under_load", ON_DISK, *sys.argv[1:]]
         os.execvp(words[0], words)  # noqa: S606 - it is this program again
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the daemon goes with whoever started it
-    os.nice(5)  # whatever else this machine does goes first
     for name in [name for name in os.environ if name.startswith("DELICTVRIJ_")]:
         del os.environ[name]
     os.environ |= {"DELICTVRIJ_FIT_PROCESSES": "1", "DELICTVRIJ_DRAFT_RELEASES": "never"}
