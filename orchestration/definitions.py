@@ -278,10 +278,14 @@ def left_over(
     if is_behind(ledger, contracts, current, without):
         groups = dg.AssetSelection.groups(*BUILDING)
         return sorted(groups.resolve(defs.resolve_asset_graph()), key=lambda key: list(key.path))
+    if current is None or not any(build["version_id"] == current for build in ledger.builds()):
+        return []  # nothing is published, or it was built elsewhere
     event = instance.get_latest_materialization_event(FINGERPRINT)
     last = event.asset_materialization if event is not None else None
-    if current is None or last is None or last.metadata["version"].value != current:
-        return [FINGERPRINT] if current is not None else []
+    if last is None:  # in a home that was restored Dagster has heard of nothing, and the fits are there
+        return [] if ledger.fits() or ledger.held_fits() else [FINGERPRINT]
+    if last.metadata["version"].value != current:
+        return [FINGERPRINT]
     fit = fit_id(str((last.tags or {})[DATA_VERSION_TAG]), specification(settings), settings.seed)
     if fit not in {one["fit_id"] for one in (*ledger.fits(), *ledger.held_fits())}:
         return [FIT, REPORT]
