@@ -78,7 +78,7 @@ recovery: $(READY) ## whether true effects are found again, over simulated studi
 	@$(BIN)/python -m tests.recovery.recovery_study --studies $(STUDIES) --badge
 
 proof: STUDIES = 2000
-proof: recovery ## the long proofs: 2,000 studies, every spoiled and hostile delivery, every transport, orders of arrival, attacks on what leaves, what a release holds, erasure, restoring, the server, workers that are killed, faults
+proof: recovery ## the long proofs: 2,000 studies, every spoiled and hostile delivery, every transport, orders of arrival, attacks on what leaves, what a release holds, erasure, restoring, the server, workers that are killed, faults, faults under load
 	@$(BIN)/python -m tests.mutations
 	@$(BIN)/python -m tests.mutations.hostile
 	@$(BIN)/python -m tests.deliveries.over_transports
@@ -96,6 +96,7 @@ proof: recovery ## the long proofs: 2,000 studies, every spoiled and hostile del
 	@$(BIN)/python -m tests.server.roles
 	@$(BIN)/python -m tests.spreading.workers
 	@$(BIN)/python -m tests.faults.matrix
+	@$(BIN)/python -m tests.faults.under_load --minutes 30
 	@$(BIN)/python -m tests.stewards.alert_delay
 
 lock: $(READY) ## pin again what pyproject.toml asks for; the lock names no package host

@@ -47,7 +47,7 @@ from orchestration.settings import Settings
 from orchestration.stewards.alerts import Told, look_and_tell, tell
 from orchestration.stewards.alerts_file import read_alerts
 from orchestration.stewards.assets import FRESHNESS, seen_checks, seen_runs
-from orchestration.warehouse.build import effective
+from orchestration.warehouse.build import effective, one_writer
 from orchestration.workers import loaded
 
 FOLLOWING_UP = "yearly_follow_up"
@@ -467,7 +467,8 @@ class NearLauncher(Launcher):
         run = context.dagster_run
         assert run.job_code_origin is not None  # noqa: S101 - every run of a code location has one
         asked = ExecuteRunArgs(run.job_code_origin, run.run_id, self._instance.get_ref())
-        process = loaded().Process(target=_work_on, args=[serialize_value(asked)])
+        home = Path(self._instance.root_directory).parent  # `dagster_home` of the settings lies in it
+        process = loaded().Process(target=_work_on, args=[serialize_value(asked), home])
         process.start()
         threading.Thread(target=self._watch, args=[process, run.run_id], daemon=True).start()
 
@@ -511,9 +512,14 @@ def end_dead_runs(instance: dg.DagsterInstance) -> int:
     return len(dead)
 
 
-def _work_on(asked: str) -> None:
-    """What the process of a run does: Dagster's own command for it, from its arguments as text."""
-    execute_run_command.main([asked])
+def _work_on(asked: str, home: Path) -> None:
+    """What the process of a run does: Dagster's own command for it, from its arguments as text.
+
+    It begins when whoever writes to the home now has ended: a refresh, or somebody who withdraws, would build in the same folder, and
+    take in the same deliveries. A run that waits for too long is failed by Dagster, does nothing when its turn comes, and is made anew.
+    """
+    with one_writer(Settings(home=home)):
+        execute_run_command.main([asked])
 
 
 def is_the_process(number: int, seen_at: float) -> bool:

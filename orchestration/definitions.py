@@ -11,10 +11,20 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.warnings import BetaWarning
 
-from orchestration.analysis.assets import FINGERPRINT, FIT, REPORT, analysis_assets, model_inputs_asset
+from orchestration.analysis.assets import (
+    CURRENT,
+    FINGERPRINT,
+    FIT,
+    REPORT,
+    analysis_assets,
+    model_inputs_asset,
+    specification,
+)
+from orchestration.analysis.fit import fit_id
 from orchestration.automation import (
     FOLLOWING_UP,
     Launched,
@@ -46,6 +56,7 @@ from orchestration.deliveries.fetching import acknowledge
 from orchestration.deliveries.inbox import waiting
 from orchestration.deliveries.periods import local_day
 from orchestration.deliveries.retention import clear_landing
+from orchestration.deliveries.waivers import missing, read_waivers
 from orchestration.files import write_atomically
 from orchestration.home import home_settings, opened
 from orchestration.ledger import Ledger, now
@@ -61,10 +72,13 @@ from orchestration.stewards.assets import FRESHNESS, freshness_checks
 from orchestration.store import pull_all
 from orchestration.warehouse import dbt
 from orchestration.warehouse.assets import build_inputs_asset, version_asset, warehouse_models
-from orchestration.warehouse.build import one_writer
+from orchestration.warehouse.build import is_behind, one_writer
+from orchestration.warehouse.versions import current_id
 from orchestration.workers import forked
 
 MAX_TICKS = 12
+ALL_ASSETS = "__ASSET_JOB"  # as Dagster calls the run of assets that a condition asks for
+BUILDING = ("warehouse", "staging", "intermediate", "marts", "versions")  # the groups that are built as a whole
 
 
 def build_defs(settings: Settings | None = None, progress: Progress = nobody) -> dg.Definitions:
@@ -221,9 +235,15 @@ def _launch(
         _tell(settings, ledger, contracts, instance, defs)
     if is_to_be_asked(ledger, contracts, local_day(now())):
         runs.append(run_job(defs.resolve_implicit_global_asset_job_def(), instance, None, [FOLLOW_UP]))
+    made_up_for: list[list[dg.AssetKey]] = []
     for _ in range(MAX_TICKS):
         keys = ticker.tick()
         due = [key for grid in grids for key in grid.tick()]
+        if not keys and not due and not any(run.name == ALL_ASSETS and not run.is_success for run in runs):
+            keys = left_over(settings, ledger, contracts, defs, instance)
+            if keys in made_up_for:
+                break  # once is enough: what fails again waits for a person
+            made_up_for.append(keys)
         requested.extend(key.to_user_string() for key in (*keys, *due))
         if keys:
             progress(", ".join(sorted({key.path[0] for key in keys})), 0, 1)
@@ -239,6 +259,41 @@ def _launch(
     clear_landing(settings, ledger, now())
     untold = _tell(settings, ledger, contracts, instance, defs)
     return Refreshed(tuple(runs), tuple(requested), unplaced, untold)
+
+
+def left_over(
+    settings: Settings,
+    ledger: Ledger,
+    contracts: Mapping[str, Organisation],
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+) -> list[dg.AssetKey]:
+    """What is to be made though no condition asks for it, by what is on record: first the build, then in later turns what hangs on it.
+
+    A condition remembers that it asked, not that it was answered. A run that failed since the disk was full is not made anew by itself,
+    and a refresh in a home that only knew the daemon takes everything before it for the baseline. Raises nothing for what cannot be built.
+    """
+    current = current_id(settings)
+    without = missing(read_waivers(settings.waivers_file), now().date())
+    if is_behind(ledger, contracts, current, without):
+        groups = dg.AssetSelection.groups(*BUILDING)
+        return sorted(groups.resolve(defs.resolve_asset_graph()), key=lambda key: list(key.path))
+    if current is None or not any(build["version_id"] == current for build in ledger.builds()):
+        return []  # nothing is published, or it was built elsewhere
+    event = instance.get_latest_materialization_event(FINGERPRINT)
+    last = event.asset_materialization if event is not None else None
+    if last is None:  # in a home that was restored Dagster has heard of nothing, and the fits are there
+        return [] if ledger.fits() or ledger.held_fits() else [FINGERPRINT]
+    if last.metadata["version"].value != current:
+        return [FINGERPRINT]
+    fit = fit_id(str((last.tags or {})[DATA_VERSION_TAG]), specification(settings), settings.seed)
+    if fit not in {one["fit_id"] for one in (*ledger.fits(), *ledger.held_fits())}:
+        return [FIT, REPORT]
+    link = settings.fits / CURRENT
+    is_shown = not link.is_symlink() or (
+        settings.report.is_file() and link.readlink().name in settings.report.read_text(encoding="utf-8")
+    )
+    return [] if is_shown else [REPORT]
 
 
 def _tell(

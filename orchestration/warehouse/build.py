@@ -31,6 +31,13 @@ from orchestration.readings import DeliveryRecord
 from orchestration.settings import CHECKOUT, Settings
 
 KEPT_BUILDS = 2
+DECIDES_ON_BUILDS = (
+    "delivery.accepted",
+    "delivery.duplicate",
+    "delivery.retracted",
+    "version.published",
+    "version.held",
+)
 PACKAGES = ("dbt-core", "dbt-duckdb", "duckdb", "great-expectations", "lifelines", "numpy", "pandas", "pyarrow")
 
 
@@ -97,6 +104,28 @@ def require_all(
             "see `delictvrij status` for what was received"
         )
     return by_organisation
+
+
+def is_behind(
+    ledger: Ledger, contracts: Mapping[str, Organisation], version_id: str | None, without: Collection[str] = ()
+) -> bool:
+    """Whether the published version was never built from the deliveries that count, and no person is to decide first.
+
+    A candidate that the gate held waits for a person until another delivery is decided on. Where an organisation has no delivery, nothing can
+    be built.
+    """
+    try:
+        counting = require_all(contracts, ledger, without)
+    except DeliveriesMissing:
+        return False
+    last = next((str(row["what"]) for row in reversed(ledger.audit()) if row["what"] in DECIDES_ON_BUILDS), "")
+    counts = {(one.organisation, one.period, one.content_hash) for of_one in counting.values() for one in of_one}
+    return last != "version.held" and not any(
+        build["version_id"] == version_id
+        and {(row["organisation"], row["period"], row["content_hash"]) for row in build["record"]["deliveries"]}
+        == counts
+        for build in ledger.builds()
+    )
 
 
 def snapshot(

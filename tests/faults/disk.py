@@ -46,18 +46,18 @@ def can_mount() -> bool:
     """Whether this machine lets a process mount a disk of its own."""
     if shutil.which("unshare") is None:
         return False
-    tried = [*_namespace(), "mount", "--types", "tmpfs", "tmpfs", "/mnt"]
+    tried = [*namespace(), "mount", "--types", "tmpfs", "tmpfs", "/mnt"]
     return subprocess.run(tried, capture_output=True, check=False).returncode == 0
 
 
-def _namespace() -> list[str]:
+def namespace() -> list[str]:
     return ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
 
 
 def with_disk(base: Path, delivery: Path, folder: Path, room: float | str, *more: str) -> Came:
     """Let `delivery` come into a copy of the home `base` whose disk has `room` mebibytes left, or may only be read, or is large enough."""
     words = [
-        *_namespace(),
+        *namespace(),
         sys.executable,
         "-m",
         "tests.faults.disk",
@@ -85,7 +85,7 @@ def refresh(settings: Settings) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def _mount(*words: str | Path) -> None:
+def mount(*words: str | Path) -> None:
     subprocess.run(["mount", *words], check=True)
 
 
@@ -99,7 +99,7 @@ def main() -> int:
     given = parser.parse_args()
     disk, inbox = given.folder / "disk", given.folder / "inbox"
     disk.mkdir(parents=True)
-    _mount("--types", "tmpfs", "--options", "size=4g", "tmpfs", disk)
+    mount("--types", "tmpfs", "--options", "size=4g", "tmpfs", disk)
     shutil.copytree(given.base, disk, symlinks=True, dirs_exist_ok=True)
     settings = settings_on(disk, inbox)
     period = given.delivery.parent
@@ -107,12 +107,12 @@ def main() -> int:
     before = digests(settings.versions)
     used = shutil.disk_usage(disk).used
     if given.room == READ_ONLY:
-        _mount("--options", "remount,ro", disk)
+        mount("--options", "remount,ro", disk)
     elif given.room != UNDISTURBED:
-        _mount("--options", f"remount,size={int(used + float(given.room) * 2**20)}", disk)
+        mount("--options", f"remount,size={int(used + float(given.room) * 2**20)}", disk)
     first, said = refresh(settings)
     after = digests(settings.versions)
-    _mount("--options", "remount,rw,size=4g", disk)
+    mount("--options", "remount,rw,size=4g", disk)
     second, again = (first, said) if given.once or given.room == UNDISTURBED else refresh(settings)
     ledger = opened(settings)
     accepted = [one for one in ledger.deliveries(status="accepted") if one.delivery_id == given.delivery.name]

@@ -22,6 +22,7 @@ from orchestration import cli
 from orchestration.automation import Launcher, NearLauncher, end_dead_runs, instance_of, is_the_process
 from orchestration.definitions import launch
 from orchestration.settings import CHECKOUT
+from orchestration.warehouse.build import one_writer
 from tests.conftest import Platform
 from tests.deliveries.making import deliver, delivery_in
 from tests.faults import disk, jobs
@@ -153,6 +154,22 @@ def test_a_run_is_a_fork_that_has_everything_loaded_and_its_end_is_noticed_howev
         wait_for(lambda: begun_to_wait(instance, ended), "its step")
         assert launcher.terminate(ended)
         wait_for(lambda: came_to(instance, ended, status.CANCELED), "that it has ended")
+
+
+def test_a_run_of_the_daemon_begins_when_whoever_writes_to_the_home_has_ended(platform: Platform) -> None:
+    with instance_of(platform.settings) as instance:
+        with one_writer(platform.settings):
+            waiting = launched(instance, jobs.ends)
+            wait_for(lambda: is_locked_out(platform.settings.home_path), "its process")
+            assert not came_to(instance, waiting, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.STARTED)
+        wait_for(lambda: came_to(instance, waiting, dg.DagsterRunStatus.SUCCESS), "its end")
+
+
+def is_locked_out(home: Path) -> bool:
+    """Whether some process waits for the lock of a home."""
+    file = (home / "writer.lock").stat()
+    waits = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+    return any(words[-3].rpartition(":")[2] == str(file.st_ino) for words in waits)
 
 
 @pytest.mark.parametrize(("name", "launcher"), [("dagster.yaml", "NearLauncher"), ("dagster.server.yaml", "Launcher")])
