@@ -103,8 +103,8 @@ def worker_killed(made: Machine, simulated: Path) -> Row:
         lambda: _status(made, run.run_id) == dg.DagsterRunStatus.FAILURE, "that it was noticed", 300
     )
     made.wait_for(lambda: "registry" in {record.organisation for record in _records(made)}, "the retry", 600)
-    again = [other for other in made.runs() if other.parent_run_id == run.run_id]
     made.wait_for(lambda: _status(made, _retry_of(made, run.run_id)) == dg.DagsterRunStatus.SUCCESS, "its success", 600)
+    again = [other for other in made.runs() if other.parent_run_id == run.run_id]
     return Row(
         "a run's worker killed", f"noticed, its place free, {len(again)} retry succeeded by itself; the delivery counts {_times(made, 'registry')} time",
         noticed, _times(made, "registry") == 1,
