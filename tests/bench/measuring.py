@@ -55,7 +55,7 @@ class Row:
 
     def __str__(self) -> str:
         bar = "" if self.bar is None else f"{'met' if self.is_met else 'MISSED':>7} (at most {self.bar:g})"
-        return f"{self.section:14}{self.what:58}{self.value:>10.3g} {self.unit:4}{bar:26}{self.note}".rstrip()
+        return f"{self.section:16}{self.what:66}{self.value:>10.3g} {self.unit:4}{bar:26}{self.note}".rstrip()
 
 
 def environment_of(home: Path, inbox: Path) -> dict[str, str]:
