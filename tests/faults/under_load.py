@@ -61,6 +61,7 @@ from tests.faults.load_plan import (
 CLIENTS, IMPUTATIONS = 40, 2  # few, so that there are many rounds
 DISK, PLACE = "2g", "disk"
 LOOK_EVERY, SAMPLE_EVERY = 1.0, 5.0  # seconds
+ROLES = ("api grpc", "multiprocessing.forkserver", "dagster-daemon")
 BY_ITSELF, LONGEST = 120.0, 1500.0  # seconds: until a person types `refresh`, and until all must be quiet
 ROOM_AGAIN, END_RUN, END_REFRESH = "room again", "a run that works is killed", "a refresh that works is killed"
 ON_DISK = "--on-disk"
@@ -342,17 +343,15 @@ def _sample(made: Machine, seen: Seen, ended: threading.Event, began: float) -> 
     while not ended.wait(SAMPLE_EVERY):
         life, known = seen.life, _parents(made)
         held = [(role_of(known[number][1]), _resident_mb(number)) for number in service(made, known)]
-        if held and life == seen.life:
-            largest = {role: max(mb for other, mb in held if other == role) for role, _ in held}
+        largest = {role: max(mb for other, mb in held if other == role) for role, _ in held}
+        if set(ROLES) <= set(largest) and life == seen.life:  # before the first run there is no fork server yet
             whole = sum(mb for _, mb in held)
             seen.samples.append(load_judging.Sample(time.monotonic() - began, life, sum(largest.values()), whole))
 
 
 def role_of(words: str) -> str:
     """What a process of the daemon is there for, by its command line."""
-    return next(
-        (role for role in ("api grpc", "multiprocessing.forkserver", "dagster-daemon") if role in words), "else"
-    )
+    return next((role for role in ROLES if role in words), "else")
 
 
 def _read(settings: Settings, seen: Seen, ended: threading.Event) -> None:
