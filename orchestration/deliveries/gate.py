@@ -162,13 +162,14 @@ def _missing_codes(column: Column) -> list[Any]:
 
 
 def referred_to(tables: Mapping[str, Table], contents: Mapping[str, pa.Table]) -> dict[str, pd.Series]:
-    """What the columns hold to which others refer (`table.column`), each value once; nothing of a table that is not there."""
+    """What the columns hold to which others refer (`table.column`), each value once; nothing of what is not there."""
     wanted = {column.references for table in tables.values() for column in table.kept if column.references}
     found = {}
     for reference in wanted:
         name, column = reference.split(".")
-        if name in contents:
-            found[reference] = contents[name].column(tables[name].column(column).source).unique().to_pandas()
+        header = tables[name].column(column).source
+        if name in contents and header in contents[name].column_names:
+            found[reference] = contents[name].column(header).unique().to_pandas()
     return found
 
 

@@ -17,6 +17,7 @@ from orchestration.releases.tables import ReleasedTable
 from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
@@ -168,15 +169,14 @@ def _spelled(table: ReleasedTable, variable: Variable, dialect: Dialect, makes_i
     import numpy as np
     import pyarrow as pa
 
-    encoded = _one(table.rows[variable.name]).dictionary_encode(null_encoding="encode")
-    values, rows = encoded.dictionary.to_pylist(), np.bincount(encoded.indices, minlength=len(encoded.dictionary))
+    values, places, rows = _distinct(_one(table.rows[variable.name]))
     if variable.type == "decimal":
         odd = [value is not None and not math.isfinite(value) for value in values]
         _refuse(table, variable, "not finite", int(rows @ np.array(odd, dtype=int)))
     is_text = variable.type == "text"
     risky = [makes_inert and is_text and value is not None and value.startswith(EXECUTED) for value in values]
     texts = [_cell(value, variable, dialect, is_risky) for value, is_risky in zip(values, risky, strict=True)]
-    return _Spelled(pa.array(texts, pa.string()), encoded.indices, int(rows @ np.array(risky, dtype=int)))
+    return _Spelled(pa.array(texts, pa.string()), places, int(rows @ np.array(risky, dtype=int)))
 
 
 def _cell(value: Any, variable: Variable, dialect: Dialect, is_risky: bool) -> str:
@@ -195,6 +195,18 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
 
     pieces = column.combine_chunks()
     return pieces if isinstance(pieces, pa.Array) else pa.concat_arrays(pieces.chunks)
+
+
+def _distinct(cells: pa.Array) -> tuple[list[Any], pa.Array, np.ndarray]:
+    """The distinct cells of a column (None among them), the place of each row's among them, and how many rows each has."""
+    import numpy as np
+
+    encoded = cells.dictionary_encode(null_encoding="encode")
+    return (
+        encoded.dictionary.to_pylist(),
+        encoded.indices,
+        np.bincount(encoded.indices, minlength=len(encoded.dictionary)),
+    )
 
 
 def _refuse(table: ReleasedTable, variable: Variable, what: str, count: int) -> None:
@@ -247,18 +259,10 @@ def _spss_frame(table: ReleasedTable) -> pd.DataFrame:
     for one in table.described.variables:
         cells = _one(table.rows[one.name])
         if one.type == "text":
-            encoded = cells.fill_null("").dictionary_encode()
-            texts, rows = (
-                encoded.dictionary.to_pylist(),
-                np.bincount(encoded.indices, minlength=len(encoded.dictionary)),
-            )
-            spoiled = sum(
-                int(count)
-                for text, count in zip(texts, rows, strict=True)
-                if not text.strip() or text != text.rstrip(" ")
-            )
-            _refuse(table, one, "empty, or end in a space", spoiled - cells.null_count)
-            columns[one.name] = pd.Series(np.array([*texts, ""], dtype=object)[encoded.indices], dtype=object)
+            texts, places, rows = _distinct(cells)
+            is_spoiled = [text is not None and (not text.strip() or text != text.rstrip(" ")) for text in texts]
+            _refuse(table, one, "empty, or end in a space", int(rows @ np.array(is_spoiled, dtype=int)))
+            columns[one.name] = pd.Series(np.array([text or "" for text in texts], dtype=object)[places], dtype=object)
         elif one.type == "date":
             columns[one.name] = pd.Series(cells.to_pylist(), dtype=object)
         else:

@@ -105,6 +105,16 @@ class Machine:
         return None
 
 
+def prepare(settings: Settings) -> None:
+    """Make the home; dead runs are looked for more often than in a real one, as there is less time."""
+    same_key_each_time(settings)
+    initialise(settings)
+    configuration = settings.dagster_home / "dagster.yaml"
+    said = yaml.safe_load(configuration.read_text())
+    said["run_monitoring"]["poll_interval_seconds"] = POLL_SECONDS
+    configuration.write_text(yaml.safe_dump(said))
+
+
 @contextmanager
 def machine(folder: Path) -> Iterator[Machine]:
     """A new home in a folder with its daemon, which looks often; all of it is gone afterwards."""
@@ -116,12 +126,7 @@ def machine(folder: Path) -> Iterator[Machine]:
         imputations=2,
         look_seconds=5,
     )
-    same_key_each_time(settings)
-    initialise(settings)
-    configuration = settings.dagster_home / "dagster.yaml"
-    said = yaml.safe_load(configuration.read_text())
-    said["run_monitoring"]["poll_interval_seconds"] = POLL_SECONDS
-    configuration.write_text(yaml.safe_dump(said))
+    prepare(settings)
     with over(settings, folder) as made:
         yield made
 

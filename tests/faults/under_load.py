@@ -27,7 +27,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import dagster as dg
-import yaml
 
 from orchestration.analysis.inputs import read_inputs
 from orchestration.analysis.reuse import rows_read
@@ -35,14 +34,13 @@ from orchestration.analysis.specification import read_specification
 from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.inbox import waiting
 from orchestration.hashing import combined_hash
-from orchestration.home import initialise, opened, readings
+from orchestration.home import opened, readings
 from orchestration.settings import CHECKOUT, Settings
 from orchestration.simulation import simulate
 from orchestration.warehouse import versions
 from orchestration.warehouse.build import DeliveriesMissing, require_all
-from tests.conftest import same_key_each_time
 from tests.faults import disk, load_judging
-from tests.faults.daemon import POLL_SECONDS, Machine, environment, over
+from tests.faults.daemon import Machine, environment, over, prepare
 from tests.faults.load_plan import (
     BAD,
     CHANGED,
@@ -142,16 +140,6 @@ def settings_of(place: Path, inbox: Path) -> Settings:
     return Settings(
         home=place / "home", key_file=place / "home.key", inbox=inbox, admit_test_numbers=True, imputations=IMPUTATIONS, look_seconds=5,
     )  # fmt: skip
-
-
-def prepare(settings: Settings) -> None:
-    """Make the home; dead runs are looked for more often than in a real one, as there is less time."""
-    same_key_each_time(settings)
-    initialise(settings)
-    configuration = settings.dagster_home / "dagster.yaml"
-    said = yaml.safe_load(configuration.read_text())
-    said["run_monitoring"]["poll_interval_seconds"] = POLL_SECONDS
-    configuration.write_text(yaml.safe_dump(said))
 
 
 class Happening:
