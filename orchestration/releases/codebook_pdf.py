@@ -64,7 +64,8 @@ def _write(pdf: FPDF, text: str, size: float, *, bold: bool = False, above: floa
     pdf.set_font(FONT, style="B" if bold else "", size=size)
     if above:
         pdf.ln(above)
-    height, lines = max(LINE_MM, size * 0.45), _lines(pdf, _printable(text))
+    text = _printable(text)
+    height, lines = max(LINE_MM, size * 0.45), _lines(pdf, text)
     if lines is None:
         pdf.multi_cell(0, height, text, new_x="LMARGIN", new_y="NEXT", align="L")
         return
