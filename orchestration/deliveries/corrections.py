@@ -104,6 +104,7 @@ def corrected(
     own = [item for item in corrections if (item.organisation, item.table) == (table.organisation, table.name)]
     if not own:
         return content, []
+    content = raw.decoded(content)
     frame = content.to_pandas(types_mapper=pd.ArrowDtype)
     judgements = []
     for correction in own:
@@ -243,7 +244,7 @@ def _landed(
             (read,) = read_delivery(folder, manifest, [asked], settings.admit_test_numbers, organisation.limits)
         except Refused:
             raise CannotCorrect("the table cannot be read; it has to be delivered again") from None
-        return raw.to_raw(table, raw.pseudonymise(table, in_present_words(read, table).frame, key)).to_pandas()
+        return raw.decoded(raw.pseudonymised(table, in_present_words(read, table).rows, key)).to_pandas()
     raise CannotCorrect("the delivery no longer lies in landing; correct the next one")
 
 

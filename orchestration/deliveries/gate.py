@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from orchestration.deliveries.coding import codes_of, together
 from orchestration.deliveries.contracts import SHARES, Column, Table
 from orchestration.deliveries.judgement import Judgement, Status
-from orchestration.deliveries.readers import or_missing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,9 +143,12 @@ def suite_of(table: Table, limits: Limits, rows: int) -> list[tuple[str, tuple[s
 def _unique(headers: tuple[str, ...]) -> Expectation:
     from great_expectations import expectations as gxe
 
-    if len(headers) == 1:
-        return gxe.ExpectColumnValuesToBeUnique(column=headers[0])
-    return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(headers))
+    return gxe.ExpectColumnValuesToBeUnique(column=_together(headers))
+
+
+def _together(headers: tuple[str, ...]) -> str:
+    """The column that says which rows have the same values in some columns."""
+    return headers[0] if len(headers) == 1 else f"together {', '.join(headers)}"
 
 
 def _flag(kind: str, header: str) -> str:
@@ -187,7 +191,7 @@ def prepare(table: Table, frame: pd.DataFrame, known: Mapping[str, pd.Series]) -
             added[_judged(column)] = series
         if column.references:
             there = series.isin(known.get(column.references, pd.Series(dtype=object)))
-            added[_KNOWN + column.source] = or_missing(there, series.notna().to_numpy(dtype=bool))
+            added[_KNOWN + column.source] = _asked(there, series.notna())
     for rule in table.rules:
         if rule.kind == "required_when":
             column = table.column(rule.columns[0])
@@ -197,7 +201,7 @@ def prepare(table: Table, frame: pd.DataFrame, known: Mapping[str, pd.Series]) -
                 spellings = [code.source for code in condition.codes if code.term == term]
                 due &= frame[condition.source].isin(spellings)
             present = frame[column.source].notna()
-            added[_flag(rule.kind, column.source)] = or_missing(present, due.to_numpy(dtype=bool))
+            added[_flag(rule.kind, column.source)] = _asked(present, due)
         elif rule.kind == "missing_share":
             column = table.column(rule.columns[0])
             series = frame[column.source]
@@ -206,10 +210,25 @@ def prepare(table: Table, frame: pd.DataFrame, known: Mapping[str, pd.Series]) -
         elif rule.kind == "flag_share":
             header = table.column(rule.columns[0]).source
             added[_flag(rule.kind, header)] = ~frame[header].astype("boolean").fillna(False).to_numpy(dtype=bool)
-    prepared = frame.copy(deep=False)
-    for name, values in added.items():
-        prepared[name] = values
-    return prepared
+    source = {column.name: column.source for column in table.columns}
+    for names in (table.key, *(rule.columns for rule in table.rules if rule.kind == "unique")):
+        if len(names) > 1:
+            headers = tuple(source[name] for name in names)
+            added[_together(headers)] = _same(frame, headers)
+    return frame.assign(**added)
+
+
+def _asked(holds: pd.Series, of: pd.Series) -> pd.arrays.BooleanArray:
+    """Whether something holds, missing where it is not asked."""
+    return pd.arrays.BooleanArray(holds.to_numpy(dtype=bool), ~of.to_numpy(dtype=bool))
+
+
+def _same(frame: pd.DataFrame, headers: Sequence[str]) -> np.ndarray:
+    """A number for each row, the same where some columns are; missing where all of them are."""
+    codes = [codes_of(frame[header]) for header in headers]
+    joined = together(codes, len(frame))
+    is_nothing = np.logical_and.reduce([one < 0 for one in codes])
+    return np.where(is_nothing, np.nan, joined) if is_nothing.any() else joined
 
 
 def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Judgement]:
@@ -217,11 +236,12 @@ def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Ju
     import great_expectations as gx
 
     suite = suite_of(table, limits, len(prepared))
+    judged = prepared[[name for name in prepared.columns if name in _columns(suite)]]
     # One entry for each expectation, in order: the position travels in `meta`, since the suite may reorder.
     for position, (_, _, _, expectation) in enumerate(suite):
         expectation.meta = {"position": position}
     with _once():
-        batch = _batch_definition().get_batch(batch_parameters={"dataframe": prepared})
+        batch = _batch_definition().get_batch(batch_parameters={"dataframe": judged})
         result = batch.validate(
             gx.ExpectationSuite(name=table.name, expectations=[expectation for *_, expectation in suite]),
             result_format=COUNTS_ONLY,
@@ -243,6 +263,12 @@ def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Ju
         )
         for position, (rule, headers, share, _) in enumerate(suite)
     ]
+
+
+def _columns(suite: Sequence[tuple[str, tuple[str, ...], float, Expectation]]) -> set[str]:
+    """The columns that a suite looks at: Great Expectations copies a frame for each of them."""
+    kwargs = [expectation.configuration.kwargs for *_, expectation in suite]
+    return {given[name] for given in kwargs for name in ("column", "column_A", "column_B") if name in given}
 
 
 def _judgement(

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 
+from orchestration.deliveries.coding import by_category, codes_of, together
 from orchestration.deliveries.contracts import Column, Table
 from orchestration.deliveries.judgement import Judgement, Status
-from orchestration.deliveries.readers import Reading
+from orchestration.deliveries.readers import Reading, fully_match
 
 SNAPSHOT_RULES = ("history.recoded", "history.dates", "history.identity", "history.units")
 LEAST_CHANGED = 5  # rows; fewer are corrections, whatever their share
@@ -227,15 +229,17 @@ def judge_dummies(reading: Reading) -> Iterator[Judgement]:
     for column in reading.table.columns:
         if column.keep or column.type != "text":
             continue
-        places, spelled = pd.factorize(reading.frame[column.source])
-        names = pd.Series(spelled, dtype="string").str.strip().str.lower()
-        found = np.append(names.str.fullmatch(DUMMY_NAMES).fillna(False).to_numpy(dtype=bool), False)[places]
+        spelled = reading.rows[column.source].combine_chunks()
+        names = pc.utf8_lower(pc.utf8_trim_whitespace(spelled.dictionary))
+        made_up = np.append(fully_match(names, DUMMY_NAMES), False)
+        places = spelled.indices.fill_null(len(names)).to_numpy()
+        found = made_up[places]
         yield Judgement(
             "value.dummy",
             Status.FAILED if found.any() else Status.PASSED,
             table=reading.table.name,
             column=column.source,
-            evaluated=int((places >= 0).sum()),
+            evaluated=len(spelled) - spelled.null_count,
             failed=int(found.sum()),
             threshold=0.0,
             rows=tuple(int(row) + 1 for row in np.flatnonzero(found)[:10]),
@@ -253,17 +257,22 @@ def judge_directions(table: Table, frame: pd.DataFrame, items: pd.DataFrame) -> 
     wanted = {"item", "rater", "response"}
     if not wanted <= {column.name for column in table.columns} or frame.empty:
         return
-    item, rater = (_terms(table.column(name), frame) for name in ("item", "rater"))
     response = table.column("response")
+    item, rater = (frame[table.column(name).source].astype("category") for name in ("item", "rater"))
+    items_given, raters_given = (
+        _terms(table.column(name), given.cat.categories) for name, given in (("item", item), ("rater", rater))
+    )
     values = frame[response.source].to_numpy(dtype=float, na_value=np.nan).copy()
     values[np.isin(values, [float(code) for code in response.missing])] = np.nan
-    codes = [pd.factorize(frame[table.column(name).source])[0] for name in table.key if name not in ("item", "rater")]
-    sheets = _together(codes)  # who answered when
+    answered = [codes_of(frame[table.column(name).source]) for name in table.key if name not in ("item", "rater")]
+    sheets = together(answered, len(frame))  # who answered when
     for asked_of, asked in items.groupby("rater"):
         low, answers = 0, []
+        theirs = by_category(rater, raters_given == asked_of, False)
         for _, scale in asked.groupby("scale"):
-            places = pd.Index(scale["item"].drop_duplicates()).get_indexer(item)
-            own = (rater == asked_of) & (places >= 0)
+            asked_for = pd.Index(scale["item"].drop_duplicates())
+            places = by_category(item, asked_for.get_indexer(items_given), -1)
+            own = theirs & (places >= 0)
             sign = scale.drop_duplicates("item")["is_reversed"].map({True: -1.0, False: 1.0}).to_numpy()
             straight = np.full((sheets.max() + 1, len(sign)), np.nan)
             straight[sheets[own], places[own]] = values[own] * sign[places[own]]
@@ -282,14 +291,6 @@ def judge_directions(table: Table, frame: pd.DataFrame, items: pd.DataFrame) -> 
         )  # fmt: skip
 
 
-def _together(codes: Sequence[np.ndarray]) -> np.ndarray:
-    """One code for each combination of codes (of at least 0, or -1 for missing), numbered from 0 as they come."""
-    joined = np.zeros(len(codes[0]), dtype=np.int64)
-    for one in codes:
-        joined = pd.factorize(joined * (one.max() + 2) + one + 1)[0]
-    return joined
-
-
 def _item_rest(answers: np.ndarray) -> Iterator[tuple[int, float]]:
     """For each item (column) that enough people answered: how many, and its correlation with the mean of the others."""
     present = ~np.isnan(answers)
@@ -304,8 +305,9 @@ def _item_rest(answers: np.ndarray) -> Iterator[tuple[int, float]]:
             yield int(both.sum()), float(np.corrcoef(own, rest)[0, 1])
 
 
-def _terms(column: Column, frame: pd.DataFrame) -> np.ndarray:
-    return frame[column.source].map({code.source: code.term for code in column.codes}).to_numpy()
+def _terms(column: Column, spellings: pd.Index) -> np.ndarray:
+    """Our terms for spellings of a code."""
+    return spellings.map({code.source: code.term for code in column.codes}).to_numpy(dtype=object)
 
 
 def _power(answers: int) -> float:

@@ -173,7 +173,7 @@ def examine(
 
     def earlier(table: Table) -> pa.Table | None:
         digest = before.content_hash if before else None
-        return raw.read_raw(settings.raw, organisation.name, digest, table) if digest else None
+        return raw.read_coded(settings.raw, organisation.name, digest, table) if digest else None
 
     left = without_withdrawn(organisation, marks, tables, deletions, earlier)
     digest = raw.content_hash_of(left.stored, left.deletions)
@@ -194,8 +194,7 @@ def _pseudonymised(readings: list[Reading], key: PseudonymKey) -> dict[str, pa.T
     tables, numbers = {}, Known()
     while readings:
         reading = readings.pop(0)
-        frame = raw.pseudonymise(reading.table, reading.frame, key, numbers)
-        tables[reading.table.name] = raw.to_raw(reading.table, frame)
+        tables[reading.table.name] = raw.pseudonymised(reading.table, reading.rows, key, numbers)
     return tables
 
 

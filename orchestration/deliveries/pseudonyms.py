@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestration.deliveries.keys import PseudonymKey
 
 _TEST_RANGE_FROM = 900_000_000
 
 
-Known = dict[tuple[str, str], dict[str, str]]  # by purpose and scope: the pseudonyms of the numbers met so far
+class Known:
+    """The pseudonyms of the numbers that were met so far, by purpose and scope: a number stands in many tables of a delivery."""
+
+    def __init__(self) -> None:
+        self._met: dict[tuple[str, str], tuple[pa.StringArray, pa.StringArray]] = {}
+
+    def of(self, key: PseudonymKey, purpose: str, scope: str, numbers: pa.StringArray) -> pa.StringArray:
+        """The pseudonyms of different numbers; those that are new are worked out, and known from now on."""
+        nothing = pa.array([], pa.string())
+        met, names = self._met.get((purpose, scope), (nothing, nothing))
+        new = numbers.filter(pc.invert(pc.is_in(numbers, value_set=met))) if len(met) else numbers
+        made = pa.array(key.pseudonyms(purpose, [scope + number for number in new.to_pylist()]), pa.string())
+        met, names = pa.concat_arrays([met, new]), pa.concat_arrays([names, made])
+        self._met[purpose, scope] = (met, names)
+        return made if new is numbers else names.take(pc.index_in(numbers, value_set=met))
 
 
 def pseudonyms(
-    key: PseudonymKey, purpose: str, numbers: pd.Series, scope: str = "", known: Known | None = None
-) -> pd.Series:
-    """Pseudonyms of a column of numbers, categorical; missing stays missing. `scope` tells organisations' own numbers apart.
+    key: PseudonymKey, purpose: str, numbers: pa.DictionaryArray, scope: str = "", known: Known | None = None
+) -> pa.DictionaryArray:
+    """Pseudonyms of a column of numbers; missing stays missing. `scope` tells organisations' own numbers apart.
 
-    `known` holds those of the columns before, and takes up these: a number stands in many tables of a delivery.
+    `known` goes from column to column of a delivery.
     """
-    codes, values = pd.factorize(numbers)
-    met = (known if known is not None else {}).setdefault((purpose, scope), {})
-    spelled = [str(value) for value in values]
-    new = [number for number in spelled if number not in met]
-    met.update(zip(new, key.pseudonyms(purpose, [scope + number for number in new]), strict=True))
+    names = (known or Known()).of(key, purpose, scope, numbers.dictionary)
     # Two ways to write a number are two values with one pseudonym.
-    merged, names = pd.factorize(np.array([met[number] for number in spelled], dtype=object))
-    places = np.append(merged, -1)[codes]
-    replaced = pd.Categorical.from_codes(places, categories=pd.Index(names))  # type: ignore[arg-type]
-    return pd.Series(replaced, index=numbers.index, name=numbers.name)
+    merged = names.dictionary_encode()
+    if len(merged.dictionary) == len(names):
+        return pa.DictionaryArray.from_arrays(numbers.indices, names)
+    return pa.DictionaryArray.from_arrays(merged.indices.take(numbers.indices), merged.dictionary)
 
 
 def is_eleven_proof(numbers: pd.Series) -> pd.Series:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestration.deliveries.contracts import Column, Organisation, Table
@@ -39,20 +40,21 @@ def raw_schema(table: Table) -> pa.Schema:
     return pa.schema([(column.raw_name, ARROW_TYPES[column.staged_type]) for column in table.kept])
 
 
-def pseudonymise(table: Table, frame: pd.DataFrame, key: PseudonymKey, known: Known | None = None) -> pd.DataFrame:
-    """Keep the kept columns of a read frame; replace identifiers by pseudonyms and dates that are reduced by years.
+def pseudonymised(table: Table, rows: pa.Table, key: PseudonymKey, known: Known | None = None) -> pa.Table:
+    """What is read of a table as the raw store has it: the kept columns, pseudonyms in the place of identifiers, years in that
+    of dates that are reduced. Text stays dictionary-encoded, for which the schema has `string`.
 
     `known` is passed on from table to table of a delivery (`pseudonyms`), and goes with the delivery.
     """
-    kept: dict[str, pd.Series] = {}
+    kept: dict[str, pa.Array] = {}
     for column in table.kept:
-        series = frame[column.source]
+        values = rows[column.source].combine_chunks()
         if column.pseudonym:
-            series = pseudonyms(key, column.pseudonym, series, _scope(table.organisation, column), known)
+            values = pseudonyms(key, column.pseudonym, values, _scope(table.organisation, column), known)
         elif column.reduce == "year":
-            series = series.dt.year.astype("Int64")
-        kept[column.source] = series
-    return pd.DataFrame(kept)
+            values = pc.year(values)
+        kept[column.raw_name] = values
+    return pa.table(kept)
 
 
 def _scope(organisation: str, column: Column) -> str:
@@ -65,16 +67,13 @@ def pseudonym_of(organisation: str, column: Column, number: str, key: PseudonymK
     return key.pseudonym(column.pseudonym, _scope(organisation, column) + number)
 
 
-def to_raw(table: Table, frame: pd.DataFrame) -> pa.Table:
-    """A pseudonymised frame as an Arrow table of exactly the raw schema."""
-    return pa.Table.from_pandas(frame, schema=raw_schema(table), preserve_index=False).replace_schema_metadata(None)
-
-
 def to_frame(table: pa.Table) -> pd.DataFrame:
     """A raw table as a frame to be judged: text categorical, days as `datetime64`."""
     frame = table.to_pandas(strings_to_categorical=True, date_as_object=False)
-    days = [field.name for field in table.schema if pa.types.is_date(field.type)]
-    return frame.astype(dict.fromkeys(days, "datetime64[ns]"))
+    for field in table.schema:
+        if pa.types.is_date(field.type):
+            frame[field.name] = frame[field.name].astype("datetime64[ns]")
+    return frame
 
 
 def pseudonymised_deletions(
@@ -104,7 +103,7 @@ def store(
     digest = digest or content_hash_of(tables, deletions)
     with folder_by_rename(root / organisation.name / digest) as folder:
         for name, table in tables.items():
-            pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+            pq.write_table(table, folder / f"{name}.parquet", compression="zstd", store_schema=False)
             (folder / f"{name}.parquet").chmod(0o440)
         write_json(folder / "deletions.json", {name: [list(key) for key in keys] for name, keys in deletions.items()})
     return digest
@@ -112,7 +111,7 @@ def store(
 
 def content_hash_of(tables: Mapping[str, pa.Table], deletions: Deletions) -> str:
     """The content hash of a delivery: tables and declared deletions, whatever order rows and tables come in."""
-    parts = content_hashes(tables)
+    parts = content_hashes({name: decoded(table) for name, table in tables.items()})
     parts["deletions"] = json.dumps({name: sorted(map(list, keys)) for name, keys in deletions.items()}, sort_keys=True)
     return combined_hash(parts)
 
@@ -120,6 +119,19 @@ def content_hash_of(tables: Mapping[str, pa.Table], deletions: Deletions) -> str
 def read_raw(root: Path, organisation: str, digest: str, table: Table) -> pa.Table:
     """One raw table of an accepted delivery."""
     return pq.read_table(root / organisation / digest / f"{table.name}.parquet", schema=raw_schema(table))
+
+
+def read_coded(root: Path, organisation: str, digest: str, table: Table) -> pa.Table:
+    """The same with text dictionary-encoded, as `pseudonymised` gives it."""
+    texts = [field.name for field in raw_schema(table) if pa.types.is_string(field.type)]
+    path = root / organisation / digest / f"{table.name}.parquet"
+    return pq.read_table(path, columns=raw_schema(table).names, read_dictionary=texts).replace_schema_metadata(None)
+
+
+def decoded(table: pa.Table) -> pa.Table:
+    """A table with text as it stands in the schema, whether it was dictionary-encoded or not."""
+    types = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
+    return table.cast(pa.schema(list(zip(table.column_names, types, strict=True))))
 
 
 def read_numbers(root: Path, organisation: str, digest: str, table: Table) -> pd.DataFrame:

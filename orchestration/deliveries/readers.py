@@ -1,6 +1,6 @@
 """Reading delivered files exactly as declared: CSV, XLSX and SPSS, nothing inferred, every row counted.
 
-A reader gives each column as text; `typed` turns text into the declared type and finds what does not fit. What is wrong
+A reader gives each column as cells; `typed` turns them into the declared type and finds what does not fit. What is wrong
 comes out as judgements with counts and row numbers; no value leaves this module in a message.
 """
 
@@ -27,14 +27,17 @@ from orchestration.deliveries.screening import BLOCK, screen
 
 _WIDTHS = {"%d-%m-%Y": r"[0-9]{2}-[0-9]{2}-[0-9]{4}", "%Y-%m-%d": r"[0-9]{4}-[0-9]{2}-[0-9]{2}"}
 _LARGEST_INTEGER = 10**15
+# Text and codes as their distinct values and which of them each row has.
+TEXT = pa.dictionary(pa.int32(), pa.string())
+READ_TYPES = {"text": TEXT, "code": TEXT, "integer": pa.int64(), "decimal": pa.float64(), "date": pa.date32()}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One table as read: a frame with the partner's headers and declared types, and what was found on the way."""
+    """One table as read: rows under the partner's headers with declared types (`READ_TYPES`), and what was found on the way."""
 
     table: Table
-    frame: pd.DataFrame
+    rows: pa.Table
     judgements: tuple[Judgement, ...]
     has_test_numbers: bool
 
@@ -79,23 +82,22 @@ def in_present_words(reading: Reading, table: Table) -> Reading:
     """A reading in an earlier schema version, under the headers of the raw store; a column that it lacked is empty."""
     if reading.table == table:
         return reading
-    given = {column.name: reading.frame[column.source] for column in reading.table.columns}
-    empty = {"date": "datetime64[ns]", "integer": "Int64", "decimal": "float64"}
-    frame = {
-        column.source: given.get(
-            column.name,
-            pd.Series([None] * len(reading.frame), index=reading.frame.index, dtype=empty.get(column.type, "object")),
-        )
-        for column in table.columns
+    given = {column.name: reading.rows[column.source] for column in reading.table.columns}
+    lacking = reading.rows.num_rows
+    rows = {
+        column.source: given.get(column.name, pa.nulls(lacking, READ_TYPES[column.type])) for column in table.columns
     }
-    return replace(reading, table=table, frame=pd.DataFrame(frame))
+    return replace(reading, table=table, rows=pa.table(rows))
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A table as a form gives it: one series for each declared header, and the number of rows. Text is categorical."""
+    """A table as a form gives it: a column for each declared header, and the number of rows.
 
-    columns: Mapping[str, pd.Series]
+    What came as text is of the type `TEXT`, one array; cells of a workbook or SPSS file are objects.
+    """
+
+    columns: Mapping[str, pa.DictionaryArray | pd.Series]
     rows: int
     is_text: bool
 
@@ -204,7 +206,7 @@ def _quickly(path: Path, file: ManifestFile, headers: Sequence[str]) -> pa.Table
                 delimiter=file.delimiter, newlines_in_values=True, ignore_empty_lines=False
             ),
             convert_options=pacsv.ConvertOptions(
-                column_types={name: pa.dictionary(pa.int32(), pa.string()) for name in headers},
+                column_types=dict.fromkeys(headers, TEXT),
                 null_values=[""],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
@@ -228,7 +230,11 @@ def _has_empty_row(read: pa.Table) -> bool:
 
 
 def _cells_of(read: pa.Table) -> Cells:
-    return Cells({name: read.column(name).to_pandas() for name in read.column_names}, read.num_rows, is_text=True)
+    return Cells({name: _in_one(read.column(name)) for name in read.column_names}, read.num_rows, is_text=True)
+
+
+def _in_one(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    return column.combine_chunks() if column.num_chunks else pa.array([], TEXT)
 
 
 # XLSX ---------------------------------------------------------------------------------------------------------------
@@ -304,9 +310,10 @@ def or_missing(cells: pd.Series, kept: np.ndarray) -> pd.Series:
     return pd.Series(values, index=cells.index, dtype=object)
 
 
-def fully_match(texts: pd.Series, pattern: str) -> np.ndarray:
+def fully_match(texts: pa.StringArray | pd.Series, pattern: str) -> np.ndarray:
     """Which texts are a pattern from end to end, classes of characters being ASCII; False where there is none."""
-    whole = pc.match_substring_regex(pa.array(texts, pa.string(), from_pandas=True), rf"\A(?:{pattern})\z")
+    given = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string(), from_pandas=True)
+    whole = pc.match_substring_regex(given, rf"\A(?:{pattern})\z")
     return np.asarray(whole.fill_null(False).to_numpy(zero_copy_only=False), dtype=bool)
 
 
@@ -353,7 +360,7 @@ def _as_number(cells: pd.Series, column: Column, file: ManifestFile, is_text: bo
     return typed_numbers, present & ~fits
 
 
-def _as_date(cells: pd.Series, file: ManifestFile, is_text: bool) -> tuple[pd.Series, np.ndarray]:
+def _as_date(cells: pd.Series, column: Column, file: ManifestFile, is_text: bool) -> tuple[pd.Series, np.ndarray]:
     present = cells.notna().to_numpy()
     if is_text:
         style = file.date_format or "%Y-%m-%d"
@@ -368,45 +375,68 @@ def _as_date(cells: pd.Series, file: ManifestFile, is_text: bool) -> tuple[pd.Se
 
 @dataclass(frozen=True)
 class Spread:
-    """A column as its distinct cells and the place of each row's among them: what holds of a cell holds of every row that has it."""
+    """A column as its distinct cells and the place of each row's among them: what holds of a cell holds of every row that has it.
 
-    cells: pd.Series
-    places: np.ndarray | None  # None where each row is a cell of its own
+    The cells of text are strings, of a workbook or SPSS file objects, each row's its own (1 and True are not the same).
+    `counts` says how many rows have each.
+    """
+
+    cells: pa.StringArray | pd.Series
+    places: (
+        np.ndarray | None
+    )  # None where each row is a cell of its own; a row without one is in the place after the last
+    counts: np.ndarray
 
     @classmethod
-    def of(cls, given: pd.Series) -> Spread:
-        """Text by its distinct cells, the missing one last; what a workbook or SPSS file holds as it is (1 and True are not the same)."""
-        if not isinstance(given.dtype, pd.CategoricalDtype):
-            return cls(given.reset_index(drop=True).astype(object), None)
-        codes, texts = given.cat.codes.to_numpy(), given.cat.categories.to_numpy(dtype=object)
-        return cls(pd.Series([*texts, None], dtype=object), np.where(codes < 0, len(texts), codes))
+    def of(cls, given: pa.DictionaryArray | pd.Series, is_text: bool) -> Spread:
+        """A column as a form gives it."""
+        if not is_text:
+            return cls(given.reset_index(drop=True).astype(object), None, np.ones(len(given), dtype=int))
+        cells = given.dictionary
+        places = given.indices.fill_null(len(cells)).to_numpy()
+        return cls(cells, places, np.bincount(places, minlength=len(cells) + 1))
 
-    def rows(self, of_cells: np.ndarray) -> np.ndarray:
-        """What is known of each cell, for each row."""
-        return of_cells if self.places is None else of_cells[self.places]
+    def objects(self) -> pd.Series:
+        """The cells as objects, the missing one last where it is none of them."""
+        if isinstance(self.cells, pd.Series):
+            return self.cells
+        return pd.Series([*self.cells.to_pylist(), None], dtype=object)
 
-    def column(self, of_cells: pd.Series) -> pd.Series:
-        """Typed cells as a column: text and codes categorical where cells are shared."""
+    def total(self, of_cells: np.ndarray) -> int:
+        """In how many rows something holds that does of some cells."""
+        return int(self.counts[of_cells].sum())
+
+    def first_rows(self, of_cells: np.ndarray) -> tuple[int, ...]:
+        """The numbers, from 1, of the first of those rows."""
+        return _rows_where(of_cells if self.places is None else of_cells[self.places])
+
+    def column(self, of_cells: pa.Array) -> pa.Array:
+        """What was made of each cell, for each row."""
         if self.places is None:
             return of_cells
-        if of_cells.dtype == object:
-            known = of_cells.notna().to_numpy()
-            codes = np.where(known, np.cumsum(known) - 1, -1)
-            return pd.Series(
-                pd.Categorical.from_codes(codes[self.places], categories=pd.Index(of_cells[known], dtype=object))
-            )
-        return of_cells.take(self.places).reset_index(drop=True)
+        return of_cells.take(pa.array(self.places))
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Cells in the declared type: the column of all rows, and which cells are present, and which do not fit."""
+
+    column: pa.Array
+    present: np.ndarray
+    wrong: np.ndarray
+    texts: pa.StringArray | None = None  # of text and codes: each cell, missing where it does not fit
 
 
 def typed(table: Table, cells: Cells, file: ManifestFile, admit_test_numbers: bool) -> Reading:
     """Turn a table's cells into the declared types and judge each column: type, code list, pattern, presence."""
-    frame: dict[str, pd.Series] = {}
+    columns: dict[str, pa.Array] = {}
     judgements: list[Judgement] = []
     has_test_numbers = False
     for column in table.columns:
-        spread = Spread.of(cells.columns[column.source])
-        series, wrong = _of_type(spread.cells, column, file, cells.is_text)
-        frame[column.source] = spread.column(series)
+        given = cells.columns[column.source]
+        spread = Spread.of(given, cells.is_text)
+        converted = _converted(spread, given, column, file)
+        columns[column.source] = converted.column
 
         def judge(
             rule: str,
@@ -416,8 +446,7 @@ def typed(table: Table, cells: Cells, file: ManifestFile, admit_test_numbers: bo
             column: Column = column,
             spread: Spread = spread,
         ) -> None:
-            failing = spread.rows(mask) if mask.any() else np.zeros(0, dtype=bool)
-            count = int(failing.sum())
+            count = spread.total(mask)
             judgements.append(
                 Judgement(
                     rule=rule,
@@ -427,42 +456,54 @@ def typed(table: Table, cells: Cells, file: ManifestFile, admit_test_numbers: bo
                     evaluated=evaluated,
                     failed=count,
                     threshold=0.0,
-                    rows=_rows_where(failing),
+                    rows=spread.first_rows(mask) if count else (),
                     expected=expected,
                 )
             )
 
-        present = series.notna().to_numpy(dtype=bool)
-        there = int(spread.rows(present).sum())
+        present, wrong = converted.present, converted.wrong
+        there = spread.total(present)
         judge(
             "value.type",
             wrong,
-            int(spread.rows(present | wrong).sum()),
+            spread.total(present | wrong),
             expected=_expected_type(column, file, cells.is_text),
         )
         if column.is_required:
             judge("value.missing", ~present & ~wrong, cells.rows)
+        texts = converted.texts
+        if texts is None:
+            continue
         if column.type == "code":
             known = [code.source for code in column.codes] + list(column.missing)
-            judge("value.code", present & ~series.isin(known).to_numpy(), there, f"{len(known)} agreed codes")
+            is_known = pc.is_in(texts, value_set=pa.array(known, pa.string())).to_numpy(zero_copy_only=False)
+            judge("value.code", present & ~is_known, there, f"{len(known)} agreed codes")
         if column.pattern:
-            judge("value.pattern", present & ~fully_match(series, column.pattern), there, column.pattern)
+            judge("value.pattern", present & ~fully_match(texts, column.pattern), there, column.pattern)
         if column.check == "eleven_proof":
-            judge("value.check", ~is_eleven_proof(series).to_numpy(dtype=bool), there)
-            tests = is_test_number(series).to_numpy(dtype=bool)
-            has_test_numbers |= bool(spread.rows(tests).any())
+            numbers = texts.to_pandas()
+            judge("value.check", ~is_eleven_proof(numbers).to_numpy(dtype=bool), there)
+            tests = is_test_number(numbers).to_numpy(dtype=bool)
+            has_test_numbers |= spread.total(tests) > 0
             judge("value.test_number", tests & (not admit_test_numbers), there)
-    return Reading(table, pd.DataFrame(frame), tuple(judgements), has_test_numbers)
+    return Reading(table, pa.table(columns), tuple(judgements), has_test_numbers)
 
 
-def _of_type(cells: pd.Series, column: Column, file: ManifestFile, is_text: bool) -> tuple[pd.Series, np.ndarray]:
-    """Cells in the declared type, missing where they do not fit, and which do not."""
-    if column.type == "date":
-        return _as_date(cells, file, is_text)
-    if column.type in ("integer", "decimal"):
-        return _as_number(cells, column, file, is_text)
-    series = or_missing(cells, cells.notna().to_numpy(dtype=bool))
-    return (series, np.zeros(len(cells), dtype=bool)) if is_text else _as_text(series, column)
+def _converted(spread: Spread, given: pa.DictionaryArray | pd.Series, column: Column, file: ManifestFile) -> Converted:
+    """A column in its declared type, missing where a cell does not fit."""
+    is_text = spread.places is not None
+    if column.type in ("text", "code"):
+        if is_text:
+            texts = pa.concat_arrays([spread.cells, pa.nulls(1, pa.string())])
+            present = np.append(np.ones(len(spread.cells), dtype=bool), False)
+            return Converted(given, present, np.zeros(len(present), dtype=bool), texts)
+        series, wrong = _as_text(or_missing(spread.objects(), spread.objects().notna().to_numpy(dtype=bool)), column)
+        texts = pa.array(series, pa.string(), from_pandas=True)
+        return Converted(texts.dictionary_encode(), series.notna().to_numpy(dtype=bool), wrong, texts)
+    as_declared = _as_date if column.type == "date" else _as_number
+    series, wrong = as_declared(spread.objects(), column, file, is_text)
+    of_cells = pa.array(series, READ_TYPES[column.type], from_pandas=True)
+    return Converted(spread.column(of_cells), series.notna().to_numpy(dtype=bool), wrong)
 
 
 def _expected_type(column: Column, file: ManifestFile, is_text: bool) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from orchestration.deliveries.contracts import Code, Rule
@@ -174,7 +175,8 @@ def test_days_that_are_all_months_are_noticed() -> None:
 ])  # fmt: skip
 def test_made_up_people_are_known_by_their_names(name: str, is_made_up: bool) -> None:
     people = table(column("key"), column("surname", keep=False))
-    rows = frame(key=["1", "2"], surname=["Jansen", name or None])
+    names = pa.array(["Jansen", name or None]).dictionary_encode()
+    rows = pa.table({"key": pa.array(["1", "2"]).dictionary_encode(), "surname": names})
     (found,) = judge_dummies(Reading(people, rows, (), has_test_numbers=False))
     assert found.failed == int(is_made_up) and found.rows == ((2,) if is_made_up else ())
 

@@ -9,11 +9,12 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from orchestration.deliveries.ingest import check_delivery, ingest
 from orchestration.deliveries.keys import PseudonymKey, PseudonymKeyError, make_key, read_key
-from orchestration.deliveries.pseudonyms import is_eleven_proof, is_test_number, pseudonyms
+from orchestration.deliveries.pseudonyms import Known, is_eleven_proof, is_test_number, pseudonyms
 from orchestration.home import initialise
 from tests.conftest import Platform
 from tests.deliveries.making import deliver, delivery_in, digests
@@ -61,13 +62,21 @@ def test_the_same_number_in_another_spelling_has_the_same_pseudonym() -> None:
 
 
 def test_a_column_of_pseudonyms_keeps_missing_missing_and_scopes_apart() -> None:
-    numbers = pd.Series(["1", None, "1", "2"], index=[5, 6, 7, 8])
-    found = pseudonyms(KEY, "officer", numbers, "rn/")
-    assert list(found.index) == [5, 6, 7, 8]
-    assert found[5] == found[7] == KEY.pseudonym("officer", "rn/1")
-    assert pd.isna(found[6])
-    assert found[8] != found[5]
-    assert pseudonyms(KEY, "officer", numbers, "svg/")[5] != found[5]
+    numbers = pa.array(["1", None, "1", "2"]).dictionary_encode()
+    found = pseudonyms(KEY, "officer", numbers, "rn/").to_pylist()
+    assert found == [KEY.pseudonym("officer", "rn/1"), None, found[0], KEY.pseudonym("officer", "rn/2")]
+    assert pseudonyms(KEY, "officer", numbers, "svg/")[0].as_py() != found[0]
+
+
+def test_what_is_known_of_a_delivery_so_far_is_the_same_as_worked_out_anew() -> None:
+    known = Known()
+    columns = [["1", "2", None, "1"], ["2", "3"], [" 3", "3", "1"], [], [None], ["4", "2"]]
+    for purpose, scope in (("officer", "rn/"), ("officer", "svg/"), ("client", "")):
+        for column in columns:
+            numbers = pa.array(column, pa.string()).dictionary_encode()
+            found = pseudonyms(KEY, purpose, numbers, scope, known)
+            assert found.to_pylist() == [None if one is None else KEY.pseudonym(purpose, scope + one) for one in column]
+            assert len(found.dictionary) == len(set(found.dictionary.to_pylist()))
 
 
 def test_the_same_person_is_the_same_in_every_source_and_an_officer_only_in_one(settled: Platform) -> None:

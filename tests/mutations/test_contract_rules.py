@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from orchestration.deliveries import gate, raw
@@ -68,15 +69,19 @@ def test_a_reader_names_each_cell_that_breaks_a_rule_of_its_column(simulated: Pa
     clean = list(typed(table, cells, file, admit_test_numbers=True).judgements)
     assert _failing(clean) == set()
     # One row for each way of being wrong: a copy of the first row in which every column is wrong in that way.
-    spoiled: dict[str, pd.Series] = {}
+    spoiled: dict[str, pa.DictionaryArray | pd.Series] = {}
     expected = set()
     ways = ("value.missing", "value.type", "value.code", "value.pattern", "value.check")
     for column in table.columns:
-        given = cells.columns[column.source].reset_index(drop=True)
+        came = cells.columns[column.source]
+        given = (
+            came.reset_index(drop=True) if isinstance(came, pd.Series) else pd.Series(came.to_pylist(), dtype=object)
+        )
         wrong = _wrong(column, cells.is_text, given.dropna().iloc[0] if given.notna().any() else None)
         expected |= {(rule, column.source) for rule in wrong}
         extra = [wrong.get(way, given.iloc[0] if len(given) else None) for way in ways]
-        spoiled[column.source] = pd.Series([*given, *extra], dtype=object)
+        both = pd.Series([*given, *extra], dtype=object)
+        spoiled[column.source] = pa.array(both, pa.string()).dictionary_encode() if cells.is_text else both
     bad = typed(table, Cells(spoiled, cells.rows + len(ways), cells.is_text), file, admit_test_numbers=False)
     found = list(bad.judgements)
     asked = {item for item in _asked(found) if item[0] not in ("value.test_number",)}
@@ -95,7 +100,7 @@ def _frames(organisation_name: str, simulated: Path) -> tuple[dict[str, pd.DataF
     readings = read_delivery(delivery, manifest, organisation.tables, admit_test_numbers=True)
     frames = {}
     for reading in readings:
-        frame = raw.to_frame(raw.to_raw(reading.table, raw.pseudonymise(reading.table, reading.frame, KEY)))
+        frame = raw.to_frame(raw.pseudonymised(reading.table, reading.rows, KEY))
         # As objects: what is spoiled below is in no category.
         frames[reading.table.name] = frame.astype(dict.fromkeys(frame.select_dtypes("category"), object))
     return frames, gate.Limits(manifest.cutoff_on or last_day(manifest.period), seed_values(Settings(), organisation))

@@ -23,8 +23,8 @@ from orchestration.deliveries.contracts import Organisation, Table, read_contrac
 from orchestration.deliveries.keys import PseudonymKey
 from orchestration.deliveries.manifest import read_manifest, verify
 from orchestration.deliveries.pseudonyms import pseudonyms
-from orchestration.deliveries.raw import pseudonymise, to_raw
-from orchestration.deliveries.readers import read_delivery
+from orchestration.deliveries.raw import decoded, pseudonymised
+from orchestration.deliveries.readers import READ_TYPES, read_delivery
 from orchestration.settings import CHECKOUT, Settings
 from orchestration.simulation import CohortConfig, simulate_cohort, write_deliveries
 from orchestration.simulation.cohort import Cohort
@@ -73,7 +73,7 @@ def simulated_population(clients: int, seed: int, config: CohortConfig, compiled
             if organisation.kind in ("partner", "registry"):
                 for name, frame in frames_of(cohort, organisation).items():
                     table = organisation.table(name)
-                    _write(sources, organisation, table, _typed(table, frame, last_day))
+                    _write(sources, organisation, table, _as_read(table, _typed(table, frame, last_day)))
         return _built(sources, cohort, contracts, last_day, compiled)
 
 
@@ -89,7 +89,7 @@ def by_delivery(clients: int, seed: int, config: CohortConfig, compiled: Compile
             organisation = contracts[manifest.organisation]
             verify(folder, manifest, organisation)
             for reading in read_delivery(folder, manifest, organisation.tables, admit_test_numbers=True):
-                _write(sources, organisation, reading.table, reading.frame)
+                _write(sources, organisation, reading.table, reading.rows)
         return _built(sources, cohort, contracts, date(config.last_year, 12, 31), compiled)
 
 
@@ -112,8 +112,13 @@ def _typed(table: Table, frame: pd.DataFrame, last_day: date) -> pd.DataFrame:
     return spelled
 
 
-def _write(sources: Path, organisation: Organisation, table: Table, frame: pd.DataFrame) -> None:
-    raw = to_raw(table, pseudonymise(table, frame, _KEY))
+def _as_read(table: Table, frame: pd.DataFrame) -> pa.Table:
+    types = [(column.source, READ_TYPES[column.type]) for column in table.columns]
+    return pa.Table.from_pandas(frame, schema=pa.schema(types), preserve_index=False)
+
+
+def _write(sources: Path, organisation: Organisation, table: Table, rows: pa.Table) -> None:
+    raw = decoded(pseudonymised(table, rows, _KEY))
     raw = raw.append_column("_delivery", pa.array(["recovery"] * raw.num_rows, pa.string()))
     raw = raw.append_column("_received_on", pa.array([date(2026, 1, 2)] * raw.num_rows, pa.date32()))
     pq.write_table(raw, sources / f"{organisation.name}__{table.name}.parquet")

@@ -47,7 +47,7 @@ def test_the_template_has_the_agreed_files_and_headers_and_no_row(
     verify(out / "sjabloon", manifest, organisation)
     readings = read_delivery(out / "sjabloon", manifest, organisation.tables, admit_test_numbers=True)
     assert [reading.table.name for reading in readings] == [table.name for table in organisation.tables]
-    assert sum(len(reading.frame) for reading in readings) == 0
+    assert sum(reading.rows.num_rows for reading in readings) == 0
 
 
 def test_the_example_would_be_accepted(written: tuple[str, Path], tmp_path: Path) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from orchestration.analysis.fit import read_fit
 from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.ingest import ingest, known_key
-from orchestration.deliveries.pseudonyms import pseudonyms
 from orchestration.hashing import sha256_file
 from orchestration.warehouse import aside, build
 from orchestration.warehouse.evidence import changed_people
@@ -129,4 +127,4 @@ def test_people_of_whom_something_was_delivered_differently_are_found(
     found = changed_people(settings, ledger, before, as_accepted_now())
     number = read_contracts(settings.expectations)["registry"].table("cases").column("national_number")
     key = known_key(settings, ledger)
-    assert found == set(pseudonyms(key, str(number.pseudonym), pd.Series(owner)))
+    assert found == set(key.pseudonyms(str(number.pseudonym), owner))

@@ -1,0 +1,40 @@
+"""Columns of frames as numbers, so that rows are told apart and looked up without looking at texts again.
+
+A categorical column is worked on by its categories: what is known of a value holds for every row that has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+
+def codes_of(values: pd.Series) -> np.ndarray:
+    """A number from 0 for each different value, -1 for a missing one."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return values.cat.codes.to_numpy()
+    return pd.factorize(values)[0]
+
+
+def by_category(values: pd.Series, of_each: np.ndarray, missing: object) -> np.ndarray:
+    """What is known of each category of a categorical column, for each row; `missing` where there is none."""
+    return np.append(of_each, np.array([missing], dtype=of_each.dtype))[values.cat.codes.to_numpy()]
+
+
+def together(columns: Sequence[np.ndarray], rows: int) -> np.ndarray:
+    """One number from 0 for each combination of codes (of at least -1), the largest at most twice the number of rows."""
+    joined, most = np.zeros(rows, dtype=np.int64), 1
+    for codes in columns:
+        width = int(codes.max(initial=-1)) + 2
+        if most * width >= 2**62:
+            joined, most = _condensed(joined)
+        joined = joined * width + codes + 1
+        most *= width
+    return joined if most <= 2 * rows else _condensed(joined)[0]
+
+
+def _condensed(joined: np.ndarray) -> tuple[np.ndarray, int]:
+    codes, found = pd.factorize(joined)
+    return codes.astype(np.int64), len(found)
