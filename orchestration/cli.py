@@ -271,15 +271,15 @@ def specification(organisation: str, out: Path) -> None:
 def refresh(as_json: bool) -> None:
     """Take in what waits, build, publish, and refit what has changed."""
     from orchestration.deliveries.contracts import read_organisations
-    from orchestration.deliveries.inbox import BACKLOG, waiting
+    from orchestration.deliveries.inbox import is_backlog, waiting
     from orchestration.home import home_settings, readings
     from orchestration.workers import apart
 
     settings = home_settings()
-    waits = len(waiting(settings, readings(settings), read_organisations(settings.expectations)))
-    if waits >= BACKLOG or settings.sources_file:
+    waits = waiting(settings, readings(settings), read_organisations(settings.expectations))
+    if is_backlog(waits) or settings.sources_file:
         _leave(apart(_refresh, settings, as_json, workers=os.cpu_count() or 1))
-    _leave(_refresh(settings, as_json, workers=min(waits, 1)))
+    _leave(_refresh(settings, as_json, workers=min(len(waits), 1)))
 
 
 def _refresh(settings: Settings, as_json: bool, workers: int = 0) -> int:

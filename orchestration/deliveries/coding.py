@@ -24,17 +24,20 @@ def by_category(values: pd.Series, of_each: np.ndarray, missing: object) -> np.n
 
 
 def together(columns: Sequence[np.ndarray], rows: int) -> np.ndarray:
-    """One number from 0 for each combination of codes (of at least -1), the largest at most twice the number of rows."""
+    """One number of at least 0 for each combination of codes (of at least -1), however far apart."""
     joined, most = np.zeros(rows, dtype=np.int64), 1
     for codes in columns:
         width = int(codes.max(initial=-1)) + 2
         if most * width >= 2**62:
-            joined, most = _condensed(joined)
+            joined = condensed(joined)
+            most = int(joined.max(initial=-1)) + 1
         joined = joined * width + codes + 1
         most *= width
-    return joined if most <= 2 * rows else _condensed(joined)[0]
+    return joined
 
 
-def _condensed(joined: np.ndarray) -> tuple[np.ndarray, int]:
-    codes, found = pd.factorize(joined)
-    return codes.astype(np.int64), len(found)
+def condensed(numbers: np.ndarray) -> np.ndarray:
+    """The same numbers told apart by numbers from 0, as they come; as they are where they are few enough for their rows."""
+    if numbers.max(initial=0) < 2 * len(numbers):
+        return numbers
+    return pd.factorize(numbers)[0].astype(np.int64)

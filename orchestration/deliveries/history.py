@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from orchestration.deliveries.coding import by_category, codes_of, together
+from orchestration.deliveries.coding import by_category, codes_of, condensed, together
 from orchestration.deliveries.contracts import Column, Table
 from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.deliveries.readers import Reading, fully_match
@@ -265,7 +265,7 @@ def judge_directions(table: Table, frame: pd.DataFrame, items: pd.DataFrame) -> 
     values = frame[response.source].to_numpy(dtype=float, na_value=np.nan).copy()
     values[np.isin(values, [float(code) for code in response.missing])] = np.nan
     answered = [codes_of(frame[table.column(name).source]) for name in table.key if name not in ("item", "rater")]
-    sheets = together(answered, len(frame))  # who answered when
+    sheets = condensed(together(answered, len(frame)))  # who answered when
     for asked_of, asked in items.groupby("rater"):
         low, answers = 0, []
         theirs = by_category(rater, raters_given == asked_of, False)

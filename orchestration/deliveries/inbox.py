@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from orchestration.hashing import combined_hash
 from orchestration.readings import Readings
 from orchestration.settings import Settings
 
-BACKLOG = 12  # deliveries; from here on it is worth while to take them in side by side
+BACKLOG, BACKLOG_BYTES = 12, 4 * 2**20  # from here on it is worth while to take deliveries in side by side
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,17 @@ def signature(delivery: Path) -> str:
     """What a delivery's files look like from outside: names, sizes and times of change, as a hash."""
     seen = {path.name: path.lstat() for path in delivery.iterdir()}
     return combined_hash({name: f"{stat.st_size} {stat.st_mtime_ns}" for name, stat in seen.items()})
+
+
+def is_backlog(items: Sequence[Waiting]) -> bool:
+    """Whether so much waits that it is worth while to take it in side by side: many deliveries, or large ones of several organisations."""
+    if len(items) >= BACKLOG:
+        return True
+    return len({item.organisation for item in items}) > 1 and sum(map(_bytes, items)) >= BACKLOG_BYTES
+
+
+def _bytes(item: Waiting) -> int:
+    return sum(path.lstat().st_size for path in item.path.iterdir())
 
 
 def waiting(settings: Settings, ledger: Readings, contracts: Mapping[str, Organisation]) -> list[Waiting]:

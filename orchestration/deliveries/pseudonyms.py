@@ -20,13 +20,13 @@ class Known:
 
     def of(self, key: PseudonymKey, purpose: str, scope: str, numbers: pa.StringArray) -> pa.StringArray:
         """The pseudonyms of different numbers; those that are new are worked out, and known from now on."""
-        nothing = pa.array([], pa.string())
-        met, names = self._met.get((purpose, scope), (nothing, nothing))
-        new = numbers.filter(pc.invert(pc.is_in(numbers, value_set=met))) if len(met) else numbers
+        met, names = self._met.get((purpose, scope), (numbers[:0], numbers[:0]))
+        places = pc.index_in(numbers, value_set=met)
+        is_new = places.is_null()
+        new = numbers.filter(is_new)
         made = pa.array(key.pseudonyms(purpose, [scope + number for number in new.to_pylist()]), pa.string())
-        met, names = pa.concat_arrays([met, new]), pa.concat_arrays([names, made])
-        self._met[purpose, scope] = (met, names)
-        return made if new is numbers else names.take(pc.index_in(numbers, value_set=met))
+        self._met[purpose, scope] = (pa.concat_arrays([met, new]), pa.concat_arrays([names, made]))
+        return pc.replace_with_mask(names.take(places), is_new, made)
 
 
 def pseudonyms(

@@ -179,7 +179,7 @@ def _beyond_doubt(path: Path, file: ManifestFile, headers: Sequence[str]) -> pa.
     with path.open("rb") as stream:
         if any(b'"' in block for block in iter(lambda: stream.read(BLOCK), b"")):
             return None
-    read = _quickly(path, file, headers)
+    read = _quickly(path, file, headers, quoted=False)
     return None if read is None or _has_empty_row(read) else read
 
 
@@ -196,14 +196,14 @@ def _counted(rows: Iterator[list[str]], width: int, where: Mapping[str, str]) ->
     return counted
 
 
-def _quickly(path: Path, file: ManifestFile, headers: Sequence[str]) -> pa.Table | None:
+def _quickly(path: Path, file: ManifestFile, headers: Sequence[str], *, quoted: bool = True) -> pa.Table | None:
     """The rows of a file, each column as its distinct texts and which of them each row has; None where some row does not fit."""
     try:
         read = pacsv.read_csv(
             path,
             read_options=pacsv.ReadOptions(encoding=file.encoding, use_threads=True),
             parse_options=pacsv.ParseOptions(
-                delimiter=file.delimiter, newlines_in_values=True, ignore_empty_lines=False
+                delimiter=file.delimiter, newlines_in_values=quoted, ignore_empty_lines=False
             ),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(headers, TEXT),
@@ -339,28 +339,29 @@ def _as_text(cells: pd.Series, column: Column) -> tuple[pd.Series, np.ndarray]:
     return or_missing(converted, ~wrong), wrong
 
 
-def _as_number(cells: pd.Series, column: Column, file: ManifestFile, is_text: bool) -> tuple[pd.Series, np.ndarray]:
+def _number_cells(cells: pd.Series, column: Column) -> tuple[pd.Series, np.ndarray]:
+    """Cells of a workbook or SPSS file as numbers, and which do not fit."""
     present = cells.notna().to_numpy()
-    if is_text:
-        fraction = "" if column.type == "integer" else rf"(?:\{file.decimal or '.'}[0-9]{{1,15}})?"
-        fits = fully_match(cells, r"[+-]?[0-9]{1,15}" + fraction)
-        text = cells.where(fits).str.replace(file.decimal or ".", ".", regex=False)
-        numbers = pd.to_numeric(text, errors="coerce")
-    else:
-        plain = cells.map(lambda cell: isinstance(cell, int | float) and not isinstance(cell, bool)).to_numpy(
-            dtype=bool
-        )
-        numbers = pd.to_numeric(cells.where(plain), errors="coerce")
-        fits = plain & np.isfinite(numbers.to_numpy(dtype=float, na_value=np.nan))
-        if column.type == "integer":
-            whole = numbers.astype(float)
-            fits &= ((whole % 1 == 0) & (whole.abs() < _LARGEST_INTEGER)).to_numpy(dtype=bool)
+    plain = cells.map(lambda cell: isinstance(cell, int | float) and not isinstance(cell, bool)).to_numpy(dtype=bool)
+    numbers = pd.to_numeric(cells.where(plain), errors="coerce")
+    fits = plain & np.isfinite(numbers.to_numpy(dtype=float, na_value=np.nan))
+    if column.type == "integer":
+        whole = numbers.astype(float)
+        fits &= ((whole % 1 == 0) & (whole.abs() < _LARGEST_INTEGER)).to_numpy(dtype=bool)
     numbers = numbers.where(fits)
-    typed_numbers = numbers.astype("Int64") if column.type == "integer" else numbers.astype("float64")
-    return typed_numbers, present & ~fits
+    return numbers.astype("Int64") if column.type == "integer" else numbers.astype("float64"), present & ~fits
 
 
-def _as_date(cells: pd.Series, column: Column, file: ManifestFile, is_text: bool) -> tuple[pd.Series, np.ndarray]:
+def _spelled_numbers(texts: pa.StringArray, column: Column, file: ManifestFile) -> tuple[pa.Array, np.ndarray]:
+    """Texts as numbers, missing where they do not fit, and which do."""
+    point = file.decimal or "."
+    fraction = "" if column.type == "integer" else rf"(?:\{point}[0-9]{{1,15}})?"
+    fits = fully_match(texts, r"[+-]?[0-9]{1,15}" + fraction)
+    plain = pc.if_else(pa.array(fits), pc.utf8_ltrim(texts, "+"), pa.scalar(None, pa.string()))
+    return pc.replace_substring(plain, point, ".").cast(READ_TYPES[column.type]), fits
+
+
+def _as_date(cells: pd.Series, file: ManifestFile, is_text: bool) -> tuple[pd.Series, np.ndarray]:
     present = cells.notna().to_numpy()
     if is_text:
         style = file.date_format or "%Y-%m-%d"
@@ -492,16 +493,20 @@ def typed(table: Table, cells: Cells, file: ManifestFile, admit_test_numbers: bo
 def _converted(spread: Spread, given: pa.DictionaryArray | pd.Series, column: Column, file: ManifestFile) -> Converted:
     """A column in its declared type, missing where a cell does not fit."""
     is_text = spread.places is not None
-    if column.type in ("text", "code"):
-        if is_text:
-            texts = pa.concat_arrays([spread.cells, pa.nulls(1, pa.string())])
-            present = np.append(np.ones(len(spread.cells), dtype=bool), False)
+    if is_text and column.type != "date":
+        # The missing cell is the last.
+        texts = pa.concat_arrays([spread.cells, pa.nulls(1, pa.string())])
+        present = np.append(np.ones(len(spread.cells), dtype=bool), False)
+        if column.type in ("text", "code"):
             return Converted(given, present, np.zeros(len(present), dtype=bool), texts)
-        series, wrong = _as_text(or_missing(spread.objects(), spread.objects().notna().to_numpy(dtype=bool)), column)
+        numbers, fits = _spelled_numbers(texts, column, file)
+        return Converted(spread.column(numbers), fits, present & ~fits)
+    cells = spread.objects()
+    if column.type in ("text", "code"):
+        series, wrong = _as_text(or_missing(cells, cells.notna().to_numpy(dtype=bool)), column)
         texts = pa.array(series, pa.string(), from_pandas=True)
         return Converted(texts.dictionary_encode(), series.notna().to_numpy(dtype=bool), wrong, texts)
-    as_declared = _as_date if column.type == "date" else _as_number
-    series, wrong = as_declared(spread.objects(), column, file, is_text)
+    series, wrong = _as_date(cells, file, is_text) if column.type == "date" else _number_cells(cells, column)
     of_cells = pa.array(series, READ_TYPES[column.type], from_pandas=True)
     return Converted(spread.column(of_cells), series.notna().to_numpy(dtype=bool), wrong)
 

@@ -62,14 +62,24 @@ def _screen_text(path: Path, limits: FileLimits, rows: int, where: dict[str, str
                 raise Refused(failed("file.control", **where))
             # A break is a line feed or, in old files, a carriage return; the latter is looked for where there is no other.
             ends = b"\n" if b"\n" in block else b"\r"
-            parts = block.split(ends)
-            lines += len(parts) - 1
-            longest = max(since_break + len(parts[0]), max(map(len, parts[1:]), default=0))
-            since_break = since_break + len(block) if len(parts) == 1 else len(parts[-1])
-            if max(longest, since_break) > limits.line_bytes:
+            lines += block.count(ends)
+            since_break = _after_last_break(block, ends, since_break, limits.line_bytes)
+            if since_break > limits.line_bytes:
                 raise Refused(failed("file.too_large", **where, expected=f"lines of at most {limits.line_bytes} bytes"))
             if lines > 2 * rows + _SPARE_LINES:
                 raise Refused(failed("file.too_large", **where, expected=f"{rows} rows and a header"))
+
+
+def _after_last_break(block: bytes, ends: bytes, since_break: int, most: int) -> int:
+    """The bytes after the last break, with those since the break before the block; more than `most` as soon as a line is longer."""
+    begins = -since_break
+    while begins + most < len(block):
+        last = block.rfind(ends, max(begins, 0), begins + most + 1)
+        if last < 0:
+            return most + 1
+        begins = last + 1
+    last = block.rfind(ends, max(begins, 0))
+    return len(block) - (begins if last < 0 else last + 1)
 
 
 # XLSX ---------------------------------------------------------------------------------------------------------------
