@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import tempfile
 import time
@@ -21,15 +22,17 @@ import duckdb
 
 from orchestration.deliveries import gate
 from orchestration.deliveries.contracts import Column, read_contracts
+from orchestration.deliveries.inbox import is_backlog, waiting
 from orchestration.deliveries.ingest import ingest, known_key
 from orchestration.deliveries.manifest import read_manifest
-from orchestration.home import initialise, opened
+from orchestration.home import initialise, opened, readings
 from orchestration.releases import metadata
 from orchestration.releases.catalogue import catalogue_in
 from orchestration.releases.tables import published, wide
 from orchestration.releases.writing import Content, Spelling, write_folder
 from orchestration.simulation import simulate
 from orchestration.warehouse import build, dbt, versions
+from orchestration.workers import forked
 from tests.bench.floor import environment
 from tests.bench.measuring import Cost, Row, cost_of
 from tests.conftest import same_key_each_time, settings_in
@@ -42,12 +45,27 @@ OURS = ("taken in", "built", "published", "released")
 
 
 def take_in(folder: Path) -> None:
-    """Readers, gate and raw store: every delivery of the inbox."""
+    """Readers, gate and raw store: every delivery of the inbox, organisations side by side where a refresh takes them in so."""
+    settings = settings_in(folder)
+    contracts = read_contracts(settings.expectations)
+    waits = waiting(settings, readings(settings), contracts)
+    organisations = sorted({item.organisation for item in waits}, key=lambda name: (contracts[name].kind, name))
+    if not is_backlog(waits):
+        take_in_of(folder, organisations)
+        return
+    with forked(os.cpu_count() or 1) as pool:
+        for taken in [pool.submit(take_in_of, folder, [name]) for name in organisations]:
+            taken.result()
+
+
+def take_in_of(folder: Path, organisations: Sequence[str]) -> None:
+    """Every delivery of some organisations."""
     settings = settings_in(folder)
     ledger = opened(settings)
-    for path in sorted(settings.inbox_path.glob("*/*/*/manifest.json")):
-        receipt = ingest(path.parent, settings, ledger)
-        assert receipt.status == "accepted", (receipt.delivery_id, [reason.rule for reason in receipt.reasons])
+    for name in organisations:
+        for path in sorted(settings.inbox_path.glob(f"{name}/*/*/manifest.json")):
+            receipt = ingest(path.parent, settings, ledger)
+            assert receipt.status == "accepted", (receipt.delivery_id, [reason.rule for reason in receipt.reasons])
 
 
 def build_all(folder: Path) -> None:
