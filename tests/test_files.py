@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import math
 import os
 import random
+from datetime import date, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,16 +108,99 @@ def test_the_order_of_rows_and_the_way_they_are_stored_change_no_hash(
     assert content_hash(parts) == content_hash(_table(rows))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
-@given(rows=st.lists(st.tuples(st.sampled_from([None, 1, 2]), st.sampled_from([None, "a", "\u00e9", "Z"]), st.sampled_from([None, -0.5, 2.0])), max_size=6))  # fmt: skip
-def test_what_is_in_order_already_is_known_to_be_and_nothing_else(
-    rows: list[tuple[int | None, str | None, float | None]],
-) -> None:
-    given_rows = pa.table({name: pa.array([row[place] for row in rows], kind) for place, (name, kind) in enumerate([("a", pa.int64()), ("b", pa.string()), ("c", pa.float64())])})  # fmt: skip
-    ordered = given_rows.sort_by([(name, "ascending") for name in given_rows.column_names])
-    assert hashing._is_in_order(ordered)
-    assert hashing._is_in_order(given_rows) == given_rows.equals(ordered)
-    assert content_hash(given_rows) == content_hash(ordered)
+_COLUMNS: dict[str, tuple[pa.DataType, st.SearchStrategy[object]]] = {
+    "text": (pa.string(), st.sampled_from(["", "a", "b", 'a"b', '"', "a,b", "a\nb", "\u00e9", "\U0001f9ee", "Z", "None"])),
+    "small": (pa.int32(), st.integers(-2, 2)),
+    "whole": (pa.int64(), st.sampled_from([-(2**63), 2**63 - 1, 0, 7])),
+    "unsigned": (pa.uint64(), st.sampled_from([0, 2**64 - 1, 5])),
+    "decimal": (pa.float64(), st.sampled_from([math.nan, -math.nan, 0.0, -0.0, 0.1 + 0.2, 0.3, -1e300, math.inf, -math.inf])),
+    "is": (pa.bool_(), st.booleans()),
+    "on": (pa.date32(), st.dates(date(1899, 1, 1), date(2100, 1, 1))),
+    "at": (pa.timestamp("us"), st.datetimes(datetime(2000, 1, 1), datetime(2000, 1, 3))),
+}  # fmt: skip
+
+
+@st.composite
+def _tables(draw: st.DrawFn) -> pa.Table:
+    """Rows with many ties and gaps, in any order, of columns of all kinds in any order."""
+    names = draw(st.permutations(list(_COLUMNS)))[: draw(st.integers(1, 5))]
+    n = draw(st.integers(1, 40))
+    cells = {}
+    for name in names:
+        kind, values = _COLUMNS[name]
+        few = draw(st.lists(st.one_of(st.none(), values), min_size=1, max_size=6))
+        cells[name] = pa.array(draw(st.lists(st.sampled_from(few), min_size=n, max_size=n)), kind)
+    return pa.table(cells)
+
+
+def _plainly(table: pa.Table) -> str:
+    """The content hash as it is defined: the rows sorted by all columns, as text."""
+    schema = json.dumps([[field.name, str(field.type)] for field in table.schema]).encode()
+    text = io.BytesIO()
+    pacsv.write_csv(
+        table.sort_by([(name, "ascending") for name in table.column_names]), text, pacsv.WriteOptions(include_header=False)
+    )  # fmt: skip
+    return hashlib.sha256(schema + text.getvalue()).hexdigest()
+
+
+def _in_a_dictionary(table: pa.Table, cut: int) -> pa.Table:
+    """The same table in two parts, the text of each in a dictionary of its own."""
+    coded = [(field.name, pa.dictionary(pa.int32(), pa.string()) if field.name == "text" else field.type) for field in table.schema]  # fmt: skip
+    return pa.concat_tables([part.cast(pa.schema(coded)) for part in (table[:cut], table[cut:])])
+
+
+@pytest.mark.parametrize("room", ["as it is", "next to none"])
+def test_the_hash_is_that_of_the_sorted_rows_as_text(room: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if room == "next to none":
+        for name, value in {"SLICE": 7, "LARGEST": 60, "FEW": 2, "LONGEST": 0}.items():
+            monkeypatch.setattr(hashing, name, value)
+
+    @settings(max_examples=120, deadline=None, derandomize=True, database=None)
+    @given(table=_tables(), cut=st.integers(0, 40))
+    def holds(table: pa.Table, cut: int) -> None:
+        ordered = table.sort_by([(name, "ascending") for name in table.column_names])
+        assert hashing.is_in_order(ordered)
+        assert content_hash(table) == content_hash(ordered) == _plainly(table)
+        assert content_hash(_in_a_dictionary(table, cut)) == _plainly(table)
+        if not hashing.is_in_order(table):
+            assert hashing._order(table.columns).tolist() == pc.sort_indices(table, [(name, "ascending") for name in table.column_names]).to_pylist()  # fmt: skip
+
+    holds()
+
+
+_NOISE = random.Random(4)
+_HARD = {
+    "zeros of both signs are tied": pa.table({"a": [0.0, -0.0, 0.0, -0.0], "b": [4, 3, 2, 1]}),
+    "so are all that are no numbers": pa.table({"a": [-math.nan, math.nan, math.nan, -math.nan], "b": [4, 3, 2, 1]}),
+    "what is no number comes after the numbers": pa.table({"a": [math.nan, 1.0]}),
+    "only the parts are out of order": pa.concat_tables([pa.table({"a": [1, 3]}), pa.table({"a": [2, 4]})]),
+    "parts that are empty": pa.concat_tables([pa.table({"a": [3]}), pa.table({"a": pa.array([], pa.int64())}), pa.table({"a": [1]})]),
+    "more columns than one number holds": pa.table(
+        {str(place): [_NOISE.choice([0, 1, 1 if place < 4 else 60_000]) for _ in range(2_000)] for place in range(12)}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", _HARD)
+def test_the_hash_is_that_of_the_sorted_rows_where_it_is_hard(case: str) -> None:
+    assert content_hash(_HARD[case]) == _plainly(_HARD[case])
+
+
+def test_text_that_is_missing_in_a_dictionary_is_missing() -> None:
+    places = pa.array([0, 1, None, 1, 2, 0, None], pa.int32())
+    coded = pa.DictionaryArray.from_arrays(places, pa.array(["b", None, "a"]))
+    other = list(range(7, 0, -1))
+    plain = pa.table({"a": ["b", None, None, None, "a", "b", None], "b": other})
+    assert content_hash(pa.table({"a": coded, "b": other})) == _plainly(plain)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(table=_tables(), cut=st.integers(1, 40))
+def test_what_is_in_order_is_known_to_be_and_nothing_else_however_it_is_cut(table: pa.Table, cut: int) -> None:
+    by = [(name, "ascending") for name in table.column_names]
+    order = pc.sort_indices(table, by).to_pylist()
+    parts = pa.concat_tables([table[:cut], table[cut:]])
+    assert hashing.is_in_order(table) == hashing.is_in_order(parts) == (order == list(range(table.num_rows)))
 
 
 BASE = {"a": pa.array(["x", None]), "b": pa.array([1, 2])}
