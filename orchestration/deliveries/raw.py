@@ -111,7 +111,7 @@ def store(
 
 def content_hash_of(tables: Mapping[str, pa.Table], deletions: Deletions) -> str:
     """The content hash of a delivery: tables and declared deletions, whatever order rows and tables come in."""
-    parts = content_hashes({name: decoded(table) for name, table in tables.items()})
+    parts = content_hashes(tables)
     parts["deletions"] = json.dumps({name: sorted(map(list, keys)) for name, keys in deletions.items()}, sort_keys=True)
     return combined_hash(parts)
 
