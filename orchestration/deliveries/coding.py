@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+_LARGEST = 2**62  # below what a whole number of 64 bits holds
+
 
 def codes_of(values: pd.Series) -> np.ndarray:
     """A number from 0 for each different value, -1 for a missing one."""
@@ -28,7 +30,7 @@ def together(columns: Sequence[np.ndarray], rows: int) -> np.ndarray:
     joined, most = np.zeros(rows, dtype=np.int64), 1
     for codes in columns:
         width = int(codes.max(initial=-1)) + 2
-        if most * width >= 2**62:
+        if most * width >= _LARGEST:
             joined = condensed(joined)
             most = int(joined.max(initial=-1)) + 1
         joined = joined * width + codes + 1

@@ -1,8 +1,9 @@
 """Each station on its own by the number of clients, a process each: time, peak memory, growth, and what DuckDB takes for the same bytes.
 
-`python -m tests.bench --only stations --sizes 1000 10000`. The last snapshots of all sources in CSV, each client with its whole history:
-taken in (readers and gate), built (dbt, with its tests), published, released (microdata in every format). Readers and gate are held against DuckDB reading the same files with
-declared types, publication against DuckDB copying the same tables to Parquet.
+`python -m tests.bench --only stations --sizes 1000 10000`. The last snapshots of all sources in CSV, each client with its whole history,
+and the primary outcome definitions: taken in (readers and gate), built (dbt, with its tests), published, released (microdata in every
+format). Readers and gate are held against DuckDB reading the same files with declared types, publication against DuckDB copying the same
+tables to Parquet.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -30,8 +32,9 @@ from orchestration.releases import metadata
 from orchestration.releases.catalogue import catalogue_in
 from orchestration.releases.tables import published, wide
 from orchestration.releases.writing import Content, Spelling, write_folder
+from orchestration.settings import DBT_PROJECT, Settings
 from orchestration.simulation import simulate
-from orchestration.warehouse import build, dbt, versions
+from orchestration.warehouse import build, dbt, outcomes, versions
 from orchestration.workers import forked
 from tests.bench.floor import environment
 from tests.bench.measuring import Cost, Row, cost_of
@@ -44,9 +47,22 @@ SEED = 7
 OURS = ("taken in", "built", "published", "released")
 
 
+def settings_of(folder: Path) -> Settings:
+    """The settings of the home in a folder, with the primary outcome definitions alone (`with_primary_outcomes`)."""
+    own = {"dbt_project": folder / "dbt_project", "dbt_target": folder / "dbt_target"}
+    return settings_in(folder).model_copy(update=own)
+
+
+def with_primary_outcomes(folder: Path) -> None:
+    """Put the dbt project into a folder, with the primary ones of the outcome definitions that it has."""
+    project = shutil.copytree(DBT_PROJECT, folder / "dbt_project", ignore=shutil.ignore_patterns("target", "logs"))
+    seed = project / "seeds" / "outcome.csv"
+    outcomes.write_definitions(seed, [row for row in outcomes.read_definitions(seed) if row["role"] == "primary"])
+
+
 def take_in(folder: Path) -> None:
     """Readers, gate and raw store: every delivery of the inbox, organisations side by side where a refresh takes them in so."""
-    settings = settings_in(folder)
+    settings = settings_of(folder)
     contracts = read_contracts(settings.expectations)
     waits = waiting(settings, readings(settings), contracts)
     organisations = sorted({item.organisation for item in waits}, key=lambda name: (contracts[name].kind, name))
@@ -60,7 +76,7 @@ def take_in(folder: Path) -> None:
 
 def take_in_of(folder: Path, organisations: Sequence[str]) -> None:
     """Every delivery of some organisations."""
-    settings = settings_in(folder)
+    settings = settings_of(folder)
     ledger = opened(settings)
     for name in organisations:
         for path in sorted(settings.inbox_path.glob(f"{name}/*/*/manifest.json")):
@@ -70,7 +86,7 @@ def take_in_of(folder: Path, organisations: Sequence[str]) -> None:
 
 def build_all(folder: Path) -> None:
     """Snapshots, models and their tests."""
-    settings = settings_in(folder)
+    settings = settings_of(folder)
     ledger = opened(settings)
     inputs = build.prepare(settings, ledger, read_contracts(settings.expectations), known_key(settings, ledger))
     (folder / "record.json").write_text(json.dumps(inputs.record, default=str))
@@ -80,7 +96,7 @@ def build_all(folder: Path) -> None:
 
 def publish(folder: Path) -> None:
     """The marts as a version."""
-    settings = settings_in(folder)
+    settings = settings_of(folder)
     tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
     marts = versions.read_marts(build.candidate_folder(settings) / "warehouse.duckdb", tables)
     versions.publish(settings, marts, tables, json.loads((folder / "record.json").read_text()))
@@ -88,7 +104,7 @@ def publish(folder: Path) -> None:
 
 def release(folder: Path) -> None:
     """The microdata of the version in every format, with the codebook; a fit and what is judged of it do not grow with the clients."""
-    settings = settings_in(folder)
+    settings = settings_of(folder)
     version, catalogue = versions.named_version(settings, versions.CURRENT), catalogue_in(settings)
     marts = published(version, catalogue)
     tables = [*marts, wide({table.name: table for table in marts}, catalogue)]
@@ -104,7 +120,7 @@ def release(folder: Path) -> None:
 
 def read_bare(folder: Path) -> None:
     """DuckDB reads the delivered files with declared types into tables, which is what it can do without a contract."""
-    settings = settings_in(folder)
+    settings = settings_of(folder)
     contracts = read_contracts(settings.expectations)
     with duckdb.connect(str(folder / "bare.duckdb")) as connection:
         for number, path in enumerate(sorted(settings.inbox_path.glob("*/*/*/manifest.json"))):
@@ -127,7 +143,7 @@ def read_bare(folder: Path) -> None:
 
 def copy_bare(folder: Path) -> None:
     """DuckDB copies the marts to Parquet."""
-    settings = settings_in(folder)
+    settings = settings_of(folder)
     tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
     (folder / "copied").mkdir()
     with duckdb.connect(str(build.candidate_folder(settings) / "warehouse.duckdb"), read_only=True) as connection:
@@ -171,8 +187,9 @@ def work(name: str, folder: Path) -> None:
 
 def measured(folder: Path, clients: int) -> dict[str, Station]:
     """What each station took for so many clients."""
-    settings = settings_in(folder)
+    settings = settings_of(folder)
     same_key_each_time(settings)
+    with_primary_outcomes(folder)
     initialise(settings)
     simulate(settings.inbox_path, clients=clients, seed=SEED, form="csv", periods="last")
     made = environment(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import date
 from typing import Any
 
@@ -72,6 +73,31 @@ def test_great_expectations_is_asked_for_counts_only(monkeypatch: pytest.MonkeyP
     for value in (CANARY, "77123", "88321"):
         assert value not in shown
         assert value not in said
+
+
+def test_what_is_worked_out_once_is_what_would_be_worked_out_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = table(
+        column("id"),
+        column("wave"),
+        column("score", "integer", minimum=0, maximum=5, missing={"9": {}}),
+        column("article", seed="offence_class.article", is_required=False),
+        column("start", "date", minimum="2020-01-01"),
+        column("end", "date", is_required=False),
+        key=("id", "wave"),
+        rules=(Rule("order", ("start", "end"), "error", "why"), Rule("missing_share", ("score",), "warning", "why", threshold=0.5)),
+    )  # fmt: skip
+    days = pd.to_datetime(["2024-01-01", "2019-01-01", "2024-01-03", "2024-01-04"])
+    frame = pd.DataFrame(
+        {
+            "id": ["1", "1", "1", "2"], "wave": ["a", "a", "b", None], "score": [1, 7, 9, 9], "start": days,
+            "article": ["310", None, "9", "8"], "end": [*days[:3], pd.Timestamp("2024-01-01")],
+        }
+    )  # fmt: skip
+    prepared = prepare(contract, frame, {})
+    quickly = judge_table(contract, prepared, LIMITS)
+    assert sum(item.status is Status.FAILED for item in quickly) >= 5
+    monkeypatch.setattr(gate, "_once", contextlib.nullcontext)
+    assert judge_table(contract, prepared, LIMITS) == quickly
 
 
 # nothing passes on nothing -------------------------------------------------------------------------------------------

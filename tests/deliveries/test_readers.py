@@ -13,8 +13,8 @@ import hypothesis.strategies as st
 import pandas as pd
 import pytest
 
-from orchestration.deliveries import readers
-from orchestration.deliveries.contracts import Code, Column, Table
+from orchestration.deliveries import readers, screening
+from orchestration.deliveries.contracts import Code, Column, FileLimits, Table
 from orchestration.deliveries.judgement import Judgement, Refused, Status
 from orchestration.deliveries.manifest import Manifest, ManifestFile, ManifestTable
 from orchestration.deliveries.readers import Cells, Reading, check_headers, read_delivery, typed
@@ -383,3 +383,21 @@ def test_a_truth_value_and_a_one_of_a_workbook_stay_two_things() -> None:
     cells = Cells({"number": pd.Series(["001", "002"]), "score": pd.Series([1, True], dtype=object), "day": pd.Series([None, None], dtype=object)}, 2, is_text=False)  # fmt: skip
     found = typed(PEOPLE, cells, ManifestFile(name="people.xlsx", bytes=0, sha256="0" * 64), admit_test_numbers=False)
     assert failures(found) == {("value.type", "score"): (1, (2,))}
+
+
+@hypothesis.settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@hypothesis.given(text=st.lists(st.sampled_from([b"a", b"a", b"a", b"\n"]), max_size=30), block=st.integers(1, 9), most=st.integers(1, 6))  # fmt: skip
+def test_a_line_is_too_long_wherever_it_is_cut_into_blocks(
+    tmp_path_factory: pytest.TempPathFactory, text: list[bytes], block: int, most: int
+) -> None:
+    path = tmp_path_factory.mktemp("lines") / "people.csv"
+    path.write_bytes(b"".join(text))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screening, "BLOCK", block)
+        try:
+            screening.screen(path, FileLimits(line_bytes=most), rows=30, columns=1, where={"place": path.name})
+            is_refused = False
+        except Refused:
+            is_refused = True
+    # In a file without a line feed a carriage return would end a line; here there is none, and all of it is one line.
+    assert is_refused == (max(map(len, path.read_bytes().split(b"\n"))) > most)
