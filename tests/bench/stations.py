@@ -64,8 +64,8 @@ def publish(folder: Path) -> None:
     """The marts as a version."""
     settings = settings_in(folder)
     tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
-    marts = versions.read_marts(build.candidate_folder(settings) / "warehouse.duckdb", tables)
-    versions.publish(settings, marts, tables, json.loads((folder / "record.json").read_text()))
+    warehouse = build.candidate_folder(settings) / "warehouse.duckdb"
+    versions.publish(settings, warehouse, tables, json.loads((folder / "record.json").read_text()))
 
 
 def release(folder: Path) -> None:
