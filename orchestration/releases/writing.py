@@ -26,7 +26,7 @@ from orchestration.releases.formats import (
     write_sav,
 )
 from orchestration.releases.scripts import TEMPLATES, ReproducedModel, scripts, text_of
-from orchestration.releases.tables import ReleasedTable
+from orchestration.releases.tables import ReleasedTable, StoredTable
 from orchestration.trouble import Mendable
 
 FORMATS = {"parquet": "parquet", "csv": "csv", "csv-nl": "csv", "sav": "sav"}
@@ -69,11 +69,11 @@ class Spelling:
 
 @dataclass(frozen=True)
 class Content:
-    """What is to be written. `beside`: further files, path -> bytes; `has_filter`: the codebook may have a script that filters it."""
+    """What is to be written; a table that is stored is read when its turn comes. `beside`: further files, path -> bytes; `has_filter`: the codebook may have a script that filters it."""
 
     about: metadata.About
     catalogue: Catalogue
-    tables: Sequence[ReleasedTable]
+    tables: Sequence[ReleasedTable | StoredTable]
     model: ReproducedModel | None
     spelling: Spelling
     beside: Mapping[str, bytes] = field(default_factory=dict)
@@ -84,14 +84,20 @@ def write_folder(content: Content, out: Path) -> Inventory:
     """Write everything into `out`, which is not there yet, whole or not at all. Raises CannotBeWritten, and FileExistsError where there is something."""
     if out.exists():
         raise FileExistsError(f"{out.name} is there already: a release is written once")
-    client = next(table for table in content.tables if table.name == "client")
+    client = _read(next(table for table in content.tables if table.name == "client"))
     with folder_by_rename(out) as aside:
         for name, said in content.beside.items():
             write_atomically(aside / name, said)
-        written = [write_table(table, aside, content.spelling, mark=content.about.mark) for table in content.tables]
+        written = [
+            write_table(_read(table), aside, content.spelling, mark=content.about.mark) for table in content.tables
+        ]
         return write_about(
             aside, content.about, written, client, content.model, content.spelling, content.catalogue, has_filter=content.has_filter
         )  # fmt: skip
+
+
+def _read(table: ReleasedTable | StoredTable) -> ReleasedTable:
+    return table.read() if isinstance(table, StoredTable) else table
 
 
 def write_table(table: ReleasedTable, folder: Path, spelling: Spelling, *, mark: Mark) -> TableInventory:
