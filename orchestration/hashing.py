@@ -153,7 +153,7 @@ def _are_in_order(rows: pa.RecordBatch) -> bool:
     return True
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def plain(kind: pa.DataType) -> pa.DataType:
     """The type of the values, whether or not they stand in a dictionary."""
     import pyarrow as pa
 
@@ -163,7 +163,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 def _plain_schema(schema: pa.Schema) -> pa.Schema:
     import pyarrow as pa
 
-    return pa.schema([(column.name, _plain(column.type)) for column in schema])
+    return pa.schema([(column.name, plain(column.type)) for column in schema])
 
 
 def _decoded(rows: pa.RecordBatch) -> pa.RecordBatch:

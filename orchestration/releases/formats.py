@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from orchestration.files import write_parts
+from orchestration.hashing import plain
 from orchestration.releases.catalogue import LANGUAGES, Label, Missing, TableDescription, Variable
 from orchestration.releases.tables import ReleasedTable
 from orchestration.trouble import Mendable
@@ -55,7 +56,9 @@ def write_parquet(table: ReleasedTable, path: Path, *, mark: Mark) -> None:
     import pyarrow.parquet as pq
 
     fields = [
-        pa.field(one.name, table.rows.schema.field(one.name).type, metadata={"delictvrij": _json(described(one))})
+        pa.field(
+            one.name, plain(table.rows.schema.field(one.name).type), metadata={"delictvrij": _json(described(one))}
+        )
         for one in table.described.variables
     ]
     about = {
@@ -64,9 +67,10 @@ def write_parquet(table: ReleasedTable, path: Path, *, mark: Mark) -> None:
     }  # fmt: skip
     schema = pa.schema(fields, metadata={"delictvrij": _json(about)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(
-        table.rows.select([one.name for one in table.described.variables]).cast(schema), path, compression="zstd"
-    )
+    rows = table.rows.select([one.name for one in table.described.variables])
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for start in range(0, rows.num_rows, BLOCK):
+            writer.write_table(rows.slice(start, BLOCK).cast(schema))
 
 
 def described(variable: Variable) -> dict[str, Any]:
@@ -200,13 +204,16 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
 def _distinct(cells: pa.Array) -> tuple[list[Any], pa.Array, np.ndarray]:
     """The distinct cells of a column (None among them), the place of each row's among them, and how many rows each has."""
     import numpy as np
+    import pyarrow as pa
 
-    encoded = cells.dictionary_encode(null_encoding="encode")
-    return (
-        encoded.dictionary.to_pylist(),
-        encoded.indices,
-        np.bincount(encoded.indices, minlength=len(encoded.dictionary)),
-    )
+    if pa.types.is_dictionary(cells.type):
+        values, places = cells.dictionary.to_pylist(), cells.indices
+        if cells.null_count:
+            values, places = [*values, None], places.fill_null(len(values))
+    else:
+        encoded = cells.dictionary_encode(null_encoding="encode")
+        values, places = encoded.dictionary.to_pylist(), encoded.indices
+    return values, places, np.bincount(places, minlength=len(values))
 
 
 def _refuse(table: ReleasedTable, variable: Variable, what: str, count: int) -> None:
@@ -273,7 +280,7 @@ def _spss_frame(table: ReleasedTable) -> pd.DataFrame:
             if one.name in table.reasons:
                 numbers = pc.coalesce(numbers, table.reasons[one.name].cast(pa.float64()))
             columns[one.name] = pd.Series(numbers.to_numpy(zero_copy_only=False), dtype="float64")
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, copy=False)
 
 
 def _spss_labels(variable: Variable, language: Language) -> dict[Any, str]:

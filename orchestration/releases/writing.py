@@ -84,7 +84,8 @@ def write_folder(content: Content, out: Path) -> Inventory:
     """Write everything into `out`, which is not there yet, whole or not at all. Raises CannotBeWritten, and FileExistsError where there is something."""
     if out.exists():
         raise FileExistsError(f"{out.name} is there already: a release is written once")
-    client = _read(next(table for table in content.tables if table.name == "client"))
+    client = next(table for table in content.tables if table.name == "client")
+    client = client.read() if isinstance(client, StoredTable) else client
     with folder_by_rename(out) as aside:
         for name, said in content.beside.items():
             write_atomically(aside / name, said)
@@ -97,7 +98,7 @@ def write_folder(content: Content, out: Path) -> Inventory:
 
 
 def _read(table: ReleasedTable | StoredTable) -> ReleasedTable:
-    return table.read() if isinstance(table, StoredTable) else table
+    return table.read(has_dictionaries=True) if isinstance(table, StoredTable) else table
 
 
 def write_table(table: ReleasedTable, folder: Path, spelling: Spelling, *, mark: Mark) -> TableInventory:
