@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from orchestration.files import write_parts
 from orchestration.hashing import plain
 from orchestration.releases.catalogue import LANGUAGES, Label, Missing, TableDescription, Variable
-from orchestration.releases.tables import ReleasedTable
+from orchestration.releases.tables import ReleasedTable, StoredTable
 from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
@@ -216,18 +216,19 @@ def _distinct(cells: pa.Array) -> tuple[list[Any], pa.Array, np.ndarray]:
     return values, places, np.bincount(places, minlength=len(values))
 
 
-def _refuse(table: ReleasedTable, variable: Variable, what: str, count: int) -> None:
+def _refuse(table: ReleasedTable | StoredTable, variable: Variable, what: str, count: int) -> None:
     if count:
         raise CannotBeWritten(
             f"{table.name}.{variable.name}: {count} cell(s) are {what}, which this format cannot hold"
         )
 
 
-def write_sav(table: ReleasedTable, path: Path, language: Language, *, mark: Mark) -> None:
+def write_sav(table: ReleasedTable | StoredTable, path: Path, language: Language, *, mark: Mark) -> None:
     """Write a table for SPSS: variable and value labels in one language, user-missing codes, measure, dates and a file label.
 
     The bytes hold the time of writing: the content hash of the rows names what is in it. Missing text is empty text, declared
-    missing. Raises CannotBeWritten for a name, a label or text that SPSS would cut, refuse or not tell from missing.
+    missing. Of a stored table one column at a time is read, since the writer wants all that it writes at once. Raises CannotBeWritten
+    for a name, a label or text that SPSS would cut, refuse or not tell from missing.
     """
     import pyreadstat
 
@@ -250,13 +251,13 @@ def write_sav(table: ReleasedTable, path: Path, language: Language, *, mark: Mar
     )  # fmt: skip
 
 
-def file_label(table: ReleasedTable, language: Language, *, mark: Mark) -> str:
+def file_label(table: ReleasedTable | StoredTable, language: Language, *, mark: Mark) -> str:
     """What an SPSS file calls itself, in at most 64 bytes: the mark, the table, and what a row is as far as there is room."""
     said = f"{mark + ': ' if mark else ''}{table.name}. {table.described.description[language]}"
     return said.encode()[:FILE_LABEL_BYTES].decode(errors="ignore").rstrip()
 
 
-def _spss_frame(table: ReleasedTable) -> pd.DataFrame:
+def _spss_frame(table: ReleasedTable | StoredTable) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -264,7 +265,7 @@ def _spss_frame(table: ReleasedTable) -> pd.DataFrame:
 
     columns: dict[str, Any] = {}
     for one in table.described.variables:
-        cells = _one(table.rows[one.name])
+        cells = _one(table.column(one.name))
         if one.type == "text":
             texts, places, rows = _distinct(cells)
             is_spoiled = [text is not None and (not text.strip() or text != text.rstrip(" ")) for text in texts]
@@ -307,7 +308,7 @@ def _spss_format(variable: Variable) -> str | None:
     return "F8.3" if variable.type == "decimal" else None
 
 
-def _refuse_names(table: ReleasedTable) -> None:
+def _refuse_names(table: ReleasedTable | StoredTable) -> None:
     names = [one.name for one in table.described.variables]
     bad = [
         name for name in names
@@ -319,7 +320,7 @@ def _refuse_names(table: ReleasedTable) -> None:
         raise CannotBeWritten(f"{table.name}: SPSS takes no column called {', '.join(sorted(set(bad)))}")
 
 
-def _refuse_labels(table: ReleasedTable, language: Language) -> None:
+def _refuse_labels(table: ReleasedTable | StoredTable, language: Language) -> None:
     for one in table.described.variables:
         values = list(_spss_labels(one, language).values())
         if len(one.label[language].encode()) > LABEL_BYTES or any(

@@ -61,6 +61,9 @@ class ReleasedTable:
     def name(self) -> str:
         return self.described.name
 
+    def column(self, name: str) -> pa.ChunkedArray:
+        return self.rows[name]
+
 
 @dataclass(frozen=True)
 class StoredTable:
@@ -69,10 +72,15 @@ class StoredTable:
     described: TableDescription
     path: Path
     n_rows: int
+    reasons: Mapping[str, pa.Array] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return self.described.name
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column, text in a dictionary."""
+        return self.read([name], has_dictionaries=True).rows[name]
 
     def read(self, columns: Sequence[str] | None = None, *, has_dictionaries: bool = False) -> ReleasedTable:
         """The table with its rows, or with those columns alone; `has_dictionaries`: text in dictionaries, a quarter of the memory."""

@@ -89,23 +89,19 @@ def write_folder(content: Content, out: Path) -> Inventory:
     with folder_by_rename(out) as aside:
         for name, said in content.beside.items():
             write_atomically(aside / name, said)
-        written = [
-            write_table(_read(table), aside, content.spelling, mark=content.about.mark) for table in content.tables
-        ]
+        written = [write_table(table, aside, content.spelling, mark=content.about.mark) for table in content.tables]
         return write_about(
             aside, content.about, written, client, content.model, content.spelling, content.catalogue, has_filter=content.has_filter
         )  # fmt: skip
 
 
-def _read(table: ReleasedTable | StoredTable) -> ReleasedTable:
-    return table.read(has_dictionaries=True) if isinstance(table, StoredTable) else table
-
-
-def write_table(table: ReleasedTable, folder: Path, spelling: Spelling, *, mark: Mark) -> TableInventory:
+def write_table(table: ReleasedTable | StoredTable, folder: Path, spelling: Spelling, *, mark: Mark) -> TableInventory:
     """Write one table in every format into the folder of a release. Raises CannotBeWritten."""
     paths = {form: folder / path for form, path in table_files(table.name).items()}
-    write_parquet(table, paths["parquet"], mark=mark)
     write_sav(table, paths["sav"], spelling.language, mark=mark)
+    if isinstance(table, StoredTable):
+        table = table.read(has_dictionaries=True)
+    write_parquet(table, paths["parquet"], mark=mark)
     write_csv(table, paths["csv-nl"], FOR_DUTCH_EXCEL, makes_inert=spelling.makes_inert)
     changed = write_csv(table, paths["csv"], FOR_PROGRAMS, makes_inert=spelling.makes_inert)
     return TableInventory(table.name, table.rows.num_rows, table.rows.num_columns, content_hash(table.rows), changed)
