@@ -59,21 +59,32 @@ def folder_by_rename(final: Path) -> Iterator[Path]:
     When `final` is there already (content-addressed: the same content), the filled folder is dropped. When the body
     raises, nothing is left.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    aside = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
+    with folder_aside(final.parent, final.name) as aside:
+        yield aside
+        settle(aside, final)
+
+
+@contextmanager
+def folder_aside(parent: Path, name: str) -> Iterator[Path]:
+    """Give a hidden folder to fill, for a name that is only known once it is full; unless it was settled it is gone afterwards."""
+    parent.mkdir(parents=True, exist_ok=True)
+    aside = parent / f".{name}.{uuid.uuid4().hex}"
     aside.mkdir()
     try:
         yield aside
-        for path in sorted(aside.rglob("*")):
-            if path.is_file():
-                _sync(path)
-        _sync(aside)
-        if final.exists():
-            return
-        aside.rename(final)
-        _sync(final.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def settle(aside: Path, final: Path) -> None:
+    """Sync a filled folder and rename it to `final` beside it, unless that is there already."""
+    for path in sorted(aside.rglob("*")):
+        if path.is_file():
+            _sync(path)
+    _sync(aside)
+    if not final.exists():
+        aside.rename(final)
+        _sync(final.parent)
 
 
 def swap_link(link: Path, target: str) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SLICE = 1 << 16  # rows that are looked at, or written, at once
+CACHED = 1 << 13  # rows of which the text stays in the cache of a processor
 LARGEST = 2**63 - 1  # what a whole number of 64 bits holds
 FEW = 1 << 16  # values that may be counted through, whether they occur or not
 LONGEST = 2**31 - 1  # bytes of text that one Arrow array of strings holds
@@ -60,20 +61,25 @@ def content_hash(table: pa.Table) -> str:
     The order of rows and the way the table is stored do not matter, nor whether text stands in a dictionary; a changed value, name or
     type does. No sorted copy of the table is made: what is out of order takes some 20 bytes a row beside it, and as many for text.
     """
+    hashed = RowsInOrder(table.schema)
+    for rows in in_order(table):
+        hashed.write(rows)
+    return hashed.hexdigest()
+
+
+def in_order(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    """The rows of a table sorted by all columns, a part at a time; those of one that is in order as they are."""
     import pyarrow as pa
 
-    hashed = RowsInOrder(table.schema)
     if is_in_order(table):
-        for batch in table.to_batches(max_chunksize=SLICE):
-            hashed.write(batch)
-        return hashed.hexdigest()
+        yield from table.to_batches(max_chunksize=SLICE)
+        return
     columns = [_encoded(column) for column in table.columns]
     order = _order(columns)
     for start in range(0, len(order), SLICE):
         rows = pa.array(order[start : start + SLICE])
-        for batch in pa.table([column.take(rows) for column in columns], names=table.column_names).to_batches():
-            hashed.write(batch)
-    return hashed.hexdigest()
+        taken = pa.table([column.take(rows) for column in columns], names=table.column_names)
+        yield from (_decoded(batch).cast(_plain_schema(table.schema)) for batch in taken.to_batches())
 
 
 def content_hashes(tables: Mapping[str, pa.Table]) -> dict[str, str]:
@@ -89,7 +95,7 @@ class RowsInOrder:
 
     def __init__(self, schema: pa.Schema) -> None:
         self._digest = hashlib.sha256()
-        self._digest.update(json.dumps([[column.name, str(_plain(column.type))] for column in schema]).encode())
+        self._digest.update(json.dumps([[column.name, str(column.type)] for column in _plain_schema(schema)]).encode())
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Take in the rows that come next."""
@@ -97,7 +103,7 @@ class RowsInOrder:
         import pyarrow.csv as pacsv
 
         if rows.num_rows:
-            options = pacsv.WriteOptions(include_header=False, batch_size=SLICE)
+            options = pacsv.WriteOptions(include_header=False, batch_size=CACHED)
             pacsv.write_csv(_decoded(rows), pa.PythonFile(_Sink(self._digest), mode="w"), options)
 
     def hexdigest(self) -> str:
@@ -147,11 +153,17 @@ def _are_in_order(rows: pa.RecordBatch) -> bool:
     return True
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def plain(kind: pa.DataType) -> pa.DataType:
     """The type of the values, whether or not they stand in a dictionary."""
     import pyarrow as pa
 
     return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _plain_schema(schema: pa.Schema) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([(column.name, plain(column.type)) for column in schema])
 
 
 def _decoded(rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from orchestration.files import write_parts
+from orchestration.hashing import plain
 from orchestration.releases.catalogue import LANGUAGES, Label, Missing, TableDescription, Variable
-from orchestration.releases.tables import ReleasedTable
+from orchestration.releases.tables import ReleasedTable, StoredTable
 from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def write_parquet(table: ReleasedTable, path: Path, *, mark: Mark) -> None:
     import pyarrow.parquet as pq
 
     fields = [
-        pa.field(one.name, table.rows.schema.field(one.name).type, metadata={"delictvrij": _json(described(one))})
+        pa.field(
+            one.name, plain(table.rows.schema.field(one.name).type), metadata={"delictvrij": _json(described(one))}
+        )
         for one in table.described.variables
     ]
     about = {
@@ -64,9 +67,10 @@ def write_parquet(table: ReleasedTable, path: Path, *, mark: Mark) -> None:
     }  # fmt: skip
     schema = pa.schema(fields, metadata={"delictvrij": _json(about)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(
-        table.rows.select([one.name for one in table.described.variables]).cast(schema), path, compression="zstd"
-    )
+    rows = table.rows.select([one.name for one in table.described.variables])
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for start in range(0, rows.num_rows, BLOCK):
+            writer.write_table(rows.slice(start, BLOCK).cast(schema))
 
 
 def described(variable: Variable) -> dict[str, Any]:
@@ -200,27 +204,31 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
 def _distinct(cells: pa.Array) -> tuple[list[Any], pa.Array, np.ndarray]:
     """The distinct cells of a column (None among them), the place of each row's among them, and how many rows each has."""
     import numpy as np
+    import pyarrow as pa
 
-    encoded = cells.dictionary_encode(null_encoding="encode")
-    return (
-        encoded.dictionary.to_pylist(),
-        encoded.indices,
-        np.bincount(encoded.indices, minlength=len(encoded.dictionary)),
-    )
+    if pa.types.is_dictionary(cells.type):
+        values, places = cells.dictionary.to_pylist(), cells.indices
+        if cells.null_count:
+            values, places = [*values, None], places.fill_null(len(values))
+    else:
+        encoded = cells.dictionary_encode(null_encoding="encode")
+        values, places = encoded.dictionary.to_pylist(), encoded.indices
+    return values, places, np.bincount(places, minlength=len(values))
 
 
-def _refuse(table: ReleasedTable, variable: Variable, what: str, count: int) -> None:
+def _refuse(table: ReleasedTable | StoredTable, variable: Variable, what: str, count: int) -> None:
     if count:
         raise CannotBeWritten(
             f"{table.name}.{variable.name}: {count} cell(s) are {what}, which this format cannot hold"
         )
 
 
-def write_sav(table: ReleasedTable, path: Path, language: Language, *, mark: Mark) -> None:
+def write_sav(table: ReleasedTable | StoredTable, path: Path, language: Language, *, mark: Mark) -> None:
     """Write a table for SPSS: variable and value labels in one language, user-missing codes, measure, dates and a file label.
 
     The bytes hold the time of writing: the content hash of the rows names what is in it. Missing text is empty text, declared
-    missing. Raises CannotBeWritten for a name, a label or text that SPSS would cut, refuse or not tell from missing.
+    missing. Of a stored table one column at a time is read, since the writer wants all that it writes at once. Raises CannotBeWritten
+    for a name, a label or text that SPSS would cut, refuse or not tell from missing.
     """
     import pyreadstat
 
@@ -243,13 +251,13 @@ def write_sav(table: ReleasedTable, path: Path, language: Language, *, mark: Mar
     )  # fmt: skip
 
 
-def file_label(table: ReleasedTable, language: Language, *, mark: Mark) -> str:
+def file_label(table: ReleasedTable | StoredTable, language: Language, *, mark: Mark) -> str:
     """What an SPSS file calls itself, in at most 64 bytes: the mark, the table, and what a row is as far as there is room."""
     said = f"{mark + ': ' if mark else ''}{table.name}. {table.described.description[language]}"
     return said.encode()[:FILE_LABEL_BYTES].decode(errors="ignore").rstrip()
 
 
-def _spss_frame(table: ReleasedTable) -> pd.DataFrame:
+def _spss_frame(table: ReleasedTable | StoredTable) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -257,7 +265,7 @@ def _spss_frame(table: ReleasedTable) -> pd.DataFrame:
 
     columns: dict[str, Any] = {}
     for one in table.described.variables:
-        cells = _one(table.rows[one.name])
+        cells = _one(table.column(one.name))
         if one.type == "text":
             texts, places, rows = _distinct(cells)
             is_spoiled = [text is not None and (not text.strip() or text != text.rstrip(" ")) for text in texts]
@@ -273,7 +281,7 @@ def _spss_frame(table: ReleasedTable) -> pd.DataFrame:
             if one.name in table.reasons:
                 numbers = pc.coalesce(numbers, table.reasons[one.name].cast(pa.float64()))
             columns[one.name] = pd.Series(numbers.to_numpy(zero_copy_only=False), dtype="float64")
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, copy=False)
 
 
 def _spss_labels(variable: Variable, language: Language) -> dict[Any, str]:
@@ -300,7 +308,7 @@ def _spss_format(variable: Variable) -> str | None:
     return "F8.3" if variable.type == "decimal" else None
 
 
-def _refuse_names(table: ReleasedTable) -> None:
+def _refuse_names(table: ReleasedTable | StoredTable) -> None:
     names = [one.name for one in table.described.variables]
     bad = [
         name for name in names
@@ -312,7 +320,7 @@ def _refuse_names(table: ReleasedTable) -> None:
         raise CannotBeWritten(f"{table.name}: SPSS takes no column called {', '.join(sorted(set(bad)))}")
 
 
-def _refuse_labels(table: ReleasedTable, language: Language) -> None:
+def _refuse_labels(table: ReleasedTable | StoredTable, language: Language) -> None:
     for one in table.described.variables:
         values = list(_spss_labels(one, language).values())
         if len(one.label[language].encode()) > LABEL_BYTES or any(

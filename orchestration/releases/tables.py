@@ -4,8 +4,9 @@ data sets below the original. How a table becomes a file is in `formats.py`; wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestration.releases.catalogue import (
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from orchestration.analysis.specification import Covariate, Specification
 
 WIDE = "wide"
+FOLLOWED = ("event", "days_at_risk", "exit_reason", "maturity")
+WIDE_OF: Mapping[str, tuple[str, ...] | None] = {
+    "client": None, "wave": ("client_id", "rater", "wave", "status", "measured_day"),
+    "alliance_score": ("client_id", "rater", "wave", "scale", "score"), "followup": ("client_id", "outcome_id", *FOLLOWED),
+    "outcome_definition": ("outcome_id", "role"),
+}  # fmt: skip
 IMPUTED = "imputed"
 IMPUTATION, ROW = "Imputation_", "Row_"
 ARROW = {"text": "string", "integer": "int32", "decimal": "double", "boolean": "bool", "date": "date32[day]"}
@@ -54,49 +61,90 @@ class ReleasedTable:
     def name(self) -> str:
         return self.described.name
 
+    def column(self, name: str) -> pa.ChunkedArray:
+        return self.rows[name]
 
-def published(version: Version, catalogue: Catalogue) -> list[ReleasedTable]:
-    """The tables of a version as they are. Raises NotDescribed when one holds a column, or a type, that the catalogue does not."""
+
+@dataclass(frozen=True)
+class StoredTable:
+    """A described table whose rows lie in a Parquet file, and are read when they are wanted."""
+
+    described: TableDescription
+    path: Path
+    n_rows: int
+    reasons: Mapping[str, pa.Array] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.described.name
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column, text in a dictionary."""
+        return self.read([name], has_dictionaries=True).rows[name]
+
+    def read(self, columns: Sequence[str] | None = None, *, has_dictionaries: bool = False) -> ReleasedTable:
+        """The table with its rows, or with those columns alone; `has_dictionaries`: text in dictionaries, a quarter of the memory."""
+        import pyarrow.parquet as pq
+
+        kept = tuple(one for one in self.described.variables if columns is None or one.name in columns)
+        texts = [one.name for one in kept if one.type == "text"] if has_dictionaries else []
+        rows = pq.read_table(self.path, columns=[one.name for one in kept], read_dictionary=texts)
+        rows = rows.replace_schema_metadata(None)
+        return ReleasedTable(replace(self.described, variables=kept), rows)
+
+
+def stored(version: Version, catalogue: Catalogue) -> list[StoredTable]:
+    """The tables of a version as they lie there. Raises NotDescribed when one holds a column, or a type, that the catalogue does not."""
     import pyarrow.parquet as pq
 
-    rows = {
-        name: pq.read_table(version.folder / f"{name}.parquet").replace_schema_metadata(None)
-        for name in version.manifest["tables"]
-    }
-    catalogue.holds({name: table.column_names for name, table in rows.items()})
+    paths = {name: version.folder / f"{name}.parquet" for name in version.manifest["tables"]}
+    schemas = {name: pq.read_schema(path) for name, path in paths.items()}
+    catalogue.holds({name: schema.names for name, schema in schemas.items()})
     found = []
-    for name, table in rows.items():
+    for name, schema in schemas.items():
         described = catalogue.table(name)
-        kept = {column: described.variable(column) for column in table.column_names}
+        kept = {column: described.variable(column) for column in schema.names}
         other = [
-            f"{name}.{column}"
-            for column, one in kept.items()
-            if ARROW[one.type] != str(table.schema.field(column).type)
+            f"{name}.{column}" for column, one in kept.items() if ARROW[one.type] != str(schema.field(column).type)
         ]
         if other:
             raise NotDescribed(f"{len(other)} column(s) are of another type than described: {', '.join(other)}")
-        found.append(
-            ReleasedTable(TableDescription(name, described.description, described.key, tuple(kept.values())), table)
-        )
+        about = TableDescription(name, described.description, described.key, tuple(kept.values()))
+        found.append(StoredTable(about, paths[name], version.manifest["tables"][name]["rows"]))
     return sorted(found, key=lambda table: table.name)
+
+
+def published(version: Version, catalogue: Catalogue) -> list[ReleasedTable]:
+    """The tables of a version with their rows, all at once. Raises NotDescribed."""
+    return [table.read() for table in stored(version, catalogue)]
+
+
+def wide_of(tables: Iterable[StoredTable], catalogue: Catalogue) -> ReleasedTable:
+    """`wide` of tables of which only the columns that it looks at are read."""
+    return wide({table.name: table.read(WIDE_OF[table.name]) for table in tables if table.name in WIDE_OF}, catalogue)
 
 
 @dataclass(frozen=True)
 class _Column:
     variable: Variable
-    values: list[Any]
-    reasons: list[int | None] | None = None
+    values: list[Any] | pa.ChunkedArray
+    reasons: pa.ChunkedArray | None = None
 
 
 def _released(described: TableDescription, columns: Iterable[_Column]) -> ReleasedTable:
     import pyarrow as pa
 
     columns = list(columns)
-    rows = pa.table(
-        {one.variable.name: pa.array(one.values, pa.type_for_alias(ARROW[one.variable.type])) for one in columns}
-    )
-    reasons = {one.variable.name: pa.array(one.reasons, pa.int32()) for one in columns if one.reasons is not None}
+    rows = pa.table({one.variable.name: _typed(one) for one in columns})
+    reasons = {one.variable.name: one.reasons.combine_chunks() for one in columns if one.reasons is not None}
     return ReleasedTable(described, rows, reasons)
+
+
+def _typed(column: _Column) -> pa.Array | pa.ChunkedArray:
+    import pyarrow as pa
+
+    kind = pa.type_for_alias(ARROW[column.variable.type])
+    return pa.array(column.values, kind) if isinstance(column.values, list) else column.values.cast(kind)
 
 
 def wide(tables: Mapping[str, ReleasedTable], catalogue: Catalogue) -> ReleasedTable:
@@ -105,26 +153,24 @@ def wide(tables: Mapping[str, ReleasedTable], catalogue: Catalogue) -> ReleasedT
     A score that is missing has the reason beside it: what became of the wave, or too few valid answers.
     """
     clients = tables["client"].rows.sort_by("client_id")
-    ids = clients["client_id"].to_pylist()
-    columns = [
-        _Column(catalogue.table("client").variable(name), clients[name].to_pylist()) for name in clients.column_names
-    ]
-    waves = _by(tables["wave"], "rater", "wave")
-    scores = _by(tables["alliance_score"], "rater", "wave", "scale")
+    ids = clients["client_id"]
+    columns = [_Column(catalogue.table("client").variable(name), clients[name]) for name in clients.column_names]
     wave_table, score_table = catalogue.table("wave"), catalogue.table("alliance_score")
     parts: Mapping[str, Mapping[str | int, Label]] = {
         "rater": wave_table.variable("rater").values,
         "wave": wave_table.variable("wave").values,
         "scale": score_table.variable("scale").values,
     }
+    statuses = {}
     for rater, rater_label in parts["rater"].items():
         for wave, wave_label in parts["wave"].items():
-            there = waves.get((rater, wave), {})
+            there = _beside(ids, tables["wave"], {"rater": rater, "wave": wave})
+            statuses[rater, wave] = there["status"]
             for name, source in (("status", "status"), ("day", "measured_day")):
                 variable = wave_table.variable(source)
                 label = _joined(variable.label, rater_label, wave_label)
                 named = labelled(variable, f"{rater}_{str(wave).lower()}_{name}", label, is_required=False)
-                columns.append(_Column(named, [there.get(one, {}).get(source) for one in ids]))
+                columns.append(_Column(named, there[source]))
     for rater, rater_label in parts["rater"].items():
         for scale, scale_label in parts["scale"].items():
             for wave, wave_label in parts["wave"].items():
@@ -132,26 +178,23 @@ def wide(tables: Mapping[str, ReleasedTable], catalogue: Catalogue) -> ReleasedT
                 named = labelled(
                     variable, f"{rater}_{scale}_{str(wave).lower()}", _joined(scale_label, rater_label, wave_label)
                 )
-                rated, there = scores.get((rater, wave, scale), {}), waves.get((rater, wave), {})
-                values = [rated.get(one, {}).get("score") for one in ids]
-                reason = _reasons(variable)
+                rated = _beside(ids, tables["alliance_score"], {"rater": rater, "wave": wave, "scale": scale})
                 columns.append(
-                    _Column(
-                        named, values,
-                        [None if value is not None else reason(there.get(one)) for one, value in zip(ids, values, strict=True)],
-                    )
-                )  # fmt: skip
+                    _Column(named, rated["score"], _reasons(variable, statuses[rater, wave], rated["score"]))
+                )
     columns += _outcomes(tables, catalogue, ids)
     described = TableDescription(WIDE, _WIDE_LABEL, ("client_id",), tuple(one.variable for one in columns))
     return _released(described, columns)
 
 
-def _by(table: ReleasedTable, *names: str) -> dict[tuple[Any, ...], dict[Any, dict[str, Any]]]:
-    """The rows by the values of columns, then by client: one each."""
-    found: dict[tuple[Any, ...], dict[Any, dict[str, Any]]] = {}
-    for row in table.rows.to_pylist():
-        found.setdefault(tuple(row[name] for name in names), {})[row["client_id"]] = row
-    return found
+def _beside(ids: pa.ChunkedArray, table: ReleasedTable, values: Mapping[str, str | int]) -> pa.Table:
+    """The row of each client, of which there is one at most, among those that have these values; nothing in it where there is none."""
+    import pyarrow.compute as pc
+
+    rows = table.rows
+    for name, value in values.items():
+        rows = rows.filter(pc.equal(rows[name], value))
+    return rows.take(pc.index_in(ids, value_set=rows["client_id"]))
 
 
 def _joined(*labels: Label) -> Label:
@@ -159,31 +202,32 @@ def _joined(*labels: Label) -> Label:
     return {language: text[0].upper() + text[1:] for language, text in said.items()}
 
 
-def _reasons(variable: Variable) -> Callable[[Mapping[str, Any] | None], int]:
+def _reasons(variable: Variable, status: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The code of why each value is missing, by what became of the wave; null where there is a value."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     codes = {one.term: one.code for one in variable.missing}
-
-    def reason(wave: Mapping[str, Any] | None) -> int:
-        term = (
-            "not_recorded" if wave is None else "too_few_answers" if wave["status"] == "done" else str(wave["status"])
-        )
-        return codes.get(term, codes["not_recorded"])
-
-    return reason
+    terms = status.unique().to_pylist()
+    found = pa.array(
+        [codes.get("too_few_answers" if term == "done" else term, codes["not_recorded"]) for term in terms], pa.int32()
+    )
+    of_wave = found.take(pc.index_in(status, value_set=pa.array(terms, pa.string())))
+    return pc.if_else(values.is_valid(), pa.scalar(None, pa.int32()), of_wave)
 
 
-def _outcomes(tables: Mapping[str, ReleasedTable], catalogue: Catalogue, ids: list[str]) -> list[_Column]:
-    followed = _by(tables["followup"], "outcome_id")
+def _outcomes(tables: Mapping[str, ReleasedTable], catalogue: Catalogue, ids: pa.ChunkedArray) -> list[_Column]:
     primary = sorted(
         row["outcome_id"] for row in tables["outcome_definition"].rows.to_pylist() if row["role"] == "primary"
     )
     found = []
     for outcome in primary:
-        there = followed.get((outcome,), {})
-        for name in ("event", "days_at_risk", "exit_reason", "maturity"):
+        there = _beside(ids, tables["followup"], {"outcome_id": outcome})
+        for name in FOLLOWED:
             variable = catalogue.table("followup").variable(name)
             label = {language: f"{text}: {outcome}" for language, text in variable.label.items()}
             named = labelled(variable, f"{outcome}_{name}", label, is_required=False)
-            found.append(_Column(named, [there.get(one, {}).get(name) for one in ids]))
+            found.append(_Column(named, there[name]))
     return found
 
 

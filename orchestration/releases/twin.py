@@ -163,7 +163,7 @@ def _built(settings: Settings, config: CohortConfig, clients: int, seed: int) ->
             f"{len(bad)} of {len(nodes)} dbt nodes of the twin's warehouse failed: {', '.join(bad[:10])}"
         )
     tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
-    return versions.publish(settings, versions.read_marts(inputs.warehouse, tables), tables, inputs.record)[0]
+    return versions.publish(settings, inputs.warehouse, tables, inputs.record)[0]
 
 
 def _renamed(tables: Sequence[ReleasedTable]) -> list[ReleasedTable]:

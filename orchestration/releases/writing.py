@@ -26,7 +26,7 @@ from orchestration.releases.formats import (
     write_sav,
 )
 from orchestration.releases.scripts import TEMPLATES, ReproducedModel, scripts, text_of
-from orchestration.releases.tables import ReleasedTable
+from orchestration.releases.tables import ReleasedTable, StoredTable
 from orchestration.trouble import Mendable
 
 FORMATS = {"parquet": "parquet", "csv": "csv", "csv-nl": "csv", "sav": "sav"}
@@ -69,11 +69,11 @@ class Spelling:
 
 @dataclass(frozen=True)
 class Content:
-    """What is to be written. `beside`: further files, path -> bytes; `has_filter`: the codebook may have a script that filters it."""
+    """What is to be written; a table that is stored is read when its turn comes. `beside`: further files, path -> bytes; `has_filter`: the codebook may have a script that filters it."""
 
     about: metadata.About
     catalogue: Catalogue
-    tables: Sequence[ReleasedTable]
+    tables: Sequence[ReleasedTable | StoredTable]
     model: ReproducedModel | None
     spelling: Spelling
     beside: Mapping[str, bytes] = field(default_factory=dict)
@@ -85,6 +85,7 @@ def write_folder(content: Content, out: Path) -> Inventory:
     if out.exists():
         raise FileExistsError(f"{out.name} is there already: a release is written once")
     client = next(table for table in content.tables if table.name == "client")
+    client = client.read() if isinstance(client, StoredTable) else client
     with folder_by_rename(out) as aside:
         for name, said in content.beside.items():
             write_atomically(aside / name, said)
@@ -94,11 +95,13 @@ def write_folder(content: Content, out: Path) -> Inventory:
         )  # fmt: skip
 
 
-def write_table(table: ReleasedTable, folder: Path, spelling: Spelling, *, mark: Mark) -> TableInventory:
+def write_table(table: ReleasedTable | StoredTable, folder: Path, spelling: Spelling, *, mark: Mark) -> TableInventory:
     """Write one table in every format into the folder of a release. Raises CannotBeWritten."""
     paths = {form: folder / path for form, path in table_files(table.name).items()}
-    write_parquet(table, paths["parquet"], mark=mark)
     write_sav(table, paths["sav"], spelling.language, mark=mark)
+    if isinstance(table, StoredTable):
+        table = table.read(has_dictionaries=True)
+    write_parquet(table, paths["parquet"], mark=mark)
     write_csv(table, paths["csv-nl"], FOR_DUTCH_EXCEL, makes_inert=spelling.makes_inert)
     changed = write_csv(table, paths["csv"], FOR_PROGRAMS, makes_inert=spelling.makes_inert)
     return TableInventory(table.name, table.rows.num_rows, table.rows.num_columns, content_hash(table.rows), changed)

@@ -264,8 +264,10 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
             rules = ", ".join(sorted({judgement.rule for judgement in reasons}))
             Ledger.of(settings).act("version.held", f"build {build_id}", rules)
         if not reasons:
+            del marts  # publication reads them again, a part at a time
             numbers = measures.flat(measures.measured(folder / "warehouse.duckdb", settings.small_cell))
-            published, is_new = versions.publish(settings, marts, tables, record)
+            published, is_new = versions.publish(settings, folder / "warehouse.duckdb", tables, record)
+            rows = {name: entry["rows"] for name, entry in published.manifest["tables"].items()}
             Ledger.of(settings).record_build(build_id, published.version_id, record)
             build.keep(settings, build_id)
             if before is not None and is_new:
@@ -279,8 +281,8 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
                 metadata={
                     "version": published.version_id,
                     "is_new": is_new,
-                    "dagster/row_count": sum(mart.num_rows for mart in marts.values()),
-                    **{f"rows_{name}": mart.num_rows for name, mart in marts.items()},
+                    "dagster/row_count": sum(rows.values()),
+                    **{f"rows_{name}": count for name, count in rows.items()},
                     **numbers,
                 },
             )

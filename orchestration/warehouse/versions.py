@@ -7,22 +7,36 @@ tables' canonical content, so the same rows are the same version.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestration.files import folder_by_rename, write_json
-from orchestration.hashing import combined_hash, content_hashes, is_as_marked, sha256_file
+from orchestration.files import folder_aside, settle, write_json
+from orchestration.hashing import (
+    SLICE,
+    RowsInOrder,
+    combined_hash,
+    follows,
+    in_order,
+    is_as_marked,
+    is_in_order,
+    sha256_file,
+)
 from orchestration.settings import Settings
 from orchestration.store import keep, point
 from orchestration.trouble import Mendable
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 MANIFEST = "manifest.json"
 CURRENT = "current"
+AT_A_TIME = 2  # marts that are written at once
+SORTING = "4GB"  # what DuckDB may take to sort a mart that is not in order; beyond that it sorts on disk
+_ROWS = "select * from {}"
 
 
 class VersionDamaged(Mendable):
@@ -31,6 +45,10 @@ class VersionDamaged(Mendable):
 
 class NoSuchVersion(Mendable):
     """No version, or more than one, has the name that was given."""
+
+
+class _OutOfOrder(Exception):
+    """Rows do not come in canonical order."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +109,28 @@ def _keys(dbt_manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def read_marts(warehouse: Path, tables: Iterable[PublishedTable]) -> dict[str, pa.Table]:
-    """The marts of a built warehouse as Arrow tables, rows in canonical order."""
+    """The marts of a built warehouse as Arrow tables, all of them at once, rows in canonical order."""
+    import pyarrow as pa
+
+    found = {}
+    with _opened(warehouse) as connection:
+        for table in tables:
+            rows = connection.sql(_ROWS.format(table.relation)).to_arrow_table()
+            found[table.name] = rows if is_in_order(rows) else pa.Table.from_batches(in_order(rows))
+    return {name: mart.replace_schema_metadata(None) for name, mart in found.items()}
+
+
+def _opened(warehouse: Path) -> duckdb.DuckDBPyConnection:
     import duckdb
 
-    with duckdb.connect(str(warehouse), read_only=True) as connection:
-        marts = {
-            table.name: connection.sql(f"select * from {table.relation} order by all").to_arrow_table()  # noqa: S608
-            for table in tables
-        }
-    return {name: mart.replace_schema_metadata(None) for name, mart in marts.items()}
+    connection = duckdb.connect(str(warehouse), read_only=True)
+    connection.execute(f"set memory_limit = '{SORTING}'; set enable_progress_bar = false")
+    return connection
 
 
 def publish(
     settings: Settings,
-    marts: Mapping[str, pa.Table],
+    marts: Mapping[str, pa.Table] | Path,
     tables: Sequence[PublishedTable],
     record: Mapping[str, Any],
     *,
@@ -112,43 +138,18 @@ def publish(
 ) -> tuple[Version, bool]:
     """Publish marts as a version and point `current` at it; gives the version and whether it is new.
 
-    `as_current=False` puts it into the store and leaves the pointer where it is.
+    `marts`: Arrow tables, or the built warehouse that holds them, which are then written two at a
+    time and of each no more in memory than a part. `as_current=False` puts it into the store and leaves the pointer where it is.
 
     `record` says how the build came about; it is part of the manifest of the build that first made the version.
     Killed at any moment, `current` points at a whole version.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
-    import pyarrow.parquet as pq
-
-    hashes = content_hashes(marts)
-    version_id = combined_hash(hashes)[:16]
-    folder = settings.versions / version_id
-    is_new = not folder.exists()
-    if is_new:
-        with folder_by_rename(folder) as aside:
-
-            def written(table: PublishedTable) -> str:
-                path = aside / f"{table.name}.parquet"
-                pq.write_table(marts[table.name], path, compression="zstd")
-                return sha256_file(path)
-
-            with ThreadPoolExecutor() as pool:
-                digests = list(pool.map(written, tables))
-            entries = {}
-            for table, digest in zip(tables, digests, strict=True):
-                mart = marts[table.name]
-                entries[table.name] = {
-                    "rows": mart.num_rows,
-                    "content_hash": hashes[table.name],
-                    "sha256": digest,
-                    "description": table.description,
-                    "key": list(table.key),
-                    "columns": [
-                        {"name": field.name, "type": str(field.type), "description": table.columns.get(field.name, "")}
-                        for field in mart.schema
-                    ],
-                }
+    with folder_aside(settings.versions, "new") as aside:
+        entries = _written(marts, tables, aside)
+        version_id = combined_hash({name: entry["content_hash"] for name, entry in entries.items()})[:16]
+        folder = settings.versions / version_id
+        is_new = not folder.exists()
+        if is_new:
             manifest = {
                 "version_id": version_id,
                 "tables": entries,
@@ -157,11 +158,71 @@ def publish(
                 "build": dict(record),
             }
             write_json(aside / MANIFEST, manifest)
+            settle(aside, folder)
     version = read_version(folder)
     keep(settings, folder)
     if as_current and current_id(settings) != version_id:
         point(settings, settings.versions, version_id)
     return version, is_new
+
+
+def _written(marts: Mapping[str, pa.Table] | Path, tables: Sequence[PublishedTable], folder: Path) -> dict[str, Any]:
+    """Write marts into a folder and give the entry of each in the manifest."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(AT_A_TIME))
+        if isinstance(marts, Path):
+            connection = stack.enter_context(_opened(marts))
+            entries = pool.map(lambda table: _copied(connection, table, folder), tables)
+        else:
+            held = marts
+            entries = pool.map(
+                lambda table: _entry(table, held[table.name].schema, in_order(held[table.name]), folder), tables
+            )
+        return {table.name: entry for table, entry in zip(tables, entries, strict=True)}
+
+
+def _copied(connection: duckdb.DuckDBPyConnection, table: PublishedTable, folder: Path) -> dict[str, Any]:
+    """The entry of a mart that is written from the warehouse: as it stands there, or where that is in no order, as DuckDB sorts it."""
+    for order in ("", " order by all"):
+        with connection.cursor() as own, suppress(_OutOfOrder):
+            reader = own.sql(_ROWS.format(table.relation) + order).to_arrow_reader(SLICE)
+            return _entry(table, reader.schema, _checked(reader), folder)
+    raise AssertionError(f"{table.name}: what DuckDB sorts is in no order that Arrow knows")
+
+
+def _checked(parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    before = None
+    for part in parts:
+        if part.num_rows:
+            if not follows(before, part):
+                raise _OutOfOrder
+            before = part
+            yield part
+
+
+def _entry(table: PublishedTable, schema: pa.Schema, parts: Iterable[pa.RecordBatch], folder: Path) -> dict[str, Any]:
+    """Write rows in canonical order to the Parquet file of a mart, and hash them on the way; what the manifest says of it."""
+    import pyarrow.parquet as pq
+
+    path, rows, hashed = folder / f"{table.name}.parquet", 0, RowsInOrder(schema)
+    with pq.ParquetWriter(path, schema.remove_metadata(), compression="zstd") as writer:
+        for part in parts:
+            hashed.write(part)
+            writer.write_batch(part)
+            rows += part.num_rows
+    return {
+        "rows": rows,
+        "content_hash": hashed.hexdigest(),
+        "sha256": sha256_file(path),
+        "description": table.description,
+        "key": list(table.key),
+        "columns": [
+            {"name": field.name, "type": str(field.type), "description": table.columns.get(field.name, "")}
+            for field in schema
+        ],
+    }
 
 
 def read_version(folder: Path) -> Version:

@@ -30,7 +30,7 @@ from orchestration.deliveries.manifest import read_manifest
 from orchestration.home import initialise, opened, readings
 from orchestration.releases import metadata
 from orchestration.releases.catalogue import catalogue_in
-from orchestration.releases.tables import published, wide
+from orchestration.releases.tables import stored, wide_of
 from orchestration.releases.writing import Content, Spelling, write_folder
 from orchestration.settings import DBT_PROJECT, Settings
 from orchestration.simulation import simulate
@@ -98,23 +98,24 @@ def publish(folder: Path) -> None:
     """The marts as a version."""
     settings = settings_of(folder)
     tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
-    marts = versions.read_marts(build.candidate_folder(settings) / "warehouse.duckdb", tables)
-    versions.publish(settings, marts, tables, json.loads((folder / "record.json").read_text()))
+    warehouse = build.candidate_folder(settings) / "warehouse.duckdb"
+    versions.publish(settings, warehouse, tables, json.loads((folder / "record.json").read_text()))
 
 
 def release(folder: Path) -> None:
     """The microdata of the version in every format, with the codebook; a fit and what is judged of it do not grow with the clients."""
     settings = settings_of(folder)
     version, catalogue = versions.named_version(settings, versions.CURRENT), catalogue_in(settings)
-    marts = published(version, catalogue)
-    tables = [*marts, wide({table.name: table for table in marts}, catalogue)]
+    marts, across = stored(version, catalogue), wide_of(stored(version, catalogue), catalogue)
     about = metadata.About(
         tag="2026.1.0", released_on=date(2026, 1, 1), version_id=version.version_id, fit_id="", is_simulated=True,
         registry_cutoff_on=str(version.manifest["registry_cutoff_on"]), study=metadata.read_study(),
-        tables=tuple(table.described for table in tables), rows={table.name: table.rows.num_rows for table in tables},
+        tables=tuple(table.described for table in [*marts, across]),
+        rows={table.name: table.n_rows for table in marts} | {across.name: across.rows.num_rows},
     )  # fmt: skip
     write_folder(
-        Content(about, catalogue, tables, None, Spelling(makes_inert=True, language="nl"), {}), folder / "released"
+        Content(about, catalogue, [*marts, across], None, Spelling(makes_inert=True, language="nl"), {}),
+        folder / "released",
     )
 
 

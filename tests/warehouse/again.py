@@ -46,8 +46,7 @@ def publish_now(settings: Settings, ledger: Ledger) -> versions.Version:
     nodes = dbt.build(settings, inputs.folder)
     assert all(node.is_good for node in nodes), [node.unique_id for node in nodes if not node.is_good]
     tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
-    marts = versions.read_marts(inputs.warehouse, tables)
-    version, _ = versions.publish(settings, marts, tables, inputs.record)
+    version, _ = versions.publish(settings, inputs.warehouse, tables, inputs.record)
     return version
 
 

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from orchestration.hashing import content_hash, is_in_order
 from orchestration.settings import CHECKOUT, Settings
+from orchestration.warehouse import build, dbt, versions
 from orchestration.warehouse.versions import (
+    PublishedTable,
     VersionDamaged,
     all_versions,
     current_id,
     current_version,
     fingerprint,
+    publish,
     published_tables,
+    read_marts,
     read_version,
     verify,
 )
-from tests.deliveries.making import digests, publish_marts
+from tests.conftest import Platform
+from tests.deliveries.making import RECORD, digests, publish_marts
 
 CLIENT = pa.table({"client_id": ["a", "b"], "age_at_start": [30, 41]})
 FOLLOWUP = pa.table({"client_id": ["a", "b"], "event": [True, None]})
@@ -137,6 +146,40 @@ def test_only_marts_are_published_by_name_with_their_descriptions() -> None:
     assert found[0].columns == {"id": "Which."}
 
 
+# from the warehouse ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "order", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [0, 1, 3, 2, 4]], ids=["in order", "backwards", "one pair"]
+)
+def test_a_warehouse_is_published_in_canonical_order_however_its_rows_stand(
+    settings: Settings, order: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "SLICE", 3)
+    rows = pa.table({"client_id": ["a", "a", "b", None, None], "value": [0.5, None, math.nan, 1.5, None]})
+    given = rows.take(order)
+    warehouse = settings.home_path.parent / "warehouse.duckdb"
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.register("given", given)
+        connection.execute("create table client as from given; create table nobody as from given limit 0")
+    tables = [PublishedTable(name, name, "", {}) for name in ("client", "nobody")]
+    published, _ = publish(settings, warehouse, tables, RECORD)
+    written = pq.read_table(published.folder / "client.parquet")
+    assert written.to_pylist()[:2] + written.to_pylist()[3:] == rows.to_pylist()[:2] + rows.to_pylist()[3:]
+    assert published.table_hashes == {"client": content_hash(rows), "nobody": content_hash(rows[:0])}
+    assert {name: table["rows"] for name, table in published.manifest["tables"].items()} == {"client": 5, "nobody": 0}
+    verify(published)
+    in_hand, is_new = publish(settings, read_marts(warehouse, tables), tables, RECORD)
+    assert (in_hand.version_id, is_new) == (published.version_id, False)
+
+
+def test_marts_are_stored_in_canonical_order_so_that_publication_need_not_sort(published: Platform) -> None:
+    tables = published_tables(json.loads(dbt.manifest_path(published.settings).read_text(encoding="utf-8")))
+    warehouse = build.candidate_folder(published.settings) / "warehouse.duckdb"
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        rows = {table.name: connection.sql(f"from {table.relation}").to_arrow_table() for table in tables}
+    assert sum(mart.num_rows > 100 for mart in rows.values()) > 5
+    assert [name for name, mart in rows.items() if not is_in_order(mart)] == []
+
+
 # killed while publishing ---------------------------------------------------------------------------------------------
 # One process forks a publisher for each death, so that what a death costs is not the start of a Python.
 NURSERY = """
@@ -158,8 +201,8 @@ def dying(original, when):
     return run
 
 def arm(step, when):
-    if step == "write_table":
-        pq.write_table = dying(pq.write_table, when)
+    if step == "write_batch":
+        pq.ParquetWriter.write_batch = dying(pq.ParquetWriter.write_batch, when)
     elif step == "sync":
         files._sync = dying(files._sync, when)
     else:
@@ -211,8 +254,8 @@ print(json.dumps({"killed": inside, "where": where}))
 MOMENTS = 20
 STEPS = [
     ("mkdir", "after"),
-    ("write_table", "before"),
-    ("write_table", "after"),
+    ("write_batch", "before"),
+    ("write_batch", "after"),
     ("sync", "before"),
     ("rename", "before"),
     ("rename", "after"),
