@@ -41,7 +41,7 @@ def test_what_would_change_is_what_changes_and_asking_changes_nothing(published:
 
     assert digests(settings.home) == kept
     assert ingest(gone, settings, ledger).status == "accepted"
-    after = publish_now(settings, ledger)
+    after = publish_now(settings, ledger, is_tested=False)  # the preview has tested the same rows
     assert asked.is_new_version == (after.version_id != before)
     assert asked.would_refit
     assert (asked.clients_gained, asked.clients_lost, asked.events_gained) == (0, 0, 0)
