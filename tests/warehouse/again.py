@@ -40,10 +40,10 @@ PLACES = [
 ]
 
 
-def publish_now(settings: Settings, ledger: Ledger, *, is_tested: bool = True) -> versions.Version:
-    """Build and publish what has been accepted, as the assets do, without an orchestrator; the marts with or without dbt's tests."""
+def publish_now(settings: Settings, ledger: Ledger) -> versions.Version:
+    """Build and publish what has been accepted, as the assets do, without an orchestrator."""
     inputs = build.prepare(settings, ledger, read_contracts(settings.expectations), known_key(settings, ledger))
-    nodes = dbt.build(settings, inputs.folder, is_tested=is_tested)
+    nodes = dbt.build(settings, inputs.folder)
     assert all(node.is_good for node in nodes), [node.unique_id for node in nodes if not node.is_good]
     tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
     marts = versions.read_marts(inputs.warehouse, tables)
