@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+import sqlalchemy as sa
 
 from orchestration.deliveries.contracts import Organisation, read_contracts
 from orchestration.deliveries.ingest import ingest
@@ -59,6 +60,13 @@ LONGEST = (
     "tests/releases/test_portal.py",
     "tests/warehouse/test_bad_candidates.py",
 )
+
+
+@sa.event.listens_for(sa.Engine, "begin")
+def _waits_for_no_disk(connection: sa.Connection) -> None:
+    """A process that is killed loses nothing by it, and no machine loses its power in a test."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("pragma synchronous = off")
 
 
 def pytest_collection_finish() -> None:
