@@ -23,8 +23,8 @@ def inputs() -> Inputs:
 @pytest.fixture(scope="session")
 def spec() -> Specification:
     """The repository's models with few imputations and few samples of officers."""
-    spec = read_specification().with_imputations(2)
-    return replace(spec, recidivism=replace(spec.recidivism, bootstraps=4))
+    spec = read_specification().with_imputations(4)
+    return replace(spec, recidivism=replace(spec.recidivism, bootstraps=8))
 
 
 @pytest.fixture(scope="session")

@@ -118,7 +118,7 @@ def test_a_process_of_a_pool_gives_the_same_bits(inputs: Inputs, spec: Specifica
 def test_the_manifest_says_what_the_fit_was_made_of(result: FitResult, fit_folder: Path) -> None:
     tables, manifest = read_fit(fit_folder)
     assert set(tables) == set(result.tables)
-    assert (manifest["seed"], manifest["imputations"], manifest["fingerprint"]) == (result.seed, 2, "beef")
+    assert (manifest["seed"], manifest["imputations"], manifest["fingerprint"]) == (result.seed, 4, "beef")
     assert manifest["engines_agree"] and manifest["benchmark_agrees"]
     assert {"numpy", "lifelines", "python"} <= set(manifest["packages"]) and len(manifest["code_hash"]) == 64
     for name, entry in manifest["tables"].items():
@@ -165,7 +165,7 @@ def test_a_fit_says_what_was_imputed_and_how_the_chains_went(result: FitResult, 
     assert row["missing"] == landmark["client_trust_t2"].isna().sum() and row["hinted"] == 0
     traced = result.imputation_trace
     assert (
-        len(traced) == len(seen) * 2 * 20
+        len(traced) == len(seen) * 4 * 20
         and not traced.duplicated(["outcome_id", "column", "imputation", "iteration"]).any()
     )
 
