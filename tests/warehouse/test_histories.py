@@ -8,7 +8,7 @@ import pytest
 
 from tests.warehouse.histories import CLIENTS, Compiled, Expected, disagreements, expected
 
-HISTORIES = 48  # of the 2,000 of `make proof`
+HISTORIES = 96  # of the 2,000 of `make proof`
 # model, what its statement says, what a mistake would say
 MISTAKES = {
     "registration for the day of the offence": ("int_first_event", "then offence.offence_on", "then offence.registered_on"),
