@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+import sqlalchemy as sa
 
 from orchestration.deliveries.contracts import Organisation, read_contracts
 from orchestration.deliveries.ingest import ingest
@@ -38,27 +39,46 @@ hypothesis.settings.load_profile("house")
 LONGEST = (
     "tests/server/test_whole.py",
     "tests/test_automation.py",
-    "tests/releases/test_withdrawal.py",
-    "tests/deliveries/test_canaries.py",
     "tests/analysis/test_fit.py",
     "tests/warehouse/test_again.py",
-    "tests/warehouse/test_histories.py",
-    "tests/releases/test_twin.py",
-    "tests/spreading/test_spreading.py",
-    "tests/deliveries/test_fetching.py",
-    "tests/releases/test_drafting.py",
-    "tests/test_fetching_runs.py",
-    "tests/recovery/test_recovery_study.py",
-    "tests/mutations/test_catalogue.py",
-    "tests/mutations/test_contract_rules.py",
+    "tests/releases/test_withdrawal.py",
     "tests/mutations/test_hostile.py",
-    "tests/warehouse/test_marts.py",
+    "tests/deliveries/test_canaries.py",
+    "tests/releases/test_drafting.py",
+    "tests/spreading/test_spreading.py",
+    "tests/mutations/test_catalogue.py",
+    "tests/releases/test_twin.py",
+    "tests/deliveries/test_fetching.py",
+    "tests/faults/test_faults.py",
+    "tests/test_fetching_runs.py",
     "tests/analysis/test_refit.py",
-    "tests/deliveries/test_ingest.py",
+    "tests/warehouse/test_marts.py",
+    "tests/warehouse/test_histories.py",
+    "tests/warehouse/test_bad_candidates.py",
     "tests/analysis/test_report.py",
     "tests/releases/test_portal.py",
-    "tests/warehouse/test_bad_candidates.py",
+    "tests/analysis/test_reuse.py",
+    "tests/server/test_store.py",
+    "tests/deliveries/test_ingest.py",
+    "tests/recovery/test_recovery_study.py",
+    "tests/releases/test_handover.py",
+    "tests/analysis/test_reproduction.py",
+    "tests/stewards/test_backup.py",
+    "tests/analysis/test_explanation.py",
+    "tests/analysis/test_imputation.py",
+    "tests/warehouse/test_preview.py",
+    "tests/analysis/test_own.py",
+    "tests/analysis/test_pages.py",
+    "tests/test_left_over.py",
+    "tests/mutations/test_contract_rules.py",
 )
+
+
+@sa.event.listens_for(sa.Engine, "begin")
+def _waits_for_no_disk(connection: sa.Connection) -> None:
+    """A process that is killed loses nothing by it, and no machine loses its power in a test."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("pragma synchronous = off")
 
 
 def pytest_collection_finish() -> None:

@@ -19,6 +19,7 @@ from orchestration.home import readings
 from orchestration.ledger import Ledger
 from orchestration.settings import Settings
 from tests.conftest import Platform
+from tests.writers import write
 
 
 @pytest.fixture
@@ -166,16 +167,9 @@ def test_a_seal_cannot_be_written_without_the_key(recorded: Platform, field: str
     assert found_in(recorded) == [0]
 
 
-def _writes(settings: Settings, name: str, acts: int) -> None:
-    ledger = Ledger.of(settings)
-    for number in range(acts):
-        record(ledger, "rule.waived", f"rule {number}", who=name)
-    ledger.close()
-
-
 def test_processes_that_write_at_once_make_one_chain(platform: Platform) -> None:
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_writes, args=(platform.settings, name, 15)) for name in "abc"]
+    processes = [context.Process(target=write, args=(platform.settings, name, 15)) for name in "abc"]
     for process in processes:
         process.start()
     for process in processes:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ from orchestration.simulation import simulate
 from orchestration.simulation.mutations import mutate
 from orchestration.warehouse.versions import current_id, current_version, verify
 from orchestration.workers import apart
-from tests.conftest import fit_few_models, same_key_each_time
+from tests.conftest import same_key_each_time
 from tests.stewards.servers import alerts_file, webhook_server
 
 EARLY = {"rn": ["2025-Q2"], "svg": ["2025-Q2"], "ljr": ["2025-Q2"], "registry": ["2024"], "north_carolina": ["1978"]}
@@ -63,36 +62,6 @@ def settings(tmp_path: Path) -> Settings:
     same_key_each_time(made)
     initialise(made)
     return made
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A home whose first deliveries were taken in, built and fitted, and what that refresh did."""
-
-    settings: Settings
-    first: Refreshed
-
-
-@pytest.fixture(scope="module")
-def _begun_once(backlog: Path, tmp_path_factory: pytest.TempPathFactory) -> Begun:
-    settings = settings_of(tmp_path_factory.mktemp("begun"))
-    same_key_each_time(settings)
-    initialise(settings)
-    for organisation, periods in EARLY.items():
-        for period in periods:
-            deliver(backlog, settings, organisation, period)
-    with pytest.MonkeyPatch.context() as patch:
-        fit_few_models(patch)
-        first = launch(settings)
-    assert succeeded(first, settings)
-    return Begun(settings, first)
-
-
-@pytest.fixture
-def begun(_begun_once: Begun, tmp_path: Path) -> Begun:
-    """A copy of it, to go on from."""
-    shutil.copytree(_begun_once.settings.home_path.parent, tmp_path, dirs_exist_ok=True, symlinks=True)
-    return Begun(settings_of(tmp_path), _begun_once.first)
 
 
 def deliver(backlog: Path, settings: Settings, organisation: str, period: str) -> Path:
@@ -165,12 +134,19 @@ def rows_that_models_read(settings: Settings) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("_brief_models")
-def test_a_backlog_builds_once_and_only_changed_rows_refit(backlog: Path, begun: Begun, tmp_path: Path) -> None:
+def test_a_backlog_builds_once_only_changed_rows_refit_and_what_is_taken_back_is_undone(
+    backlog: Path, settings: Settings, tmp_path: Path
+) -> None:
+    for organisation, periods in EARLY.items():
+        for period in periods:
+            deliver(backlog, settings, organisation, period)
+    first = launch(settings)
+    assert succeeded(first, settings)
     with webhook_server(tmp_path) as hook:
         file = alerts_file(
             tmp_path, webhook=hook.webhook, quiet=["overdue", "digest", "extract_asked", "material_change"]
         )
-        _story(backlog, begun.settings.model_copy(update={"alerts": file}), begun.first)
+        _story(backlog, settings.model_copy(update={"alerts": file}), first)
     # the rejected delivery was told of once, however often was looked after that; nothing else was the matter
     assert [content["about"] for content in hook.contents] == ["rn 2025-Q3"]
 
@@ -222,6 +198,15 @@ def _story(backlog: Path, settings: Settings, first: Refreshed) -> None:
         assert rows_that_models_read(settings) == read_before
         assert len(ledger.fits()) == 1
 
+        # taken back, it gives the version before again
+        retract(settings, corrected.name, "sent by mistake")
+        back = launch(settings, instance=instance)
+        assert succeeded(back, settings, instance)
+        assert back.requested.count("versions/version") == 1
+        assert current_id(settings) == version.version_id
+        assert launch(settings, instance=instance).requested == ()
+        assert len(ledger.fits()) == 1
+
         # the next year's registry extract brings follow-up: one build, one refit
         deliver(backlog, settings, "registry", "2025")
         yearly = launch(settings, instance=instance)
@@ -237,6 +222,24 @@ def _story(backlog: Path, settings: Settings, first: Refreshed) -> None:
         untold = launch(settings.model_copy(update={"alerts": settings.home_path / "gone.yml"}), instance=instance)
         assert succeeded(untold, settings, instance)
         assert "alerts file" in untold.untold
+
+        # with its last delivery an organisation is gone: no version and no fit is made of the others
+        published, many = hash_of_current(settings), len(list(settings.versions.glob("*/manifest.json")))
+        fits, fit = ledger.fits(), (settings.fits / "current").readlink()
+        (last,) = ledger.deliveries(status="accepted", organisation="svg")
+        retract(settings, last.delivery_id, "not theirs to send")
+        without = launch(settings.model_copy(update={"alerts": None}), instance=instance)
+        assert not without.is_success
+        assert hash_of_current(settings) == published
+        assert len(list(settings.versions.glob("*/manifest.json"))) == many
+        assert (ledger.fits(), ledger.held_fits(), (settings.fits / "current").readlink()) == (fits, [], fit)
+
+
+def retract(settings: Settings, delivery_id: str, reason: str) -> None:
+    """Take a delivery back, as a person does."""
+    environment = {"DELICTVRIJ_HOME": str(settings.home), "DELICTVRIJ_ADMIT_TEST_NUMBERS": "1"}
+    said = CliRunner().invoke(main, ["retract", delivery_id, "--reason", reason], env=environment)
+    assert said.exit_code == 0, said.output
 
 
 def _is_shown(instance: dg.DagsterInstance) -> None:
@@ -399,35 +402,3 @@ def test_organisations_taken_in_side_by_side_keep_their_order_and_their_verdicts
         key = dg.AssetKey(["deliveries", "rn"])
         assert instance.get_materialized_partitions(key) == {"2025-01", "2025-04"}
     assert seen == {run.run_id for run in done.runs}
-
-
-@pytest.mark.usefixtures("_brief_models")
-def test_taking_a_delivery_back_builds_the_version_before_again(begun: Begun) -> None:
-    settings = begun.settings
-    before = current_id(settings)
-    mistaken = redeliver(next((settings.inbox_path / "svg" / "2025-Q2").iterdir()), 2)
-    edit(mistaken, "supervisions", _move_planned_ends)
-    assert succeeded(launch(settings), settings)
-    assert current_id(settings) != before
-
-    versions = len(list(settings.versions.glob("*/manifest.json")))
-    environment = {"DELICTVRIJ_HOME": str(settings.home), "DELICTVRIJ_ADMIT_TEST_NUMBERS": "1"}
-    said = CliRunner().invoke(main, ["retract", mistaken.name, "--reason", "sent by mistake"], env=environment)
-    assert said.exit_code == 0, said.output
-    back = launch(settings)
-
-    assert succeeded(back, settings)
-    assert back.requested.count("versions/version") == 1
-    assert current_id(settings) == before
-    assert launch(settings).requested == ()
-
-    # with its last delivery an organisation is gone: no version and no fit is made of the others
-    ledger, published = Ledger(settings.ledger_location), hash_of_current(settings)
-    fits, fit = ledger.fits(), (settings.fits / "current").readlink()
-    (last,) = ledger.deliveries(status="accepted", organisation="svg")
-    said = CliRunner().invoke(main, ["retract", last.delivery_id, "--reason", "not theirs to send"], env=environment)
-    assert said.exit_code == 0, said.output
-    without = launch(settings)
-    assert not without.is_success
-    assert hash_of_current(settings) == published and len(list(settings.versions.glob("*/manifest.json"))) == versions
-    assert (ledger.fits(), ledger.held_fits(), (settings.fits / "current").readlink()) == (fits, [], fit)

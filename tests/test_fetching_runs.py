@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from orchestration.automation import FETCHING, instance_of, run_job
-from orchestration.cli import main
+from orchestration.cli import _refresh, main
 from orchestration.definitions import build_defs
 from orchestration.deliveries.contracts import Organisation
 from orchestration.deliveries.fetching import Fetched, fetch_all
@@ -33,12 +33,6 @@ def with_sources(settings: Settings, path: Path, **sources: Served) -> Settings:
     }
     path.write_text(yaml.safe_dump(content))
     return Settings(**{**settings.model_dump(), "sources": path})
-
-
-def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command as a person types it, in a process of its own."""
-    command = [sys.executable, "-c", "from orchestration.cli import run; run()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_a_run_fetches_and_says_how_much_and_trouble_fails_it_by_its_code(
@@ -79,26 +73,30 @@ def test_the_schedule_runs_only_where_there_are_sources(platform: Platform, tmp_
 
 
 def test_refresh_fetches_takes_in_and_writes_the_receipt(
-    simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     settings = settings_in(tmp_path)
     for name, value in (("HOME", settings.home), ("KEY_FILE", settings.key_file), ("ADMIT_TEST_NUMBERS", "1")):
         monkeypatch.setenv(f"DELICTVRIJ_{name}", str(value))
     with served("SFTP", tmp_path / "rn", tmp_path / "secrets") as partner:
         monkeypatch.setenv("DELICTVRIJ_SOURCES", str(tmp_path / "sources.yml"))
-        with_sources(settings, tmp_path / "sources.yml", rn=partner)
+        settings = with_sources(settings, tmp_path / "sources.yml", rn=partner)
         assert CliRunner().invoke(main, ["init"]).exit_code == 0
         there = put(delivery_in(simulated, "rn"), partner.root)
-        said = typed("refresh", "--json")
-        done = json.loads(said.stdout)
+        typed = subprocess.run(  # as a person types it, in a process of its own
+            [sys.executable, "-c", "from orchestration.cli import run; run()", "refresh", "--json"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        done = json.loads(typed.stdout)
         assert [item["status"] for item in done["deliveries"]] == ["accepted"]
         receipt = json.loads((there.parent / f"{there.name}.receipt.json").read_text())
         assert receipt["status"] == "accepted"
         partner.source.known_hosts.write_text("")  # type: ignore[union-attr]
-        plain = typed("refresh")
-    assert plain.returncode == 1
-    assert "not fetched from rn: source.host_key" in plain.stdout
-    assert SECRET not in plain.stdout + plain.stderr
+        capfd.readouterr()
+        assert _refresh(settings, as_json=False) == 1
+    said = capfd.readouterr()
+    assert "not fetched from rn: source.host_key" in said.out
+    assert SECRET not in typed.stdout + typed.stderr + said.out + said.err
 
 
 def test_what_is_still_incomplete_at_its_source_is_shown(

@@ -18,6 +18,7 @@ from orchestration.readings import SqliteReadings
 from orchestration.settings import Settings
 from tests.conftest import settings_in
 from tests.server.postgres import Cluster
+from tests.writers import create
 
 FINDING = {
     "table_name": "clients", "column_name": "BSN", "rule": "value.check", "status": "failed", "severity": "error",
@@ -152,9 +153,7 @@ def test_processes_that_start_at_once_make_the_tables_once(request: pytest.Fixtu
     if settings.ledger_url:
         settings = settings.model_copy(update={"ledger_url": request.getfixturevalue("postgres").database()})
     context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=_creates, args=(settings.ledger_location, settings.home_path)) for _ in range(3)
-    ]
+    processes = [context.Process(target=create, args=(settings.ledger_location, settings.home_path)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -162,11 +161,6 @@ def test_processes_that_start_at_once_make_the_tables_once(request: pytest.Fixtu
     assert [process.exitcode for process in processes] == [0, 0, 0]
     initialise(settings)
     assert opened(settings).has_key()
-
-
-def _creates(url: str, home: Path) -> None:
-    home.mkdir(parents=True, exist_ok=True)
-    Ledger(url).create()
 
 
 def test_a_home_that_moves_to_a_server_takes_its_ledger_and_its_trail_along(

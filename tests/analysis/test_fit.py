@@ -51,6 +51,12 @@ def quickly(inputs: Inputs, spec: Specification) -> tuple[FitResult, list[tuple[
     return run_fit(inputs, quick(spec), progress=lambda *step: calls.append(step)), calls
 
 
+@pytest.fixture(scope="module")
+def alone(inputs: Inputs, spec: Specification) -> FitResult:
+    """The quick fit of the outcomes since the landmark only."""
+    return run_fit(without_outcome(inputs, "general_supervision_end"), quick(spec))
+
+
 def test_the_same_inputs_give_the_same_bytes(inputs: Inputs, spec: Specification, tmp_path: Path) -> None:
     shuffled = replace(inputs, **{name: frame.sample(frac=1, random_state=3) for name, frame in inputs.tables.items()})
     made = {"fit_id": "f00d", "version_id": "cafe", "fingerprint": "beef", "simulated": True}
@@ -73,11 +79,11 @@ def test_another_seed_moves_only_what_is_imputed(
 
 
 def test_an_outcome_does_not_depend_on_which_others_there_are(
-    inputs: Inputs, spec: Specification, quickly: tuple[FitResult, object]
+    alone: FitResult, quickly: tuple[FitResult, object]
 ) -> None:
     both = quickly[0].estimates
-    alone = run_fit(without_outcome(inputs, "general_supervision_end"), quick(spec)).estimates
-    pd.testing.assert_frame_equal(both[both["outcome_id"] == "general_landmark"].reset_index(drop=True), alone)
+    landmark = both[both["outcome_id"] == "general_landmark"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(landmark, alone.estimates)
 
 
 def test_the_order_of_outcomes_and_the_threads_of_the_libraries_change_no_bit_that_is_promised(
@@ -101,13 +107,11 @@ def test_the_order_of_outcomes_and_the_threads_of_the_libraries_change_no_bit_th
         pd.testing.assert_frame_equal(table, two.tables[name], rtol=1e-12, atol=1e-12)
 
 
-def test_a_process_of_a_pool_gives_the_same_bits(inputs: Inputs, spec: Specification) -> None:
+def test_a_process_of_a_pool_gives_the_same_bits(inputs: Inputs, spec: Specification, alone: FitResult) -> None:
     """What a worker fits, in a process that begins anew and so with another hash of names, is what is fitted here."""
-    alone = without_outcome(inputs, "general_supervision_end")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        there = pool.submit(run_fit, alone, quick(spec)).result()
-    here = run_fit(alone, quick(spec))
-    for name, table in here.tables.items():
+        there = pool.submit(run_fit, without_outcome(inputs, "general_supervision_end"), quick(spec)).result()
+    for name, table in alone.tables.items():
         pd.testing.assert_frame_equal(table, there.tables[name], check_exact=True)
 
 

@@ -19,12 +19,14 @@ from orchestration.analysis.specification import Specification
 from orchestration.cli import main
 from orchestration.hashing import combined_hash, content_hash
 from orchestration.warehouse.versions import Version
+from tests.analysis.synthetic import without_outcome
 from tests.analysis.test_fit import quick
 
 
 @pytest.fixture(scope="module")
 def _kept_once(inputs: Inputs, spec: Specification, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, small = tmp_path_factory.mktemp("kept"), quick(spec)
+    inputs = without_outcome(inputs, "general_supervision_end")
     version, fits = folder / "version", folder / "fits"
     version.mkdir()
     for name, frame in inputs.tables.items():

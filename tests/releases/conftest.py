@@ -15,17 +15,21 @@ from orchestration.analysis.fit import run_fit
 from orchestration.analysis.specification import Specification, read_specification
 from orchestration.ledger import Ledger
 from orchestration.releases.disclosure import Judged, ReleaseRules, judge_fit
+from orchestration.warehouse import dbt
 from orchestration.warehouse.versions import read_version
 from tests.analysis.synthetic import synthetic_inputs
 from tests.conftest import Shared, settings_in
 from tests.releases.making import SmallRelease, catalogue, small_release, small_spec
+from tests.warehouse.histories import Compiled
 
 
 @pytest.fixture(scope="session")
-def release(_settled_once: Path, shared: Shared) -> SmallRelease:
+def release(_settled_once: Path, compiled: Compiled, shared: Shared) -> SmallRelease:
     def fill(folder: Path) -> None:
         shutil.copytree(_settled_once, folder / "home")
-        made = small_release(settings_in(folder / "home"), folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dbt, "build", compiled.build)
+            made = small_release(settings_in(folder / "home"), folder)
         (folder / "made.pickle").write_bytes(pickle.dumps((made.version.version_id, made.inventory)))
 
     folder = shared("release", fill)

@@ -1,6 +1,7 @@
-"""Carries out the withdrawals of a home in processes of which one is killed at each step: `python -m tests.releases.dying HOME`.
+"""Carries out the withdrawals of a home in processes of which one is killed at each step: `python -m tests.releases.dying HOME COMPILED`.
 
-A process of its own, since it forks: it does nothing itself but load the libraries, so that no thread is lost in a fork.
+COMPILED is the folder of the dbt project as it was compiled, from which versions are built. A process of its own, since it forks: it
+does nothing itself but load the libraries, so that no thread is lost in a fork.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import sys
 from pathlib import Path
 
 import botocore.client  # noqa: F401
-import dbt.adapters.duckdb
-import dbt.cli.main  # noqa: F401
 import s3fs  # noqa: F401
 import scipy.stats  # noqa: F401
 import sqlalchemy.dialects.sqlite  # noqa: F401
@@ -21,9 +20,11 @@ from orchestration.home import opened
 from orchestration.ledger import Ledger
 from orchestration.releases import withdrawal
 from orchestration.settings import Settings
+from orchestration.warehouse import dbt
 from tests.conftest import settings_in
 from tests.releases.leaving import refitting
 from tests.releases.making import small_spec
+from tests.warehouse.histories import Compiled
 
 
 def settings_of(folder: Path) -> Settings:
@@ -44,7 +45,8 @@ def finish(folder: Path, dies_after: str | None = None) -> None:
     withdrawal.finish(settings, opened(settings), refitting(settings, small_spec()))
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, compiled: Path) -> int:
+    dbt.build = Compiled.of(compiled).build
     for step in (*withdrawal.STEPS, None):
         child = os.fork()
         if child == 0:
@@ -61,4 +63,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(*map(Path, sys.argv[1:])))

@@ -28,9 +28,11 @@ from orchestration.releases.twin_aims import TRIED, Aims, aims_of, main_outcome,
 from orchestration.releases.writing import Inventory
 from orchestration.settings import Settings
 from orchestration.simulation.cohort import simulate_cohort
+from orchestration.warehouse import dbt
 from tests.analysis.synthetic import synthetic_inputs
 from tests.releases.making import DAY, OUTCOME, SmallRelease, catalogue, small_spec
 from tests.releases.twin import fidelity, real_tables, verdict, written_tables
+from tests.warehouse.histories import Compiled
 
 SEEDS = Settings().dbt_project / "seeds"
 OF = TwinOf("2026.1.0", DAY, date(2025, 12, 31), is_simulated=True)
@@ -50,11 +52,13 @@ class SmallTwin:
 
 
 @pytest.fixture(scope="session")
-def twin(judged: Judged, tmp_path_factory: pytest.TempPathFactory) -> SmallTwin:
+def twin(judged: Judged, compiled: Compiled, tmp_path_factory: pytest.TempPathFactory) -> SmallTwin:
     folder = tmp_path_factory.mktemp("public")
     frames = {**judged.frames, "survival_curves": judged.frames["survival_curves"].assign(n=60)}
     settings = Settings(home=folder.parent / "no home", key_file=folder.parent / "no key")
-    inventory = write_twin(folder / "twin", OF, frames, settings, catalogue(), small_spec())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dbt, "build", compiled.build)
+        inventory = write_twin(folder / "twin", OF, frames, settings, catalogue(), small_spec())
     return SmallTwin(folder / "twin", frames, inventory, settings)
 
 

@@ -34,6 +34,7 @@ from tests.releases.leaving import Person, furnished, looked_for, people_of, req
 from tests.releases.making import SmallRelease
 from tests.searching import Search, search
 from tests.server.s3 import bucket_at
+from tests.warehouse.histories import Compiled
 
 ERASE = Asked("erase", "consent", "asked by letter", "anna")
 STOP = Asked("stop", "consent", "asked by letter", "anna")
@@ -55,7 +56,7 @@ class Left:
 
 
 @pytest.fixture(scope="module")
-def left(release: SmallRelease, s3: str, tmp_path_factory: pytest.TempPathFactory) -> Left:
+def left(release: SmallRelease, compiled: Compiled, s3: str, tmp_path_factory: pytest.TempPathFactory) -> Left:
     """One person erased from a home with everything in it, and from its store, by processes of which one dies at each step.
 
     The bucket keeps every version of every object.
@@ -75,7 +76,7 @@ def left(release: SmallRelease, s3: str, tmp_path_factory: pytest.TempPathFactor
     file.unlink()
     ledger.close()
     died = subprocess.run(
-        [sys.executable, "-m", "tests.releases.dying", str(folder)], capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "tests.releases.dying", str(folder), str(compiled.folder)], capture_output=True, text=True, check=False,
         env={**os.environ, **bucket.variables()},
     )  # fmt: skip
     assert died.returncode == 0, died.stderr

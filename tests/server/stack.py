@@ -179,7 +179,7 @@ def _settings(
         (folder / name).chmod(0o400)
     (folder / "roles.yml").write_text(yaml.safe_dump(ROLES))
     return Settings(
-        profile="server", home=folder / "home", key_file=key, inbox=folder / "inbox", admit_test_numbers=True, imputations=2, look_seconds=5,
+        profile="server", home=folder / "home", key_file=key, inbox=folder / "inbox", admit_test_numbers=True, imputations=2, look_seconds=60,
         ledger_url=ledger, dagster_url=dagster, roles=folder / "roles.yml", public_url=f"https://localhost:{ports['caddy']}",
         oidc_issuer=provided.issuer, **{name: folder / name for name in secrets_of}, **store,
     )  # type: ignore[arg-type]  # fmt: skip

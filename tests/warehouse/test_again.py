@@ -12,7 +12,7 @@ from orchestration.analysis.fit import read_fit
 from orchestration.deliveries.contracts import read_contracts
 from orchestration.deliveries.ingest import ingest, known_key
 from orchestration.hashing import sha256_file
-from orchestration.warehouse import aside, build
+from orchestration.warehouse import aside, build, dbt
 from orchestration.warehouse.evidence import changed_people
 from orchestration.warehouse.versions import Version, current_id, current_version
 from tests.analysis.test_own import small_models
@@ -20,6 +20,7 @@ from tests.conftest import Platform
 from tests.deliveries.making import Row, change_rows, deliver, delivery_in, digests
 from tests.test_cli import run_in
 from tests.warehouse.again import PLACES, is_installed, reproduced_elsewhere
+from tests.warehouse.histories import Compiled
 
 
 @pytest.mark.skipif(
@@ -74,10 +75,11 @@ def test_what_is_built_aside_moves_nothing(published: Platform, tmp_path: Path) 
 
 
 def test_what_was_known_on_a_day_is_made_of_what_had_been_received_and_not_yet_taken_back(
-    settled: Platform, monkeypatch: pytest.MonkeyPatch
+    settled: Platform, compiled: Compiled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # what is asked here is which deliveries count, not whether so many people may change their sex
+    # what is asked here is which deliveries count, not whether so many people may change their sex, nor how dbt builds
     monkeypatch.setattr("orchestration.deliveries.ingest._gate", lambda *_: iter(()))
+    monkeypatch.setattr(dbt, "build", compiled.build)
     settings, ledger = settled.settings, settled.ledger
     source = delivery_in(settings.inbox_path, "rn")
     for name, sequence, sex, day in (("men", 1, "M", datetime(2027, 1, 10)), ("women", 2, "V", datetime(2027, 2, 10))):

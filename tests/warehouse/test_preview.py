@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import pytest
 import yaml
 
 from orchestration.analysis.inputs import MODEL_TABLES
 from orchestration.deliveries.ingest import ingest
 from orchestration.settings import Settings
+from orchestration.warehouse import dbt
 from orchestration.warehouse.preview import preview
 from orchestration.warehouse.versions import current_id
 from tests.conftest import Platform
 from tests.deliveries.making import Row, change_rows, deliver, delivery_in, digests
 from tests.warehouse.again import publish_now
+from tests.warehouse.histories import Compiled
 
 
 def acquitted(rows: list[Row]) -> list[Row]:
@@ -28,7 +31,9 @@ WAIVED = {
 }  # fmt: skip
 
 
-def test_what_would_change_is_what_changes_and_asking_changes_nothing(published: Platform, tmp_path: Path) -> None:
+def test_what_would_change_is_what_changes_and_asking_changes_nothing(
+    published: Platform, compiled: Compiled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "waivers.yml").write_text(yaml.safe_dump([WAIVED]))
     settings = Settings(**{**published.settings.model_dump(), "waivers": tmp_path / "waivers.yml"})
     ledger, before = published.ledger, current_id(published.settings)
@@ -41,6 +46,7 @@ def test_what_would_change_is_what_changes_and_asking_changes_nothing(published:
 
     assert digests(settings.home) == kept
     assert ingest(gone, settings, ledger).status == "accepted"
+    monkeypatch.setattr(dbt, "build", compiled.build)  # of the same rows dbt has just built and tested the preview
     after = publish_now(settings, ledger)
     assert asked.is_new_version == (after.version_id != before)
     assert asked.would_refit
