@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from great_expectations.expectations import Expectation
 
+LARGE = 1_000_000  # rows; from here on expectations are evaluated one by one, since what was measured for each is held to the end
 COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
 _KNOWN = "known in "
 
@@ -225,7 +226,10 @@ def prepare(table: Table, frame: pd.DataFrame, known: Mapping[str, pd.Series]) -
         if len(names) > 1:
             headers = tuple(source[name] for name in names)
             added[_together(headers)] = _same(frame, headers)
-    return frame.assign(**added)
+    prepared = frame.copy(deep=False)  # `assign` would copy every column
+    for name, values in added.items():
+        prepared[name] = values
+    return prepared
 
 
 def _asked(holds: pd.Series, of: pd.Series) -> pd.arrays.BooleanArray:
@@ -243,25 +247,18 @@ def _same(frame: pd.DataFrame, headers: Sequence[str]) -> np.ndarray:
 
 def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Judgement]:
     """Evaluate one table's suite. A rule that cannot be evaluated is an error, never a pass."""
-    import great_expectations as gx
-
     suite = suite_of(table, limits, len(prepared))
     # One entry for each expectation, in order: the position travels in `meta`, since the suite may reorder.
     for position, (_, _, _, expectation) in enumerate(suite):
         expectation.meta = {"position": position}
-    with _once():
-        looked_at = _columns(suite)
-        judged = prepared[[name for name in prepared.columns if name in looked_at]]
-        batch = _batch_definition().get_batch(batch_parameters={"dataframe": judged})
-        result = batch.validate(
-            gx.ExpectationSuite(name=table.name, expectations=[expectation for *_, expectation in suite]),
-            result_format=COUNTS_ONLY,
-        )
+    asked = [expectation for *_, expectation in suite]
+    parts = [asked] if len(prepared) < LARGE else [[one] for one in asked]
+    results = [outcome for part in parts for outcome in _validated(table.name, part, prepared)]
     severities = {
         (f"rule.{rule.kind}", tuple(table.column(name).source for name in rule.columns), rule.tolerated): rule.severity
         for rule in table.rules
     }
-    outcomes = {outcome.expectation_config.meta["position"]: outcome for outcome in result.results}
+    outcomes = {outcome.expectation_config.meta["position"]: outcome for outcome in results}
     return [
         _judgement(
             table,
@@ -276,10 +273,17 @@ def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Ju
     ]
 
 
-def _columns(suite: Sequence[tuple[str, tuple[str, ...], float, Expectation]]) -> set[str]:
-    """The columns that a suite looks at: Great Expectations copies a frame for each of them."""
-    kwargs = [expectation.configuration.kwargs for *_, expectation in suite]
-    return {given[name] for given in kwargs for name in ("column", "column_A", "column_B") if name in given}
+def _validated(name: str, expectations: Sequence[Expectation], frame: pd.DataFrame) -> list[Any]:
+    """What Great Expectations says of a frame, of which it gets the columns that it looks at: it copies all for each of them."""
+    import great_expectations as gx
+
+    with _once():
+        kwargs = [expectation.configuration.kwargs for expectation in expectations]
+        looked_at = {given[key] for given in kwargs for key in ("column", "column_A", "column_B") if key in given}
+        judged = frame[[column for column in frame.columns if column in looked_at]]
+        batch = _batch_definition().get_batch(batch_parameters={"dataframe": judged})
+        suite = gx.ExpectationSuite(name=name, expectations=list(expectations))
+        return list(batch.validate(suite, result_format=COUNTS_ONLY).results)
 
 
 def _judgement(

@@ -75,7 +75,9 @@ def test_great_expectations_is_asked_for_counts_only(monkeypatch: pytest.MonkeyP
         assert value not in said
 
 
-def test_what_is_worked_out_once_is_what_would_be_worked_out_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_worked_out_once_or_one_by_one_is_what_would_be_worked_out_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     contract = table(
         column("id"),
         column("wave"),
@@ -96,6 +98,8 @@ def test_what_is_worked_out_once_is_what_would_be_worked_out_each_time(monkeypat
     prepared = prepare(contract, frame, {})
     quickly = judge_table(contract, prepared, LIMITS)
     assert sum(item.status is Status.FAILED for item in quickly) >= 5
+    monkeypatch.setattr(gate, "LARGE", 1)
+    assert judge_table(contract, prepared, LIMITS) == quickly
     monkeypatch.setattr(gate, "_once", contextlib.nullcontext)
     assert judge_table(contract, prepared, LIMITS) == quickly
 
