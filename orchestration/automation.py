@@ -150,7 +150,7 @@ def inbox_sensor(
     @dg.sensor(
         name="inbox",
         jobs=list(jobs.values()),
-        minimum_interval_seconds=settings.look_seconds,
+        minimum_interval_seconds=settings.seconds_between_looks,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finds complete deliveries (manifest present) in the inbox and has them taken in.",
     )
@@ -210,7 +210,7 @@ def alert_sensors(settings: Settings, contracts: Mapping[str, Organisation]) -> 
 
     Both tell through `stewards/alerts.py`. They run where the code is loaded, and not as runs: those wait for each other.
     """
-    status, seconds = dg.DefaultSensorStatus.RUNNING, max(settings.look_seconds, TOLD_SECONDS)
+    status, seconds = dg.DefaultSensorStatus.RUNNING, max(settings.seconds_between_looks, TOLD_SECONDS)
 
     @dg.sensor(
         name="alerts",

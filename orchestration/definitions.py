@@ -117,7 +117,7 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
                 "refresh",
                 target=dg.AssetSelection.all(),
                 default_status=dg.DefaultSensorStatus.RUNNING,
-                minimum_interval_seconds=settings.look_seconds,
+                minimum_interval_seconds=settings.seconds_between_looks,
                 description=(
                     "Builds when a delivery or the code has changed; refits when the rows that models read have; drafts a release "
                     "when another fit has become current and one is due."

@@ -151,6 +151,14 @@ class Settings(BaseSettings):
         return (self.opening_key_file or self.home_path.with_name(self.home_path.name + ".age")).expanduser()
 
     @property
+    def seconds_between_looks(self) -> int:
+        """How long after one look the next may be, for Dagster: a second less than is asked for.
+
+        Its daemon goes round every five seconds and passes over what is not quite due, which is every other look of five seconds.
+        """
+        return self.look_seconds - 1
+
+    @property
     def sources_file(self) -> Path | None:
         """Where it stands what is fetched from where; None when organisations deliver into the inbox themselves."""
         return self.sources.expanduser() if self.sources else None

@@ -129,7 +129,7 @@ def _sensor(settings: Settings, job: Any, conditioned: dg.Definitions) -> dg.Sen
     @dg.sensor(
         name="spread_refit",
         job=job,
-        minimum_interval_seconds=settings.look_seconds,
+        minimum_interval_seconds=settings.seconds_between_looks,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Has the batches of a refit fitted by workers when the rows that models read, or the code of the models, have changed.",
     )

@@ -49,6 +49,19 @@ def asset_runs(made: Machine) -> int:
     return sum(run.job_name == "__ASSET_JOB" for run in made.runs())
 
 
+def steps(made: Machine, since: float) -> Iterator[Row]:
+    """When each run since a moment (seconds since 1970) was asked for, begun and ended."""
+    with made.instance() as instance:
+        records = sorted(instance.get_run_records(), key=lambda record: record.create_timestamp)
+    for record in records:
+        asked = record.create_timestamp.timestamp() - since
+        if asked >= 0 and record.start_time and record.end_time:
+            assets = len(record.dagster_run.asset_selection or ())
+            said = f"asked for at {asked:.1f}, begun at {record.start_time - since:.1f}, ended at {record.end_time - since:.1f} s"
+            name = record.dagster_run.job_name if not assets else f"{assets} assets"
+            yield Row("way", f"  run: {name}", record.end_time - record.start_time, "s", note=said)
+
+
 def until(made: Machine, began: float, is_there: Callable[[Readings], bool], what: str) -> float:
     """Seconds from a moment until the ledger says so."""
     ledger = opened(made.settings)
@@ -74,7 +87,7 @@ def rows(clients: int) -> Iterator[Row]:
         fits, versions = len(ledger.fits()) + len(ledger.held_fits()), len(ledger.builds())
         with over(settings, folder) as made:
             made.wait_for(lambda: ticks(made, 0) >= 2, "the daemon", LONGEST)
-            began = appear(extract, settings.inbox_path)
+            at, began = time.time(), appear(extract, settings.inbox_path)
             yield Row(
                 section,
                 "manifest appears → taken in",
@@ -97,6 +110,7 @@ def rows(clients: int) -> Iterator[Row]:
             drafted = until(made, began, lambda now: len(now.releases()) > 0, "the draft of a release")
             yield Row(section, "manifest appears → the year's release is drafted", drafted, "s")
             made.wait_for(lambda: all(run.is_finished for run in made.runs()), "quiet", LONGEST)
+            yield from steps(made, at)
             runs = asset_runs(made)
             again = shutil.copytree(extract, folder / "again" / "registry" / last.name / f"{extract.name}-again")
             change_manifest(again, delivery_id=again.name, sequence=2)
