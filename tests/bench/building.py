@@ -57,7 +57,7 @@ def build_folder(folder: Path, delivered: Path, copies: int = 1) -> Path:
         cutoff = manifest.cutoff_on or cutoff
         for reading in read_delivery(path.parent, manifest, organisation.tables, admit_test_numbers=True):
             table = reading.table
-            stored = raw.to_raw(table, raw.pseudonymise(table, reading.frame, key))
+            stored = raw.decoded(raw.pseudonymised(table, reading.rows, key))
             numbered = ", ".join(
                 f'"{column.raw_name}" || copy as "{column.raw_name}"' for column in table.kept if column.pseudonym
             )

@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 from orchestration.deliveries.contracts import Organisation, Table, read_contracts
 from orchestration.deliveries.keys import PseudonymKey
 from orchestration.deliveries.manifest import read_manifest, verify
-from orchestration.deliveries.pseudonyms import pseudonyms
 from orchestration.deliveries.raw import decoded, pseudonymised
 from orchestration.deliveries.readers import READ_TYPES, read_delivery
 from orchestration.settings import CHECKOUT, Settings
@@ -138,7 +137,7 @@ def _built(
         rows, dyads = (connection.execute(f"from marts.{name} order by all").df() for name in TABLES)
     purpose = str(contracts["registry"].table("linkage").column("national_number").pseudonym)
     numbers = cohort.truth["national_number"].astype(str).str.zfill(9)
-    truth = cohort.truth.assign(client_id=pseudonyms(_KEY, purpose, numbers).to_numpy()).set_index("client_id")
+    truth = cohort.truth.assign(client_id=_KEY.pseudonyms(purpose, numbers.tolist())).set_index("client_id")
     ever_changed = dyads.groupby("client_id")["officer_id"].nunique() > 1
     return Population(rows.assign(study=rows["client_id"].map(truth["replicate"])), ever_changed, truth)
 
