@@ -83,10 +83,8 @@ def in_present_words(reading: Reading, table: Table) -> Reading:
     if reading.table == table:
         return reading
     given = {column.name: reading.rows[column.source] for column in reading.table.columns}
-    lacking = reading.rows.num_rows
-    rows = {
-        column.source: given.get(column.name, pa.nulls(lacking, READ_TYPES[column.type])) for column in table.columns
-    }
+    empty = {kind: pa.nulls(reading.rows.num_rows, read) for kind, read in READ_TYPES.items()}
+    rows = {column.source: given.get(column.name, empty[column.type]) for column in table.columns}
     return replace(reading, table=table, rows=pa.table(rows))
 
 
