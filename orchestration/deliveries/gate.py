@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from orchestration.deliveries.coding import codes_of, together
+from orchestration.deliveries.coding import codes_of, condensed, together
 from orchestration.deliveries.contracts import SHARES, Column, Table
 from orchestration.deliveries.judgement import Judgement, Status
 
@@ -242,7 +242,7 @@ def _same(frame: pd.DataFrame, headers: Sequence[str]) -> np.ndarray:
     codes = [codes_of(frame[header]) for header in headers]
     joined = together(codes, len(frame))
     is_nothing = np.logical_and.reduce([one < 0 for one in codes])
-    return np.where(is_nothing, np.nan, joined) if is_nothing.any() else joined
+    return np.where(is_nothing, np.nan, condensed(joined)) if is_nothing.any() else joined
 
 
 def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Judgement]:

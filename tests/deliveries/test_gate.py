@@ -164,6 +164,17 @@ def test_a_key_that_comes_twice_fails() -> None:
     assert outcome(judge(contract, id=["1", "1", "2"])["key.unique"]) == (Status.FAILED, 3, 2)
 
 
+def test_keys_that_are_nearly_the_same_are_two_keys_beside_one_that_is_missing() -> None:
+    many = [f"{number:06d}" for number in range(300_000)]
+    contract = table(column("id"), column("wave"), column("item"), key=("id", "wave", "item"))
+    frame = pd.DataFrame(
+        {"id": [*many, many[-1], None], "wave": [*many, many[-1], None], "item": [*many, many[-2], None]}
+    )
+    prepared = prepare(contract, frame.astype("category"), {})
+    found = {item.rule: item for item in judge_table(contract, prepared, LIMITS)}
+    assert outcome(found["key.unique"]) == (Status.PASSED, 300_001, 0)
+
+
 def test_a_key_of_two_columns_may_repeat_in_each_of_them() -> None:
     contract = table(column("id"), column("wave"), key=("id", "wave"))
     assert judge(contract, id=["1", "1"], wave=["a", "b"])["key.unique"].status is Status.PASSED
