@@ -79,7 +79,7 @@ def in_order(table: pa.Table) -> Iterator[pa.RecordBatch]:
     for start in range(0, len(order), SLICE):
         rows = pa.array(order[start : start + SLICE])
         taken = pa.table([column.take(rows) for column in columns], names=table.column_names)
-        yield from (_decoded(batch).cast(_plain_schema(table.schema)) for batch in taken.to_batches())
+        yield from (_decoded(batch).cast(plain_schema(table.schema)) for batch in taken.to_batches())
 
 
 def content_hashes(tables: Mapping[str, pa.Table]) -> dict[str, str]:
@@ -95,7 +95,7 @@ class RowsInOrder:
 
     def __init__(self, schema: pa.Schema) -> None:
         self._digest = hashlib.sha256()
-        self._digest.update(json.dumps([[column.name, str(column.type)] for column in _plain_schema(schema)]).encode())
+        self._digest.update(json.dumps([[column.name, str(column.type)] for column in plain_schema(schema)]).encode())
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Take in the rows that come next."""
@@ -160,7 +160,8 @@ def plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _plain_schema(schema: pa.Schema) -> pa.Schema:
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """The same columns with the types of their values, whether or not they stand in dictionaries."""
     import pyarrow as pa
 
     return pa.schema([(column.name, plain(column.type)) for column in schema])

@@ -20,7 +20,7 @@ from orchestration.deliveries.keys import PseudonymKey
 from orchestration.deliveries.manifest import Manifest
 from orchestration.deliveries.pseudonyms import Known, pseudonyms
 from orchestration.files import folder_by_rename, write_json
-from orchestration.hashing import combined_hash, content_hashes
+from orchestration.hashing import combined_hash, content_hashes, plain_schema
 
 ARROW_TYPES = {
     "text": pa.string(),
@@ -130,8 +130,7 @@ def read_coded(root: Path, organisation: str, digest: str, table: Table) -> pa.T
 
 def decoded(table: pa.Table) -> pa.Table:
     """A table with text as it stands in the schema, whether it was dictionary-encoded or not."""
-    types = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
-    return table.cast(pa.schema(list(zip(table.column_names, types, strict=True))))
+    return table.cast(plain_schema(table.schema))
 
 
 def read_numbers(root: Path, organisation: str, digest: str, table: Table) -> pd.DataFrame:

@@ -63,9 +63,8 @@ def with_primary_outcomes(folder: Path) -> None:
 def take_in(folder: Path) -> None:
     """Readers, gate and raw store: every delivery of the inbox, organisations side by side where a refresh takes them in so."""
     settings = settings_of(folder)
-    contracts = read_contracts(settings.expectations)
-    waits = waiting(settings, readings(settings), contracts)
-    organisations = sorted({item.organisation for item in waits}, key=lambda name: (contracts[name].kind, name))
+    waits = waiting(settings, readings(settings), read_contracts(settings.expectations))
+    organisations = sorted({item.organisation for item in waits})
     if not is_backlog(waits):
         take_in_of(folder, organisations)
         return
@@ -106,7 +105,8 @@ def release(folder: Path) -> None:
     """The microdata of the version in every format, with the codebook; a fit and what is judged of it do not grow with the clients."""
     settings = settings_of(folder)
     version, catalogue = versions.named_version(settings, versions.CURRENT), catalogue_in(settings)
-    marts, across = stored(version, catalogue), wide_of(stored(version, catalogue), catalogue)
+    marts = stored(version, catalogue)
+    across = wide_of(marts, catalogue)
     about = metadata.About(
         tag="2026.1.0", released_on=date(2026, 1, 1), version_id=version.version_id, fit_id="", is_simulated=True,
         registry_cutoff_on=str(version.manifest["registry_cutoff_on"]), study=metadata.read_study(),
