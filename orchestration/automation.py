@@ -11,7 +11,7 @@ import os
 import signal
 import sqlite3
 import threading
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ from orchestration.stewards.alerts import Told, look_and_tell, tell
 from orchestration.stewards.alerts_file import read_alerts
 from orchestration.stewards.assets import FRESHNESS, seen_checks, seen_runs
 from orchestration.warehouse.build import effective, one_writer
-from orchestration.workers import loaded
+from orchestration.workers import forked, loaded
 
 FOLLOWING_UP = "yearly_follow_up"
 TOLD_SECONDS = 30  # it is looked no oftener for what is to be told
@@ -517,8 +517,10 @@ def _work_on(asked: str, home: Path) -> None:
 
     It begins when whoever writes to the home now has ended: a refresh, or somebody who withdraws, would build in the same folder, and
     take in the same deliveries. A run that waits for too long is failed by Dagster, does nothing when its turn comes, and is made anew.
+    The forks that a refit would have are made first: afterwards Dagster has its threads, and new processes load for seconds.
     """
-    with one_writer(Settings(home=home)):
+    settings = Settings(home=home)
+    with forked(settings.fit_processes or os.cpu_count() or 1), one_writer(settings):
         execute_run_command.main([asked])
 
 
@@ -553,21 +555,23 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 
 def side_by_side(
-    settings: Settings, pool: Executor, workers: int, partitions: Mapping[str, Sequence[str | None]]
+    settings: Settings, pool: Executor, workers: int, partitions: Mapping[str, Mapping[str | None, int]]
 ) -> Iterator[Launched]:
     """Take in a backlog: each organisation's partitions in order, organisations side by side in processes of their own.
 
     Organisations share no row and are judged apart; the ledger and the instance are databases that take turns. The
-    organisation with most left goes next. Gives each run as it is done; no verdict depends on the order between
+    organisation with most bytes left goes next: `partitions` has those of each. Gives each run as it is done; no verdict depends on the order between
     organisations. While they work, this process loads what comes after.
     """
-    left = {organisation: deque(keys) for organisation, keys in partitions.items() if keys}
+    left = {organisation: dict(sizes) for organisation, sizes in partitions.items() if sizes}
     working: dict[Future[Launched], str] = {}
     while left or working:
         busy = set(working.values())
-        free = sorted((name for name in left if name not in busy), key=lambda name: (-len(left[name]), name))
+        free = sorted((name for name in left if name not in busy), key=lambda name: (-sum(left[name].values()), name))
         for name in free[: workers - len(working)]:
-            working[pool.submit(_take_in, settings, name, left[name].popleft())] = name
+            first = next(iter(left[name]))
+            del left[name][first]
+            working[pool.submit(_take_in, settings, name, first)] = name
             if not left[name]:
                 del left[name]
         importlib.import_module("orchestration.loaded")

@@ -31,6 +31,13 @@ class WorkerDied(Mendable):
     """A process that a refresh needs was ended from outside."""
 
 
+class _Forks:
+    """The pool of forks that this process has now, and of how many."""
+
+    pool: ProcessPoolExecutor | None = None
+    count = 0
+
+
 def load_early() -> None:
     """Start the server from which `apart` forks; it loads the libraries while the caller goes on."""
     loaded()
@@ -52,27 +59,45 @@ def apart(function: Callable[_Arguments, _Result], *args: _Arguments.args, **kwa
 
 @contextmanager
 def forked(count: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of forks of this process. Raises WorkerDied.
+    """A pool of forks of this process, which `at_hand` gives too while it lasts. Raises WorkerDied.
 
-    To be called before this process opens a database: a fork must not share a connection.
+    To be called before this process opens a database or starts a thread: a fork must not share a connection, or a lock that is held.
     """
     with _pool(count, multiprocessing.get_context("fork")) as pool:
         pool.submit(os.getpid).result()  # all are forked at the first task, so now
-        yield pool
+        _Forks.pool, _Forks.count = pool, count
+        try:
+            yield pool
+        finally:
+            _Forks.pool, _Forks.count = None, 0
 
 
 @contextmanager
-def anew(count: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes that begin with nothing of this one, whatever it has open and whichever threads it has. Raises WorkerDied."""
-    with _pool(count, multiprocessing.get_context("spawn")) as pool:
-        yield pool
+def at_hand(count: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of at least so many processes, whatever this one has open by now and whichever threads it has. Raises WorkerDied.
+
+    The forks that were made in time, which have the libraries loaded; else processes that begin with nothing of this one.
+    """
+    if _Forks.pool is None or _Forks.count < count:
+        with _pool(count, multiprocessing.get_context("spawn")) as pool:
+            yield pool
+        return
+    with _mendable():
+        yield _Forks.pool
 
 
 @contextmanager
 def _pool(count: int, context: BaseContext) -> Iterator[ProcessPoolExecutor]:
+    initial = gc.get_threshold()
+    with _mendable(), ProcessPoolExecutor(count, context, initializer=_begin, initargs=initial) as pool:
+        yield pool
+
+
+@contextmanager
+def _mendable() -> Iterator[None]:
+    """A pool whose process was ended from outside, as WorkerDied."""
     try:
-        with ProcessPoolExecutor(count, context, initializer=_begin, initargs=gc.get_threshold()) as pool:
-            yield pool
+        yield
     except BrokenProcessPool:
         raise WorkerDied(
             "a process of the refresh was ended from outside (by a person, or for want of memory); what it had not "

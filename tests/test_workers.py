@@ -13,7 +13,7 @@ import pytest
 
 from orchestration import workers
 from orchestration.home import NoHome
-from orchestration.workers import WorkerDied, apart, forked
+from orchestration.workers import WorkerDied, apart, at_hand, forked
 
 WITHIN = 60  # seconds that a process may take to end before the test says that it does not
 
@@ -76,3 +76,23 @@ def test_every_process_ends_with_the_one_that_asked_even_when_that_is_killed(tmp
     for process in working:
         assert select.select([process], [], [], WITHIN)[0], "a process outlived the one that asked for it"
         os.close(process)
+
+
+def test_forks_that_were_made_in_time_are_given_again_while_they_last_and_are_enough() -> None:
+    with forked(2) as forks:
+        with at_hand(2) as pool:
+            assert pool is forks
+        with at_hand(1) as pool:
+            assert pool is forks
+        with at_hand(3) as others:
+            assert others is not forks
+        assert forks.submit(os.getppid).result() == os.getpid()
+    with at_hand(1) as pool:
+        assert pool is not forks
+
+
+def test_a_fork_that_dies_while_it_works_is_told_to_whoever_waits_for_it() -> None:
+    with forked(1) as forks:
+        with pytest.raises(WorkerDied), at_hand(1) as pool:
+            pool.submit(os._exit, 3).result()
+        assert pool is forks

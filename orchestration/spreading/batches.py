@@ -31,7 +31,7 @@ from orchestration.hashing import combined_hash, is_as_marked, sha256_file
 from orchestration.progress import Progress, nobody
 from orchestration.trouble import Mendable
 from orchestration.warehouse.versions import Version, require_present
-from orchestration.workers import WorkerDied, anew
+from orchestration.workers import WorkerDied, at_hand
 
 GRID = ".grid"  # hidden, below the fits: what a withdrawal sweeps away, and no backup takes along
 ALLIANCE = "alliance"  # every table that is made of no outcome: development, raters, determinants, benchmark
@@ -182,7 +182,7 @@ def side_by_side(fits: Path, work: Work, lent: Earlier | None, processes: int, t
     if count < 2 or sum(seconds.get(part, WORTH_SECONDS) for part in parts) < WORTH_SECONDS:
         return []
     done: list[Done] = []
-    with contextlib.suppress(WorkerDied), anew(count) as pool:
+    with contextlib.suppress(WorkerDied), at_hand(count) as pool:
         asked = [pool.submit(_fit_alone, fits, work.name, part, work.version, work.spec, work.seed) for part in parts]
         for future in as_completed(asked):
             done.append(future.result())

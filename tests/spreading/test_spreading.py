@@ -185,7 +185,7 @@ def test_a_process_that_dies_leaves_what_it_has_not_fitted_to_the_fit(
     def fitted(fits: Path, name: str, part: str, *_: object) -> Done:
         return fit_batch(fits, name, Batch((part,)), lambda: work)
 
-    monkeypatch.setattr(batches, "anew", dying)
+    monkeypatch.setattr(batches, "at_hand", dying)
     monkeypatch.setattr(batches, "_fit_alone", fitted)
     assert set(batches.side_by_side(settings.fits, work, None, 2)) == {LANDMARK, END, ALLIANCE}
     # what took next to nothing the last time is not worth a process
