@@ -53,7 +53,7 @@ from orchestration.automation import (
 from orchestration.deliveries.assets import FETCHING, delivery_assets, job_name
 from orchestration.deliveries.contracts import Organisation, read_contracts
 from orchestration.deliveries.fetching import acknowledge
-from orchestration.deliveries.inbox import waiting
+from orchestration.deliveries.inbox import bytes_of, waiting
 from orchestration.deliveries.periods import local_day
 from orchestration.deliveries.retention import clear_landing
 from orchestration.deliveries.waivers import missing, read_waivers
@@ -218,13 +218,13 @@ def _launch(
     grouped = deliveries_by_partition(items, contracts)
     placed = {item.path for group in grouped.values() for item in group}
     unplaced = tuple(f"{item.organisation}/{item.period}/{item.path.name}" for item in items if item.path not in placed)
-    partitions: dict[str, list[str | None]] = {}
-    for organisation, partition in grouped:
-        partitions.setdefault(organisation, []).append(partition)
     if pool:
+        partitions: dict[str, dict[str | None, int]] = {}
+        for (organisation, partition), group in grouped.items():
+            partitions.setdefault(organisation, {})[partition] = sum(map(bytes_of, group))
         taken_in: Iterable[Launched] = side_by_side(settings, pool, workers, partitions)
     else:
-        landing = {organisation: defs.resolve_job_def(job_name(organisation)) for organisation in partitions}
+        landing = {organisation: defs.resolve_job_def(job_name(organisation)) for organisation, _ in grouped}
         taken_in = (run_job(landing[organisation], instance, partition) for organisation, partition in grouped)
     if grouped:
         progress("gate", 0, len(grouped))

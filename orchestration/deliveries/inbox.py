@@ -36,10 +36,11 @@ def is_backlog(items: Sequence[Waiting]) -> bool:
     """Whether so much waits that it is worth while to take it in side by side: many deliveries, or large ones of several organisations."""
     if len(items) >= BACKLOG:
         return True
-    return len({item.organisation for item in items}) > 1 and sum(map(_bytes, items)) >= BACKLOG_BYTES
+    return len({item.organisation for item in items}) > 1 and sum(map(bytes_of, items)) >= BACKLOG_BYTES
 
 
-def _bytes(item: Waiting) -> int:
+def bytes_of(item: Waiting) -> int:
+    """The size of what lies in a delivery's folder."""
     return sum(path.lstat().st_size for path in item.path.iterdir())
 
 

@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -24,7 +25,7 @@ import duckdb
 
 from orchestration.deliveries import gate
 from orchestration.deliveries.contracts import Column, read_contracts
-from orchestration.deliveries.inbox import is_backlog, waiting
+from orchestration.deliveries.inbox import bytes_of, is_backlog, waiting
 from orchestration.deliveries.ingest import ingest, known_key
 from orchestration.deliveries.manifest import read_manifest
 from orchestration.home import initialise, opened, readings
@@ -64,7 +65,10 @@ def take_in(folder: Path) -> None:
     """Readers, gate and raw store: every delivery of the inbox, organisations side by side where a refresh takes them in so."""
     settings = settings_of(folder)
     waits = waiting(settings, readings(settings), read_contracts(settings.expectations))
-    organisations = sorted({item.organisation for item in waits})
+    bytes_left: Counter[str] = Counter()
+    for item in waits:
+        bytes_left[item.organisation] += bytes_of(item)
+    organisations = [name for name, _ in bytes_left.most_common()]
     if not is_backlog(waits):
         take_in_of(folder, organisations)
         return
