@@ -20,6 +20,15 @@ def codes_of(values: pd.Series) -> np.ndarray:
     return pd.factorize(values)[0]
 
 
+def numbers_of(values: pd.Series) -> np.ndarray:
+    """A finite number for each value, the same for the same: the value itself where it is one, else its code. A missing one has -1."""
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        return codes_of(values)
+    if pd.api.types.is_integer_dtype(values.dtype) and not values.hasnans:
+        return values.to_numpy(dtype=np.int64)
+    return np.nan_to_num(values.to_numpy(dtype=float, na_value=np.nan), nan=-1, posinf=-2, neginf=-3)
+
+
 def by_category(values: pd.Series, of_each: np.ndarray, missing: object) -> np.ndarray:
     """What is known of each category of a categorical column, for each row; `missing` where there is none."""
     return np.append(of_each, np.array([missing], dtype=of_each.dtype))[values.cat.codes.to_numpy()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from orchestration.deliveries.coding import codes_of, condensed, together
+from orchestration.deliveries.coding import codes_of, condensed, numbers_of, together
 from orchestration.deliveries.contracts import SHARES, Column, Table
 from orchestration.deliveries.judgement import Judgement, Status
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from great_expectations.expectations import Expectation
 
-LARGE = 1_000_000  # rows; from here on expectations are evaluated one by one, since what was measured for each is held to the end
+LARGE = 1_000_000  # rows; more of them are judged a part at a time, since Great Expectations makes several copies of what it looks at
 COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
 _KNOWN = "known in "
 
@@ -251,14 +252,14 @@ def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Ju
     # One entry for each expectation, in order: the position travels in `meta`, since the suite may reorder.
     for position, (_, _, _, expectation) in enumerate(suite):
         expectation.meta = {"position": position}
-    asked = [expectation for *_, expectation in suite]
-    parts = [asked] if len(prepared) < LARGE else [[one] for one in asked]
-    results = [outcome for part in parts for outcome in _validated(table.name, part, prepared)]
+    outcomes: dict[int, _Outcome] = {}
+    for asked, part in _parts([expectation for *_, expectation in suite], prepared):
+        for position, outcome in _validated(table.name, asked, part):
+            outcomes[position] = outcomes[position] + outcome if position in outcomes else outcome
     severities = {
         (f"rule.{rule.kind}", tuple(table.column(name).source for name in rule.columns), rule.tolerated): rule.severity
         for rule in table.rules
     }
-    outcomes = {outcome.expectation_config.meta["position"]: outcome for outcome in results}
     return [
         _judgement(
             table,
@@ -273,8 +274,61 @@ def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Ju
     ]
 
 
-def _validated(name: str, expectations: Sequence[Expectation], frame: pd.DataFrame) -> list[Any]:
-    """What Great Expectations says of a frame, of which it gets the columns that it looks at: it copies all for each of them."""
+@dataclass(frozen=True)
+class _Outcome:
+    """What an expectation found: of how many rows it asked, how many are not as expected, and whether it could be evaluated at all."""
+
+    evaluated: int
+    unexpected: int
+    is_success: bool
+    is_error: bool
+
+    @classmethod
+    def of(cls, result: Any) -> _Outcome:
+        """An answer of Great Expectations, of which only counts are copied."""
+        found = {} if _raised(result.exception_info) else result.result
+        evaluated = int(found.get("element_count") or 0) - int(found.get("missing_count") or 0)
+        return cls(
+            evaluated, int(found.get("unexpected_count") or 0), bool(result.success), _raised(result.exception_info)
+        )
+
+    def __add__(self, other: _Outcome) -> _Outcome:
+        """What was found in two parts of a table."""
+        return _Outcome(
+            self.evaluated + other.evaluated,
+            self.unexpected + other.unexpected,
+            self.is_success and other.is_success,
+            self.is_error or other.is_error,
+        )
+
+
+def _parts(
+    expectations: Sequence[Expectation], frame: pd.DataFrame
+) -> Iterator[tuple[Sequence[Expectation], pd.DataFrame]]:
+    """Expectations and the rows that they are to judge, which together are all that they would find in the whole.
+
+    What is said of each row by itself is found in any part of the rows; that a value is there once, where all rows that have it are in
+    the same part.
+    """
+    from great_expectations import expectations as gxe
+
+    if len(frame) <= LARGE:
+        yield expectations, frame
+        return
+    of_unique = [isinstance(one, gxe.ExpectColumnValuesToBeUnique) and one.column in frame for one in expectations]
+    by_row = [one for one, is_unique in zip(expectations, of_unique, strict=True) if not is_unique]
+    for start in range(0, len(frame), LARGE):
+        yield by_row, frame.iloc[start : start + LARGE]
+    count = -(-len(frame) // LARGE)
+    for one in itertools.compress(expectations, of_unique):
+        part_of = numbers_of(frame[one.column]) % count
+        for part in range(count):
+            yield [one], frame.loc[part_of == part, [one.column]]
+
+
+def _validated(name: str, expectations: Sequence[Expectation], frame: pd.DataFrame) -> list[tuple[int, _Outcome]]:
+    """What Great Expectations says of a frame, by the position of the expectation. It gets the columns that it looks at: it copies all
+    for each of them."""
     import great_expectations as gx
 
     with _once():
@@ -283,22 +337,28 @@ def _validated(name: str, expectations: Sequence[Expectation], frame: pd.DataFra
         judged = frame[[column for column in frame.columns if column in looked_at]]
         batch = _batch_definition().get_batch(batch_parameters={"dataframe": judged})
         suite = gx.ExpectationSuite(name=name, expectations=list(expectations))
-        return list(batch.validate(suite, result_format=COUNTS_ONLY).results)
+        results = batch.validate(suite, result_format=COUNTS_ONLY).results
+    return [(result.expectation_config.meta["position"], _Outcome.of(result)) for result in results]
 
 
 def _judgement(
-    table: Table, rule: str, headers: tuple[str, ...], share: float, severity: str, outcome: Any, rows: int
+    table: Table,
+    rule: str,
+    headers: tuple[str, ...],
+    share: float,
+    severity: str,
+    outcome: _Outcome | None,
+    rows: int,
 ) -> Judgement:
     where: dict[str, Any] = {"table": table.name, "column": ", ".join(headers), "threshold": share}
-    if outcome is None or _raised(outcome.exception_info):
+    if outcome is None or outcome.is_error:
         return Judgement("platform.error", Status.ERROR, expected=rule, **where)
     if rule == "table.empty":
-        status = Status.PASSED if outcome.success else Status.FAILED
+        status = Status.PASSED if outcome.is_success else Status.FAILED
         return Judgement(
-            rule, status, evaluated=rows, failed=int(not outcome.success), expected="at least 1 row", **where
+            rule, status, evaluated=rows, failed=int(not outcome.is_success), expected="at least 1 row", **where
         )
-    evaluated = int(outcome.result["element_count"]) - int(outcome.result.get("missing_count") or 0)
-    count = int(outcome.result["unexpected_count"])
+    evaluated, count = outcome.evaluated, outcome.unexpected
     if evaluated == 0:
         return Judgement(rule, Status.NOT_APPLICABLE, severity=severity, evaluated=0, failed=0, **where)
     status = Status.FAILED if count > share * evaluated else Status.PASSED

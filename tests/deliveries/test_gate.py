@@ -86,7 +86,12 @@ def test_what_is_worked_out_once_or_one_by_one_is_what_would_be_worked_out_each_
         column("start", "date", minimum="2020-01-01"),
         column("end", "date", is_required=False),
         key=("id", "wave"),
-        rules=(Rule("order", ("start", "end"), "error", "why"), Rule("missing_share", ("score",), "warning", "why", threshold=0.5)),
+        rules=(
+            Rule("order", ("start", "end"), "error", "why"),
+            Rule("missing_share", ("score",), "warning", "why", threshold=0.5),
+            Rule("unique", ("score",), "warning", "why"),
+            Rule("unique", ("article",), "warning", "why"),
+        ),
     )  # fmt: skip
     days = pd.to_datetime(["2024-01-01", "2019-01-01", "2024-01-03", "2024-01-04"])
     frame = pd.DataFrame(
@@ -98,8 +103,9 @@ def test_what_is_worked_out_once_or_one_by_one_is_what_would_be_worked_out_each_
     prepared = prepare(contract, frame, {})
     quickly = judge_table(contract, prepared, LIMITS)
     assert sum(item.status is Status.FAILED for item in quickly) >= 5
-    monkeypatch.setattr(gate, "LARGE", 1)
-    assert judge_table(contract, prepared, LIMITS) == quickly
+    for rows in (1, 2, 3):
+        monkeypatch.setattr(gate, "LARGE", rows)
+        assert judge_table(contract, prepared, LIMITS) == quickly
     monkeypatch.setattr(gate, "_once", contextlib.nullcontext)
     assert judge_table(contract, prepared, LIMITS) == quickly
 
