@@ -95,13 +95,18 @@ def read_corrections(path: Path) -> tuple[Correction, ...]:
     return tuple(found)
 
 
+def of_table(table: Table, corrections: Iterable[Correction]) -> list[Correction]:
+    """The corrections of one table."""
+    return [item for item in corrections if (item.organisation, item.table) == (table.organisation, table.name)]
+
+
 def corrected(
     table: Table, content: pa.Table, corrections: Iterable[Correction], key: PseudonymKey, today: date
 ) -> tuple[pa.Table, list[Judgement]]:
     """A raw table with its corrections applied, and for each of them whether it was (`correction.applied`) or no longer
     fits (`correction.stale`). Columns beside those of the contract are kept as they are.
     """
-    own = [item for item in corrections if (item.organisation, item.table) == (table.organisation, table.name)]
+    own = of_table(table, corrections)
     if not own:
         return content, []
     content = raw.decoded(content)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestration.deliveries import corrections, people, raw, waivers
@@ -31,6 +33,8 @@ from orchestration.readings import DeliveryRecord
 from orchestration.settings import CHECKOUT, Settings
 
 KEPT_BUILDS = 2
+SORTING = "6GB"  # what DuckDB may take to sort a table; beyond that it sorts on disk
+AT_ONCE = 1_000_000  # rows that are written at once
 DECIDES_ON_BUILDS = (
     "delivery.accepted",
     "delivery.duplicate",
@@ -138,48 +142,57 @@ def snapshot(
     """Write the effective snapshot of one table to `target`; gives its rows and how many of them were carried forward.
 
     The newest delivery counts whole. A row that an earlier one had and later ones lack is carried forward from the
-    delivery that last had it, unless a later delivery declared it deleted. One row per key of the contract.
+    delivery that last had it, unless a later delivery declared it deleted. One row per key of the contract, in its order. Rows are
+    sorted, on disk beyond what `connection` may take, and written a part at a time.
     """
     if not table.key:
         raise ValueError(f"{table.organisation}.{table.name} has no key")
-    key = ", ".join(_quoted(table.column(name).source) for name in table.key)
-    columns = ", ".join(_quoted(column.source) for column in table.kept)
-    order = pa.table(
-        {
-            "file": [
-                str(root / table.organisation / str(record.content_hash) / f"{table.name}.parquet")
-                for record in records
-            ],
-            "position": list(range(len(records))),
-            "_delivery": [record.manifest_sha256[:16] for record in records],
-            "_received_on": pa.array([record.received_at.date() for record in records], pa.date32()),
-        }
-    )
+    key = [table.column(name).source for name in table.key]
+    paths = [root / table.organisation / str(record.content_hash) / f"{table.name}.parquet" for record in records]
+    files = "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
     deleted = [
         (position, *keys)
         for position, record in enumerate(records)
         for keys in raw.read_deletions(root, table.organisation, str(record.content_hash)).get(table.name, [])
     ]
-    connection.register("delivery_order", order)
-    files = "[" + ", ".join("'" + name.replace("'", "''") + "'" for name in order["file"].to_pylist()) + "]"
     gone = _deleted_clause(connection, table, deleted)
-    connection.execute(
+    reader = connection.sql(
         f"""
-        create or replace table snapshot as
-        select {columns}, _delivery, _received_on, position
+        select {", ".join(_quoted(column.source) for column in table.kept)}, list_position({files}, filename) - 1 as position
         from read_parquet({files}, filename = true) as raw
-        inner join delivery_order on raw.filename = delivery_order.file
         where true {gone}
-        qualify row_number() over (partition by {key} order by position desc) = 1
-        order by {key}
+        order by {", ".join(map(_quoted, key))}, position desc
         """  # noqa: S608 - identifiers come from the contract, paths from the store
-    )
-    ((rows, carried),) = connection.execute(
-        "select count(*), count(*) filter (where position < ?) from snapshot", [len(records) - 1]
-    ).fetchall()
-    arrow = connection.sql("select * exclude (position) from snapshot").to_arrow_table()
-    pq.write_table(arrow, target)
-    return int(rows), int(carried)
+    ).to_arrow_reader(AT_ONCE)
+    delivery = pa.array([record.manifest_sha256[:16] for record in records], pa.string())
+    received_on = pa.array([record.received_at.date() for record in records], pa.date32())
+    fields = [*list(reader.schema)[:-1], pa.field("_delivery", pa.string()), pa.field("_received_on", pa.date32())]
+    rows = carried = 0
+    with pq.ParquetWriter(target, pa.schema(fields)) as writer:
+        for part in first_of_each(reader, key):
+            position = part["position"]
+            rows += part.num_rows
+            carried += pc.sum(pc.less(position, len(records) - 1)).as_py() or 0
+            of_delivery = [delivery.take(position), received_on.take(position)]
+            writer.write_batch(pa.record_batch([*part.columns[:-1], *of_delivery], schema=pa.schema(fields)))
+    return rows, carried
+
+
+def first_of_each(parts: Iterable[pa.RecordBatch], key: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Of rows in order, which come in parts, the first of each key."""
+    last: pa.RecordBatch | None = None
+    for part in parts:
+        if not part.num_rows:
+            continue
+        is_first = np.zeros(part.num_rows, dtype=bool)
+        is_first[0] = last is None
+        for name in key:
+            values = part[name]
+            before = pa.concat_arrays([values[:1] if last is None else last[name], values[:-1]])
+            differs = pc.coalesce(pc.not_equal(values, before), pc.xor(values.is_null(), before.is_null()))
+            is_first |= differs.to_numpy(zero_copy_only=False)
+        last = part[part.num_rows - 1 :]
+        yield part if is_first.all() else part.filter(pa.array(is_first))
 
 
 def _quoted(name: str) -> str:
@@ -211,11 +224,11 @@ def correct(
     table: Table, target: Path, known: Sequence[Correction], key: PseudonymKey, today: date, path: Path
 ) -> None:
     """Apply the corrections of a table to its snapshot. Raises CorrectionStale when one no longer fits."""
-    content = pq.read_table(target)
-    mended, judgements = corrections.corrected(table, content, known, key, today)
+    if not corrections.of_table(table, known):
+        return
+    mended, judgements = corrections.corrected(table, pq.read_table(target), known, key, today)
     corrections.require_fresh(judgements, path)
-    if judgements:
-        pq.write_table(mended, target)
+    pq.write_table(mended, target)
 
 
 def prepare(
@@ -252,7 +265,12 @@ def assemble(
     sources.mkdir(parents=True)
     rows: dict[str, int] = {}
     carried: dict[str, int] = {}
-    with duckdb.connect() as connection:
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": SORTING,
+        "temp_directory": str(folder / "sorting"),
+        "preserve_insertion_order": False,  # or what is read is held until it is sorted
+    }
+    with duckdb.connect(config=config) as connection:
         for organisation in contracts.values():
             records = by_organisation[organisation.name]
             for table in organisation.tables:

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import hypothesis
+import hypothesis.strategies as st
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -28,6 +31,7 @@ from orchestration.warehouse.build import (
     candidate_folder,
     effective,
     empty_tables,
+    first_of_each,
     keep,
     one_writer,
     prepare,
@@ -156,6 +160,23 @@ def test_deliveries_in_any_order_of_arrival_give_the_same_snapshot(store: Store)
     counted = effective(records)
     assert all(effective(order) == counted for order in itertools.permutations(records))
     assert store.build(*records) == ({"a": 3, "c": 3, "d": 1}, 1)
+
+
+CELLS = st.sampled_from(["a", "b", None])
+
+
+@hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@hypothesis.given(rows=st.lists(st.tuples(CELLS, CELLS), max_size=9), size=st.integers(1, 4))
+def test_of_rows_in_order_the_first_of_each_key_is_kept_wherever_a_part_begins(
+    rows: list[tuple[str | None, str | None]], size: int
+) -> None:
+    frame = pd.DataFrame(rows, columns=["one", "two"], dtype=object).sort_values(["one", "two"], ignore_index=True)
+    frame["row"] = range(len(frame))
+    schema = pa.schema([("one", pa.string()), ("two", pa.string()), ("row", pa.int64())])
+    table = pa.Table.from_pandas(frame, schema, preserve_index=False)
+    parts = [part for start in range(0, len(frame), size) for part in table.slice(start, size).to_batches()]
+    kept = [number for part in first_of_each(parts, ["one", "two"]) for number in part["row"].to_pylist()]
+    assert kept == frame.drop_duplicates(["one", "two"])["row"].tolist()
 
 
 # the whole -----------------------------------------------------------------------------------------------------------
