@@ -5,7 +5,6 @@ written. What is in it comes from `tables.py`; no format changes a value, unless
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,42 +140,59 @@ def _reasons(path: Path, described: TableDescription) -> dict[str, pa.Array]:
 def write_csv(table: ReleasedTable, path: Path, dialect: Dialect, *, makes_inert: bool) -> int:
     """Write a table as CSV; the same rows give the same bytes. Gives the number of cells that were changed.
 
+    Text is spelled by its distinct values, and all else a block of rows at a time: of a decimal every row may have another value.
     `makes_inert` puts an apostrophe before text that a spreadsheet would execute; numbers are numbers and stay so. Raises
     CannotBeWritten for a number that is not finite.
     """
     import pyarrow.compute as pc
 
-    spelled = [_spelled(table, one, dialect, makes_inert) for one in table.described.variables]
-    header = dialect.delimiter.join(one.header for one in table.described.variables)
+    variables = table.described.variables
+    columns = [_one(table.rows[one.name]) for one in variables]
+    for one, cells in zip(variables, columns, strict=True):
+        if one.type == "decimal":
+            _refuse(table, one, "not finite", pc.sum(pc.invert(pc.is_finite(cells))).as_py() or 0)
+    texts = {
+        one.name: _spelled(cells, one, dialect, makes_inert)
+        for one, cells in zip(variables, columns, strict=True)
+        if one.type == "text"
+    }
+    header = dialect.delimiter.join(one.header for one in variables)
+
+    def block(variable: Variable, cells: pa.Array, start: int) -> pa.Array:
+        spelled = texts.get(variable.name)
+        if spelled is None:
+            return _spelled(cells.slice(start, BLOCK), variable, dialect, makes_inert).cells()
+        return spelled.cells(start, BLOCK)
 
     def parts() -> Iterator[bytes]:
         yield (("\ufeff" if dialect.has_byte_order_mark else "") + header + dialect.line_end).encode()
         for start in range(0, table.rows.num_rows, BLOCK):
-            cells = [one.texts.take(one.places.slice(start, BLOCK)) for one in spelled]
-            lines = pc.binary_join_element_wise(*cells, dialect.delimiter)
+            spelled = [block(one, cells, start) for one, cells in zip(variables, columns, strict=True)]
+            lines = pc.binary_join_element_wise(*spelled, dialect.delimiter)
             yield (dialect.line_end.join([*lines.to_pylist(), ""])).encode()
 
     write_parts(path, parts())
-    return sum(one.inert for one in spelled)
+    return sum(one.inert for one in texts.values())
 
 
 @dataclass(frozen=True)
 class _Spelled:
-    """A column as its distinct cells are spelled, the place of each row's among them, and how many cells were changed."""
+    """Cells as their distinct values are spelled, the place of each cell's among them, and how many cells were changed."""
 
     texts: pa.Array
     places: pa.Array
     inert: int
 
+    def cells(self, start: int = 0, length: int | None = None) -> pa.Array:
+        """So many cells from a place on, as they are spelled."""
+        return self.texts.take(self.places.slice(start, length))
 
-def _spelled(table: ReleasedTable, variable: Variable, dialect: Dialect, makes_inert: bool) -> _Spelled:
+
+def _spelled(cells: pa.Array, variable: Variable, dialect: Dialect, makes_inert: bool) -> _Spelled:
     import numpy as np
     import pyarrow as pa
 
-    values, places, rows = _distinct(_one(table.rows[variable.name]))
-    if variable.type == "decimal":
-        odd = [value is not None and not math.isfinite(value) for value in values]
-        _refuse(table, variable, "not finite", int(rows @ np.array(odd, dtype=int)))
+    values, places, rows = _distinct(cells)
     is_text = variable.type == "text"
     risky = [makes_inert and is_text and value is not None and value.startswith(EXECUTED) for value in values]
     texts = [_cell(value, variable, dialect, is_risky) for value, is_risky in zip(values, risky, strict=True)]
@@ -272,7 +288,8 @@ def _spss_frame(table: ReleasedTable | StoredTable) -> pd.DataFrame:
             _refuse(table, one, "empty, or end in a space", int(rows @ np.array(is_spoiled, dtype=int)))
             columns[one.name] = pd.Series(np.array([text or "" for text in texts], dtype=object)[places], dtype=object)
         elif one.type == "date":
-            columns[one.name] = pd.Series(cells.to_pylist(), dtype=object)
+            days, places, _ = _distinct(cells)
+            columns[one.name] = pd.Series(np.array(days, dtype=object)[places], dtype=object)
         else:
             # Whole numbers too: haven loses the missing ranges of what is written as an integer.
             numbers = cells.cast(pa.float64(), safe=False)
