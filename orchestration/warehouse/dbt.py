@@ -21,6 +21,9 @@ from orchestration.hashing import code_hash
 from orchestration.settings import Settings
 
 _KEPT = ("partial_parse.msgpack", "manifest.json")
+LARGE = (
+    100 * 2**20
+)  # bytes of sources; from here on one node is built at a time, with all the memory that DuckDB may take, and all cores
 _QUIET = ("--log-level", "none", "--log-level-file", "error")
 
 
@@ -98,8 +101,10 @@ def build(settings: Settings, folder: Path, *, is_tested: bool = True) -> list[N
     `is_tested=False` leaves the tests out: for rows that are held against rows that passed them.
     """
     left_out = ["unit_test"] if is_tested else ["unit_test", "test"]
+    is_large = sum(path.stat().st_size for path in (folder / "sources").iterdir()) > LARGE
+    threads = ["--threads", "1"] if is_large else []
     with contextlib.chdir(folder):
-        return _nodes(settings, ["build", "--no-write-json", "--exclude-resource-types", *left_out])
+        return _nodes(settings, ["build", "--no-write-json", *threads, "--exclude-resource-types", *left_out])
 
 
 @dataclass(frozen=True)

@@ -107,3 +107,29 @@ def test_what_dbt_has_parsed_it_can_read_again() -> None:
     """A key that is no text in any yml makes dbt parse everything anew in each process: seconds, at each start of a run."""
     kept = dbt.manifest_path(Settings()).with_name("partial_parse.msgpack").read_bytes()
     assert Manifest.from_msgpack(kept).nodes
+
+
+def test_what_dbt_has_parsed_is_there_in_the_forks_of_a_process_that_has_loaded_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from orchestration import loaded
+
+    dbt.manifest_path(Settings())
+    dbt._parse.cache_clear()
+    loaded.read_what_dbt_has_parsed()
+    monkeypatch.setattr(dbt, "_run", lambda *_: pytest.fail("it is parsed again"))
+    assert dbt.parsed(Settings()).nodes
+
+
+@pytest.mark.parametrize(("size", "threads"), [(10, []), (11, ["--threads", "1"])])
+def test_of_large_sources_one_node_is_built_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, threads: list[str]
+) -> None:
+    """Two that sort or count a hundred million rows at once would share the memory, and one of them fail for want of it."""
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "one.parquet").write_bytes(b"x" * size)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(dbt, "LARGE", 10)
+    monkeypatch.setattr(dbt, "_nodes", lambda _, command: asked.append(command) or [])
+    dbt.build(Settings(), tmp_path)
+    assert [command[2:-2] for command in asked] == [threads]
