@@ -246,7 +246,7 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
         folder = build.candidate_folder(settings)
         record = json.loads((folder / "build.json").read_text())
         build_id = record.pop("build_id")
-        marts = versions.read_marts(folder / "warehouse.duckdb", tables)
+        marts = versions.StoredMarts(folder / "warehouse.duckdb", tables, gate.looked_at(settings))
         before = versions.current_version(settings)
         judgements = gate.judge_candidate(
             settings, folder / "warehouse.duckdb", marts, record["rows_delivered"], before,
@@ -264,7 +264,6 @@ def version_asset(settings: Settings, manifest: Path, condition: dg.AutomationCo
             rules = ", ".join(sorted({judgement.rule for judgement in reasons}))
             Ledger.of(settings).act("version.held", f"build {build_id}", rules)
         if not reasons:
-            del marts  # publication reads them again, a part at a time
             numbers = measures.flat(measures.measured(folder / "warehouse.duckdb", settings.small_cell))
             published, is_new = versions.publish(settings, folder / "warehouse.duckdb", tables, record)
             rows = {name: entry["rows"] for name, entry in published.manifest["tables"].items()}

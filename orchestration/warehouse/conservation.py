@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.deliveries.judgement import Judgement, Status
+from orchestration.warehouse.versions import StoredMarts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +42,13 @@ BELONGING: Mapping[str, str] = {
             and answer.response is not null
             and wave.status = 'done' and wave.instrument_version is not null
     """,
+}
+
+# What is looked at of marts, but for how many rows they have.
+LOOKED_AT: Mapping[str, frozenset[str]] = {
+    "followup_interval": frozenset({"start_day", "stop_day"}),
+    "followup": frozenset({"outcome_id", "event", "days"}),
+    "supervision": frozenset({"is_index"}),
 }
 
 
@@ -95,9 +103,10 @@ def judge_conserved(
         for name, rows in sorted(staged.items())
         if name.partition("__")[2] in by_table
     ]
-    found += [_equal(name, marts[name].num_rows, rows) for name, rows in belonging.items()]
-    clients, outcomes = marts["client"].num_rows, marts["outcome_definition"].num_rows
-    found += [_equal(name, marts[name].num_rows, clients * outcomes) for name in ("followup", "analysis_cohort")]
+    rows_of = marts.rows if isinstance(marts, StoredMarts) else lambda name: marts[name].num_rows
+    found += [_equal(name, rows_of(name), rows) for name, rows in belonging.items()]
+    clients, outcomes = rows_of("client"), rows_of("outcome_definition")
+    found += [_equal(name, rows_of(name), clients * outcomes) for name in ("followup", "analysis_cohort")]
     days = pc.sum(pc.subtract(marts["followup_interval"]["stop_day"], marts["followup_interval"]["start_day"])).as_py()
     found.append(_equal("followup_interval", days or 0, pc.sum(marts["followup"]["days"]).as_py() or 0, unit="days"))
     found.append(_equal("supervision", sum(marts["supervision"]["is_index"].to_pylist()), clients, column="is_index"))

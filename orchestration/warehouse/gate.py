@@ -11,9 +11,9 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 
+from orchestration.deliveries import raw
 from orchestration.deliveries.contracts import Table, read_table
 from orchestration.deliveries.gate import Limits, judge_evaluated, judge_table, prepare, referred_to
 from orchestration.deliveries.judgement import Judgement, Status
@@ -54,10 +54,11 @@ def judge_marts(settings: Settings, marts: Mapping[str, pa.Table]) -> list[Judge
     """Judge a candidate's marts. A mart that has expectations and is not there is a failure."""
     contracts = {table.name: table for table in mart_contracts(settings.expectations)}
     found = [Judgement("table.columns", Status.FAILED, table=name) for name in contracts if name not in marts]
-    there = {name: marts[name] for name in contracts if name in marts}
-    known = referred_to(contracts, there)
-    for name, content in there.items():
-        table, frame = contracts[name], _frame(content)
+    known = referred_to(contracts, marts)
+    for name, table in contracts.items():
+        if name not in marts:
+            continue
+        frame = raw.to_frame(marts[name])
         absent = [column.source for column in table.columns if column.source not in frame.columns]
         if absent:
             found.extend(Judgement("column.missing", Status.FAILED, table=name, column=column) for column in absent)
@@ -77,8 +78,12 @@ def judge_marts(settings: Settings, marts: Mapping[str, pa.Table]) -> list[Judge
     return found
 
 
-def _frame(mart: pa.Table) -> pd.DataFrame:
-    return mart.to_pandas()
+def looked_at(settings: Settings) -> dict[str, set[str]]:
+    """The columns of each mart that are looked at before it is published; of one that is not named, all."""
+    found = {table.name: {column.source for column in table.columns} for table in mart_contracts(settings.expectations)}
+    for name, columns in conservation.LOOKED_AT.items():
+        found[name] = found.get(name, set()) | columns
+    return found
 
 
 def judge_drift(marts: Mapping[str, pa.Table], published: Version | None, tolerance: float) -> list[Judgement]:

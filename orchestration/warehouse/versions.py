@@ -7,7 +7,7 @@ tables' canonical content, so the same rows are the same version.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 CURRENT = "current"
+PART = 1_000_000  # rows that are read at once
 AT_A_TIME = 2  # marts that are written at once
 SORTING = "4GB"  # what DuckDB may take to sort a mart that is not in order; beyond that it sorts on disk
 _ROWS = "select * from {}"
@@ -118,6 +119,65 @@ def read_marts(warehouse: Path, tables: Iterable[PublishedTable]) -> dict[str, p
             rows = connection.sql(_ROWS.format(table.relation)).to_arrow_table()
             found[table.name] = rows if is_in_order(rows) else pa.Table.from_batches(in_order(rows))
     return {name: mart.replace_schema_metadata(None) for name, mart in found.items()}
+
+
+class StoredMarts(Mapping[str, "pa.Table"]):
+    """The marts of a built warehouse, each read when it is asked for: of one in `columns` only those, of which some may be missing; text
+    in dictionaries. The last one is kept.
+    """
+
+    def __init__(
+        self, warehouse: Path, tables: Iterable[PublishedTable], columns: Mapping[str, Collection[str]]
+    ) -> None:
+        self._warehouse, self._columns = warehouse, columns
+        self._relations = {table.name: table.relation for table in tables}
+        self._last: tuple[str, pa.Table] | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._relations)
+
+    def __len__(self) -> int:
+        return len(self._relations)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._relations
+
+    def __getitem__(self, name: str) -> pa.Table:
+        if self._last is None or self._last[0] != name:
+            self._last = None  # let go before the next is there
+            self._last = (name, self._read(name))
+        return self._last[1]
+
+    def rows(self, name: str) -> int:
+        """How many rows one has."""
+        with _opened(self._warehouse) as connection:
+            ((count,),) = connection.execute(f"select count(*) from {self._relations[name]}").fetchall()  # noqa: S608
+        return int(count)
+
+    def _read(self, name: str) -> pa.Table:
+        import pyarrow as pa
+
+        relation, wanted = self._relations[name], self._columns.get(name)
+        with _opened(self._warehouse) as connection:
+            there = connection.sql(_ROWS.format(relation)).columns
+            kept = [column for column in there if wanted is None or column in wanted]
+            reader = connection.sql(
+                f"select {', '.join(_quoted(column) for column in kept)} from {relation}"  # noqa: S608
+            ).to_arrow_reader(PART)
+            empty = pa.RecordBatch.from_pylist([], schema=reader.schema)
+            parts = [_in_dictionaries(part) for part in reader] or [_in_dictionaries(empty)]
+        return pa.Table.from_batches(parts).unify_dictionaries().combine_chunks()
+
+
+def _in_dictionaries(rows: pa.RecordBatch) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    columns = [one.dictionary_encode() if pa.types.is_string(one.type) else one for one in rows.columns]
+    return pa.record_batch(columns, names=rows.schema.names)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _opened(warehouse: Path) -> duckdb.DuckDBPyConnection:

@@ -1,7 +1,7 @@
 """Each station on its own by the number of clients, a process each: time, peak memory, growth, and what DuckDB takes for the same bytes.
 
 `python -m tests.bench --only stations --sizes 1000 10000`. The last snapshots of all sources in CSV, each client with its whole history,
-and the primary outcome definitions: taken in (readers and gate), built (dbt, with its tests), published, released (microdata in every
+and the primary outcome definitions: taken in (readers and gate), built (dbt, with its tests), judged (the gate on the marts), published, released (microdata in every
 format). Readers and gate are held against DuckDB reading the same files with declared types, publication against DuckDB copying the same
 tables to Parquet.
 """
@@ -29,6 +29,7 @@ from orchestration.deliveries.inbox import bytes_of, is_backlog, waiting
 from orchestration.deliveries.ingest import ingest, known_key
 from orchestration.deliveries.manifest import read_manifest
 from orchestration.home import initialise, opened, readings
+from orchestration.ledger import now
 from orchestration.releases import metadata
 from orchestration.releases.catalogue import catalogue_in
 from orchestration.releases.tables import stored, wide_of
@@ -36,6 +37,7 @@ from orchestration.releases.writing import Content, Spelling, write_folder
 from orchestration.settings import DBT_PROJECT, Settings
 from orchestration.simulation import simulate
 from orchestration.warehouse import build, dbt, outcomes, versions
+from orchestration.warehouse import gate as marts_gate
 from orchestration.workers import forked
 from tests.bench.floor import environment
 from tests.bench.measuring import Cost, Row, cost_of
@@ -45,7 +47,7 @@ GROWTH, READING, COPYING = 1.1, 3.0, 2.0
 MEMORY_MB = {10_000: 2_000.0, 1_000_000: 12_000.0}
 DUCKDB_TYPES = {"integer": "BIGINT", "decimal": "DOUBLE"}
 SEED = 7
-OURS = ("taken in", "built", "published", "released")
+OURS = ("taken in", "built", "judged", "published", "released")
 
 
 def settings_of(folder: Path) -> Settings:
@@ -95,6 +97,17 @@ def build_all(folder: Path) -> None:
     (folder / "record.json").write_text(json.dumps(inputs.record, default=str))
     nodes = dbt.build(settings, inputs.folder)
     assert all(node.is_good for node in nodes)
+
+
+def judge(folder: Path) -> None:
+    """The gate on the marts."""
+    settings = settings_of(folder)
+    tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
+    warehouse = build.candidate_folder(settings) / "warehouse.duckdb"
+    marts = versions.StoredMarts(warehouse, tables, marts_gate.looked_at(settings))
+    delivered = json.loads((folder / "record.json").read_text())["rows_delivered"]
+    found = marts_gate.judge_candidate(settings, warehouse, marts, delivered, None, [], now().date())
+    assert not any(judgement.blocks for judgement in found), [item.rule for item in found if item.blocks]
 
 
 def publish(folder: Path) -> None:
@@ -168,7 +181,7 @@ def _encoding(name: str | None) -> str:
 
 
 STATIONS: dict[str, Callable[[Path], None]] = {
-    "taken in": take_in, "read by DuckDB": read_bare, "built": build_all, "published": publish, "copied by DuckDB": copy_bare,
+    "taken in": take_in, "read by DuckDB": read_bare, "built": build_all, "judged": judge, "published": publish, "copied by DuckDB": copy_bare,
     "released": release,
 }  # fmt: skip
 
