@@ -107,7 +107,7 @@ def judge(folder: Path) -> None:
     marts = versions.StoredMarts(warehouse, tables, marts_gate.looked_at(settings))
     delivered = json.loads((folder / "record.json").read_text())["rows_delivered"]
     found = marts_gate.judge_candidate(settings, warehouse, marts, delivered, None, [], now().date())
-    assert not any(judgement.blocks for judgement in found), [item.rule for item in found if item.blocks]
+    assert not any(judgement.blocks for judgement in found), marts_gate.said([item for item in found if item.blocks])
 
 
 def publish(folder: Path) -> None:
