@@ -276,9 +276,10 @@ def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Ju
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What an expectation found: of how many rows it asked, how many are not as expected, and whether it could be evaluated at all."""
+    """What an expectation found: of how many rows it asked (None where it does not ask rows), how many are not as expected, and whether
+    it could be evaluated at all."""
 
-    evaluated: int
+    evaluated: int | None
     unexpected: int
     is_success: bool
     is_error: bool
@@ -286,16 +287,17 @@ class _Outcome:
     @classmethod
     def of(cls, result: Any) -> _Outcome:
         """An answer of Great Expectations, of which only counts are copied."""
-        found = {} if _raised(result.exception_info) else result.result
-        evaluated = int(found.get("element_count") or 0) - int(found.get("missing_count") or 0)
-        return cls(
-            evaluated, int(found.get("unexpected_count") or 0), bool(result.success), _raised(result.exception_info)
-        )
+        found = result.result
+        if _raised(result.exception_info) or "element_count" not in found:
+            return cls(None, 0, bool(result.success), _raised(result.exception_info))
+        evaluated = int(found["element_count"]) - int(found.get("missing_count") or 0)
+        return cls(evaluated, int(found["unexpected_count"]), bool(result.success), is_error=False)
 
     def __add__(self, other: _Outcome) -> _Outcome:
         """What was found in two parts of a table."""
+        is_of_rows = self.evaluated is not None and other.evaluated is not None
         return _Outcome(
-            self.evaluated + other.evaluated,
+            (self.evaluated or 0) + (other.evaluated or 0) if is_of_rows else None,
             self.unexpected + other.unexpected,
             self.is_success and other.is_success,
             self.is_error or other.is_error,
@@ -359,6 +361,8 @@ def _judgement(
             rule, status, evaluated=rows, failed=int(not outcome.is_success), expected="at least 1 row", **where
         )
     evaluated, count = outcome.evaluated, outcome.unexpected
+    if evaluated is None:
+        return Judgement("platform.error", Status.ERROR, expected=rule, **where)
     if evaluated == 0:
         return Judgement(rule, Status.NOT_APPLICABLE, severity=severity, evaluated=0, failed=0, **where)
     status = Status.FAILED if count > share * evaluated else Status.PASSED

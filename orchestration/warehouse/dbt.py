@@ -23,7 +23,7 @@ from orchestration.settings import Settings
 _KEPT = ("partial_parse.msgpack", "manifest.json")
 LARGE = (
     100 * 2**20
-)  # bytes of sources; from here on one node is built at a time, with all the memory that DuckDB may take, and all cores
+)  # bytes of sources; of more one node is built at a time, on all cores and with all of DuckDB's memory
 _QUIET = ("--log-level", "none", "--log-level-file", "error")
 
 

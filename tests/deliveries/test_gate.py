@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -161,6 +162,19 @@ def test_a_rule_that_cannot_be_applied_is_an_error_and_blocks() -> None:
     (found,) = [item for item in judge_table(contract, prepared, LIMITS) if item.status is Status.ERROR]
     assert (found.rule, found.expected, found.column) == ("platform.error", "value.range", "score")
     assert found.blocks
+
+
+def test_an_answer_that_counts_no_row_is_an_error_and_never_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = table(column("id"), column("score", "integer", minimum=0))
+    prepared = prepare(contract, pd.DataFrame({"id": ["1", "2", "3"], "score": [1, 2, 3]}), {})
+    of = gate._Outcome.of
+    for rows in (3, 1):  # at once, and in parts
+        monkeypatch.setattr(gate, "LARGE", rows)
+        monkeypatch.setattr(gate._Outcome, "of", lambda result: of(SimpleNamespace(**vars(result) | {"result": {}})))
+        found = judge_table(contract, prepared, LIMITS)
+        assert [(item.rule, item.status) for item in found] == [
+            ("table.empty", Status.PASSED), ("platform.error", Status.ERROR), ("platform.error", Status.ERROR),
+        ]  # fmt: skip
 
 
 # each rule -----------------------------------------------------------------------------------------------------------
