@@ -31,6 +31,7 @@ from orchestration.hashing import code_hash, combined_hash, sha256_file
 from orchestration.ledger import Ledger, now
 from orchestration.readings import DeliveryRecord
 from orchestration.settings import CHECKOUT, Settings
+from orchestration.warehouse.versions import quoted
 
 KEPT_BUILDS = 2
 SORTING = "6GB"  # what DuckDB may take to sort a table; beyond that it sorts on disk
@@ -158,10 +159,10 @@ def snapshot(
     gone = _deleted_clause(connection, table, deleted)
     reader = connection.sql(
         f"""
-        select {", ".join(_quoted(column.source) for column in table.kept)}, list_position({files}, filename) - 1 as position
+        select {", ".join(quoted(column.source) for column in table.kept)}, list_position({files}, filename) - 1 as position
         from read_parquet({files}, filename = true) as raw
         where true {gone}
-        order by {", ".join(map(_quoted, key))}, position desc
+        order by {", ".join(map(quoted, key))}, position desc
         """  # noqa: S608 - identifiers come from the contract, paths from the store
     ).to_arrow_reader(AT_ONCE)
     delivery = pa.array([record.manifest_sha256[:16] for record in records], pa.string())
@@ -195,10 +196,6 @@ def first_of_each(parts: Iterable[pa.RecordBatch], key: Sequence[str]) -> Iterat
         yield part if is_first.all() else part.filter(pa.array(is_first))
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _deleted_clause(connection: duckdb.DuckDBPyConnection, table: Table, deleted: Sequence[tuple[Any, ...]]) -> str:
     """A condition that leaves out rows which a later delivery declared deleted."""
     if not deleted:
@@ -207,7 +204,7 @@ def _deleted_clause(connection: duckdb.DuckDBPyConnection, table: Table, deleted
     frame = pa.table({name: [row[index] for row in deleted] for index, name in enumerate(names)})
     connection.register("deletion", frame)
     matches = " and ".join(
-        f"raw.{_quoted(table.column(name).source)}::varchar = deletion.key_{index}"
+        f"raw.{quoted(table.column(name).source)}::varchar = deletion.key_{index}"
         for index, name in enumerate(table.key)
     )
     return f"and not exists (select 1 from deletion where deletion.at_position > position and {matches})"  # noqa: S608

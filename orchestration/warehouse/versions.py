@@ -162,7 +162,7 @@ class StoredMarts(Mapping[str, "pa.Table"]):
             there = connection.sql(_ROWS.format(relation)).columns
             kept = [column for column in there if wanted is None or column in wanted]
             reader = connection.sql(
-                f"select {', '.join(_quoted(column) for column in kept)} from {relation}"  # noqa: S608
+                f"select {', '.join(quoted(column) for column in kept)} from {relation}"  # noqa: S608
             ).to_arrow_reader(PART)
             empty = pa.RecordBatch.from_pylist([], schema=reader.schema)
             parts = [_in_dictionaries(part) for part in reader] or [_in_dictionaries(empty)]
@@ -176,7 +176,8 @@ def _in_dictionaries(rows: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch(columns, names=rows.schema.names)
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as SQL takes it."""
     return '"' + name.replace('"', '""') + '"'
 
 
