@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.pages import rendered
-from orchestration.warehouse.versions import Version, verify
+from orchestration.warehouse.versions import Version, quoted, verify
 
 TEMPLATE = Path(__file__).parent / "templates" / "diff.html.j2"
 PAST = {
@@ -161,10 +161,6 @@ def _path(version: Version, table: str) -> Path | None:
     return version.folder / f"{table}.parquet" if table in version.manifest["tables"] else None
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _table(old: Version, new: Version, name: str) -> TableChange:
     entries = [version.manifest["tables"].get(name) for version in (old, new)]
     before, after = entries
@@ -195,13 +191,13 @@ def _rows(
     import duckdb
 
     values = [column for column in common if column not in key]
-    same_key = " and ".join(f"o.{_quoted(column)} is not distinct from n.{_quoted(column)}" for column in key)
-    differs = [f"o.{_quoted(column)} is distinct from n.{_quoted(column)}" for column in values]
+    same_key = " and ".join(f"o.{quoted(column)} is not distinct from n.{quoted(column)}" for column in key)
+    differs = [f"o.{quoted(column)} is distinct from n.{quoted(column)}" for column in values]
     with duckdb.connect() as connection:
         # A row that stands there more often than its key says (which the tests of a build exclude) is a row of its own.
         for alias, version in (("old_rows", old), ("new_rows", new)):
-            columns = ", ".join(_quoted(column) for column in common)
-            keys = ", ".join(_quoted(column) for column in key)
+            columns = ", ".join(quoted(column) for column in common)
+            keys = ", ".join(quoted(column) for column in key)
             connection.execute(
                 f"create temp table {alias} as select {columns}, row_number() over (partition by {keys} order by {columns}) "  # noqa: S608 - columns are those of the manifest
                 f"as _nth from read_parquet(?)",

@@ -15,7 +15,7 @@ from orchestration.deliveries.contracts import Organisation, Table, read_contrac
 from orchestration.ledger import Ledger
 from orchestration.settings import Settings
 from orchestration.warehouse import aside, diff
-from orchestration.warehouse.versions import Version
+from orchestration.warehouse.versions import Version, quoted
 
 # What the index supervision, follow-up and events are made from.
 DECIDING = (
@@ -61,7 +61,7 @@ def _note(
             if table.name in DECIDING:
                 place = f"{organisation.name}.{table.name}"
                 joined, client = _to_client(table, tables, sources)
-                columns = ", ".join(f"row_0.{_quoted(column.source)}" for column in table.kept)
+                columns = ", ".join(f"row_0.{quoted(column.source)}" for column in table.kept)
                 connection.execute(
                     f"insert into {name} select ?, {client}, sum(hash({columns})::hugeint) from {joined} group by {client}",  # noqa: S608 - names come from contracts
                     [place],
@@ -77,16 +77,12 @@ def _to_client(table: Table, tables: Mapping[str, Table], sources: Path) -> tupl
         other = tables[name]
         joined += (
             f" inner join {_file(other, sources)} as row_{number + 1} "
-            f"on row_{number}.{_quoted(link.source)} = row_{number + 1}.{_quoted(other.column(key).source)}"
+            f"on row_{number}.{quoted(link.source)} = row_{number + 1}.{quoted(other.column(key).source)}"
         )
         table, number = other, number + 1
-    return joined, f"row_{number}.{_quoted(client.source)}"
+    return joined, f"row_{number}.{quoted(client.source)}"
 
 
 def _file(table: Table, sources: Path) -> str:
     path = str(sources / f"{table.organisation}__{table.name}.parquet").replace("'", "''")
     return f"read_parquet('{path}')"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
