@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SLICE = 1 << 16  # rows that are looked at, or written, at once
 CACHED = 1 << 13  # rows of which the text stays in the cache of a processor
+WORD = 8  # bytes of text that are compared as one number
 LARGEST = 2**63 - 1  # what a whole number of 64 bits holds
 FEW = 1 << 16  # values that may be counted through, whether they occur or not
 LONGEST = 2**31 - 1  # bytes of text that one Arrow array of strings holds
@@ -175,14 +176,15 @@ def _decoded(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column with its text in one dictionary, which is quick to compare and to take rows from."""
+    """A column in one piece, its text in a dictionary, which is quick to compare and to take rows from."""
     import pyarrow as pa
 
-    if pa.types.is_dictionary(column.type):
-        return column.unify_dictionaries()
     if pa.types.is_string(column.type) and column.nbytes > LONGEST:
         column = column.cast(pa.large_string())
-    return column.dictionary_encode() if _is_text(column.type) else column
+    if _is_text(column.type):
+        column = column.dictionary_encode()
+    # Rows are taken from one piece fifty times as fast as from a thousand.
+    return column if column.num_chunks == 1 else pa.chunked_array([column.combine_chunks()])
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -268,11 +270,39 @@ def _ranks(column: pa.ChunkedArray, rows: np.ndarray) -> tuple[np.ndarray, int]:
             return _joined(parts, n, count)[rows], count
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     values = encoded.chunk(0).dictionary
-    ranks = pc.rank(values, tiebreaker="dense").to_numpy()
+    ranks = _dense_ranks(values)
     count = int(ranks.max()) + (0 if values.null_count else 1)
     ranks = np.append(ranks - 1, count - 1)
     parts = (ranks[part.indices.fill_null(len(values))] for part in _parts(encoded))
     return _joined(parts, n, count)[rows], count
+
+
+def _dense_ranks(values: pa.Array) -> np.ndarray:
+    """The rank from 1 of each value, (n,), equals the same; of texts that are all of one length, as pseudonyms are, by eight bytes at a time."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    n = len(values)
+    length = pc.min_max(pc.binary_length(values)) if pa.types.is_string(values.type) and not values.null_count else None
+    width = length["min"].as_py() if length and length["min"] == length["max"] else 0
+    if not width or width % WORD:
+        return pc.rank(values, tiebreaker="dense").to_numpy()
+    text = np.frombuffer(values.buffers()[2], np.uint8)
+    start = np.frombuffer(values.buffers()[1], np.int32)[values.offset]
+    words = text[start : start + n * width].view(">u8").reshape(n, width // WORD)
+    first = words[:, 0].astype(np.uint64)
+    order = first.argsort()
+    first = first[order]
+    is_tied = first[1:] == first[:-1]
+    if is_tied.any():
+        tied = np.flatnonzero(np.append(is_tied, False) | np.append(False, is_tied))
+        rows = order[tied]
+        order[tied] = rows[np.lexsort(words[rows].T[::-1])]
+        is_tied[is_tied] = (words[order[1:][is_tied]] == words[order[:-1][is_tied]]).all(axis=1)
+    ranks = np.empty(n, dtype=np.int64)
+    ranks[order] = np.append(1, 1 + np.cumsum(~is_tied))
+    return ranks
 
 
 def _counted(column: pa.ChunkedArray) -> pa.ChunkedArray | None:

@@ -6,11 +6,16 @@ A categorical column is worked on by its categories: what is known of a value ho
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _LARGEST = 2**62  # below what a whole number of 64 bits holds
+_SPARSE = 8  # numbers for each that is met, up to which all of them are counted through
 
 
 def codes_of(values: pd.Series) -> np.ndarray:
@@ -20,13 +25,27 @@ def codes_of(values: pd.Series) -> np.ndarray:
     return pd.factorize(values)[0]
 
 
-def numbers_of(values: pd.Series) -> np.ndarray:
-    """A finite number for each value, the same for the same: the value itself where it is one, else its code. A missing one has -1."""
-    if not pd.api.types.is_numeric_dtype(values.dtype):
-        return codes_of(values)
-    if pd.api.types.is_integer_dtype(values.dtype) and not values.hasnans:
-        return values.to_numpy(dtype=np.int64)
-    return np.nan_to_num(values.to_numpy(dtype=float, na_value=np.nan), nan=-1, posinf=-2, neginf=-3)
+def in_one(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array, without a copy where it is one."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def repeated(values: pd.Series) -> np.ndarray:
+    """Which rows hold what another row holds too, or nothing, (rows,)."""
+    is_nothing = values.isna().to_numpy(dtype=bool)
+    is_number = isinstance(values.dtype, np.dtype) and values.dtype.kind == "i"
+    numbers = values.to_numpy() if is_number else codes_of(values)
+    if is_nothing.any():
+        numbers = numbers[~is_nothing]
+    least, most = int(numbers.min(initial=0)), int(numbers.max(initial=0))
+    if most - least < _SPARSE * len(numbers):
+        is_met = np.zeros(most - least + 1, dtype=bool)
+        is_met[numbers - least] = True
+        if np.count_nonzero(is_met) == len(numbers):
+            return is_nothing
+    found = is_nothing.copy()
+    found[~is_nothing] = pd.Series(numbers).duplicated(keep=False).to_numpy()
+    return found
 
 
 def by_category(values: pd.Series, of_each: np.ndarray, missing: object) -> np.ndarray:

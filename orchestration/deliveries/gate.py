@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from orchestration.deliveries.coding import codes_of, condensed, numbers_of, together
+from orchestration.deliveries.coding import codes_of, condensed, in_one, repeated, together
 from orchestration.deliveries.contracts import SHARES, Column, Table
 from orchestration.deliveries.judgement import Judgement, Status
 
@@ -177,7 +176,7 @@ def _missing_codes(column: Column) -> list[Any]:
     return [float(code) if column.type in ("integer", "decimal") else code for code in column.missing]
 
 
-def referred_to(tables: Mapping[str, Table], contents: Mapping[str, pa.Table]) -> dict[str, pd.Series]:
+def referred_to(tables: Mapping[str, Table], contents: Mapping[str, pa.Table]) -> dict[str, pa.Array]:
     """What the columns hold to which others refer (`table.column`), each value once; nothing of what is not there."""
     wanted = {column.references for table in tables.values() for column in table.kept if column.references}
     found = {}
@@ -185,15 +184,54 @@ def referred_to(tables: Mapping[str, Table], contents: Mapping[str, pa.Table]) -
         name, column = reference.split(".")
         header = tables[name].column(column).source
         if name in contents and header in contents[name].column_names:
-            found[reference] = contents[name].column(header).unique().to_pandas()
+            found[reference] = _distinct(contents[name].column(header))
     return found
 
 
-def prepare(table: Table, frame: pd.DataFrame, known: Mapping[str, pd.Series]) -> pd.DataFrame:
+def relations(table: Table, content: pa.Table, referred: Mapping[str, pa.Array]) -> dict[str, np.ndarray]:
+    """Of each column that refers to another, by header: which rows hold what that holds (`referred_to`), (rows,)."""
+    return {
+        column.source: _is_in(content.column(column.source), referred.get(column.references))
+        for column in table.kept
+        if column.references
+    }
+
+
+def _distinct(column: pa.ChunkedArray) -> pa.Array:
+    import pyarrow as pa
+
+    # What a dictionary holds beside what its rows do is of people who were left out, or that were corrected.
+    found = column.unique().drop_null()
+    return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
+
+
+def _is_in(column: pa.ChunkedArray, referred: pa.Array | None) -> np.ndarray:
+    """Which rows hold one of some values; none where nothing is known. What is looked up in is made of the fewer values."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if referred is None or not len(column):
+        return np.zeros(len(column), dtype=bool)
+    coded = in_one(column if pa.types.is_dictionary(column.type) else column.dictionary_encode())
+    values = coded.dictionary.cast(referred.type)
+    if len(values) < len(referred):
+        is_known = np.zeros(len(values) + 1, dtype=bool)
+        is_known[pc.index_in(referred, value_set=values).drop_null().to_numpy()] = True
+    else:
+        is_known = np.append(pc.is_in(values, value_set=referred).to_numpy(zero_copy_only=False), False)
+    return is_known[coded.indices.fill_null(len(values)).to_numpy()]
+
+
+def prepare(table: Table, frame: pd.DataFrame, related: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """The frame with a column for each fact that a suite asks and the delivery does not state itself.
 
-    `known` is what the columns hold to which others refer (`referred_to`).
+    `related` says of each column that refers to another which rows hold what is there (`relations`).
     """
+    return with_keys(with_facts(table, frame, related), unique_in(table))
+
+
+def with_facts(table: Table, frame: pd.DataFrame, related: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """`prepare` but for what has to be seen of all rows together."""
     added: dict[str, Any] = {}
     for column in table.kept:
         series = frame[column.source]
@@ -202,8 +240,7 @@ def prepare(table: Table, frame: pd.DataFrame, known: Mapping[str, pd.Series]) -
         elif column.missing:
             added[_judged(column)] = series
         if column.references:
-            there = series.isin(known.get(column.references, pd.Series(dtype=object)))
-            added[_KNOWN + column.source] = _asked(there, series.notna())
+            added[_KNOWN + column.source] = _asked(related[column.source], series.notna())
     for rule in table.rules:
         if rule.kind == "required_when":
             column = table.column(rule.columns[0])
@@ -213,7 +250,7 @@ def prepare(table: Table, frame: pd.DataFrame, known: Mapping[str, pd.Series]) -
                 spellings = [code.source for code in condition.codes if code.term == term]
                 due &= frame[condition.source].isin(spellings)
             present = frame[column.source].notna()
-            added[_flag(rule.kind, column.source)] = _asked(present, due)
+            added[_flag(rule.kind, column.source)] = _asked(present.to_numpy(dtype=bool), due)
         elif rule.kind == "missing_share":
             column = table.column(rule.columns[0])
             series = frame[column.source]
@@ -222,20 +259,30 @@ def prepare(table: Table, frame: pd.DataFrame, known: Mapping[str, pd.Series]) -
         elif rule.kind == "flag_share":
             header = table.column(rule.columns[0]).source
             added[_flag(rule.kind, header)] = ~frame[header].astype("boolean").fillna(False).to_numpy(dtype=bool)
-    source = {column.name: column.source for column in table.columns}
-    for names in (table.key, *(rule.columns for rule in table.rules if rule.kind == "unique")):
-        if len(names) > 1:
-            headers = tuple(source[name] for name in names)
-            added[_together(headers)] = _same(frame, headers)
-    prepared = frame.copy(deep=False)  # `assign` would copy every column
+    return _with(frame, added)
+
+
+def with_keys(frame: pd.DataFrame, columns: Sequence[tuple[str, ...]]) -> pd.DataFrame:
+    """The frame with a column for each set of more than one column that says which rows hold the same in them."""
+    return _with(frame, {_together(headers): _same(frame, headers) for headers in columns if len(headers) > 1})
+
+
+def unique_in(table: Table) -> list[tuple[str, ...]]:
+    """The columns that must not hold the same in two rows: the key, and those of which a rule says so."""
+    names = [table.key, *(rule.columns for rule in table.rules if rule.kind == "unique")]
+    return [tuple(table.column(name).source for name in columns) for columns in names]
+
+
+def _with(frame: pd.DataFrame, added: Mapping[str, Any]) -> pd.DataFrame:
+    more = frame.copy(deep=False)  # `assign` would copy every column
     for name, values in added.items():
-        prepared[name] = values
-    return prepared
+        more[name] = values
+    return more
 
 
-def _asked(holds: pd.Series, of: pd.Series) -> pd.arrays.BooleanArray:
+def _asked(holds: np.ndarray, of: pd.Series) -> pd.arrays.BooleanArray:
     """Whether something holds, missing where it is not asked."""
-    return pd.arrays.BooleanArray(holds.to_numpy(dtype=bool), ~of.to_numpy(dtype=bool))
+    return pd.arrays.BooleanArray(holds, ~of.to_numpy(dtype=bool))
 
 
 def _same(frame: pd.DataFrame, headers: Sequence[str]) -> np.ndarray:
@@ -248,30 +295,83 @@ def _same(frame: pd.DataFrame, headers: Sequence[str]) -> np.ndarray:
 
 def judge_table(table: Table, prepared: pd.DataFrame, limits: Limits) -> list[Judgement]:
     """Evaluate one table's suite. A rule that cannot be evaluated is an error, never a pass."""
-    suite = suite_of(table, limits, len(prepared))
-    # One entry for each expectation, in order: the position travels in `meta`, since the suite may reorder.
-    for position, (_, _, _, expectation) in enumerate(suite):
-        expectation.meta = {"position": position}
-    outcomes: dict[int, _Outcome] = {}
-    for asked, part in _parts([expectation for *_, expectation in suite], prepared):
-        for position, outcome in _validated(table.name, asked, part):
-            outcomes[position] = outcomes[position] + outcome if position in outcomes else outcome
-    severities = {
-        (f"rule.{rule.kind}", tuple(table.column(name).source for name in rule.columns), rule.tolerated): rule.severity
-        for rule in table.rules
-    }
-    return [
-        _judgement(
-            table,
-            rule,
-            headers,
-            share,
-            severities.get((rule, headers, share), "error"),
-            outcomes.get(position),
-            len(prepared),
-        )
-        for position, (rule, headers, share, _) in enumerate(suite)
-    ]
+    asked = Asking(table, limits, len(prepared))
+    if len(prepared) <= LARGE:
+        asked.of_all(prepared)
+        return asked.judgements()
+    for start in range(0, len(prepared), LARGE):
+        asked.of_each(prepared.iloc[start : start + LARGE])
+    for headers in dict.fromkeys(unique_in(table)):
+        alike = prepared.loc[repeated(prepared[_together(headers)]), [_together(headers)]]
+        asked.of_several(headers, alike, len(prepared) - len(alike))
+    return asked.judgements()
+
+
+class Asking:
+    """The suite of one table of so many rows, put to Great Expectations a part at a time; what it finds in parts adds up.
+
+    What is said of each row by itself is found in any part of the rows (`of_each`); that a value is there once, among the rows of which
+    it is not known anyway (`of_several`).
+    """
+
+    def __init__(self, table: Table, limits: Limits, rows: int) -> None:
+        self._table, self._rows = table, rows
+        self._suite = suite_of(table, limits, rows)
+        # One entry for each expectation, in order: the position travels in `meta`, since the suite may reorder.
+        for position, (_, _, _, expectation) in enumerate(self._suite):
+            expectation.meta = {"position": position}
+        self._outcomes: dict[int, _Outcome] = {}
+
+    def of_all(self, prepared: pd.DataFrame) -> None:
+        """Ask everything of all rows (`prepare`)."""
+        self._ask([expectation for *_, expectation in self._suite], prepared)
+
+    def of_each(self, part: pd.DataFrame) -> None:
+        """Ask of each row of a part (`with_facts`) what is said of it by itself."""
+        self._ask([expectation for *_, expectation in self._suite if not _is_of_several(expectation)], part)
+
+    def of_several(self, headers: tuple[str, ...], part: pd.DataFrame, others: int = 0) -> None:
+        """Ask whether some columns hold the same in two rows of a part (`with_keys`), beside which so many others are known to hold
+        what no other row does."""
+        asked = [one for *_, one in self._suite if _is_of_several(one) and one.column == _together(headers)]
+        self._ask(asked, part)
+        for expectation in asked:
+            self._add(expectation.meta["position"], _Outcome(others, 0, is_success=True, is_error=False))
+
+    def judgements(self) -> list[Judgement]:
+        """What was found, a judgement for each expectation of the suite."""
+        severities = {
+            (f"rule.{rule.kind}", tuple(self._table.column(name).source for name in rule.columns), rule.tolerated): rule.severity
+            for rule in self._table.rules
+        }  # fmt: skip
+        return [
+            _judgement(
+                self._table,
+                rule,
+                headers,
+                share,
+                severities.get((rule, headers, share), "error"),
+                self._outcomes.get(position),
+                self._rows,
+            )
+            for position, (rule, headers, share, _) in enumerate(self._suite)
+        ]
+
+    def _ask(self, expectations: Sequence[Expectation], frame: pd.DataFrame) -> None:
+        if not expectations:
+            return
+        for position, outcome in _validated(self._table.name, expectations, frame):
+            self._add(position, outcome)
+
+    def _add(self, position: int, outcome: _Outcome) -> None:
+        before = self._outcomes.get(position)
+        self._outcomes[position] = outcome if before is None else before + outcome
+
+
+def _is_of_several(expectation: Expectation) -> bool:
+    from great_expectations import expectations as gxe
+
+    return isinstance(expectation, gxe.ExpectColumnValuesToBeUnique)
 
 
 @dataclass(frozen=True)
@@ -302,30 +402,6 @@ class _Outcome:
             self.is_success and other.is_success,
             self.is_error or other.is_error,
         )
-
-
-def _parts(
-    expectations: Sequence[Expectation], frame: pd.DataFrame
-) -> Iterator[tuple[Sequence[Expectation], pd.DataFrame]]:
-    """Expectations and the rows that they are to judge, which together are all that they would find in the whole.
-
-    What is said of each row by itself is found in any part of the rows; that a value is there once, where all rows that have it are in
-    the same part.
-    """
-    from great_expectations import expectations as gxe
-
-    if len(frame) <= LARGE:
-        yield expectations, frame
-        return
-    of_unique = [isinstance(one, gxe.ExpectColumnValuesToBeUnique) and one.column in frame for one in expectations]
-    by_row = [one for one, is_unique in zip(expectations, of_unique, strict=True) if not is_unique]
-    for start in range(0, len(frame), LARGE):
-        yield by_row, frame.iloc[start : start + LARGE]
-    count = -(-len(frame) // LARGE)
-    for one in itertools.compress(expectations, of_unique):
-        part_of = numbers_of(frame[one.column]) % count
-        for part in range(count):
-            yield [one], frame.loc[part_of == part, [one.column]]
 
 
 def _validated(name: str, expectations: Sequence[Expectation], frame: pd.DataFrame) -> list[tuple[int, _Outcome]]:
@@ -376,14 +452,17 @@ def _raised(exception_info: Mapping[str, Any]) -> bool:
     )
 
 
-def judge_evaluated(table: Table, frame: pd.DataFrame) -> list[Judgement]:
-    """That each required column of a table with rows holds at least one value: no rule may pass on nothing."""
-    if frame.empty:
-        return []
+def missing_in(table: Table, frame: pd.DataFrame) -> dict[str, int]:
+    """How many rows miss the value of each required column."""
+    return {column.source: int(frame[column.source].isna().sum()) for column in table.kept if column.is_required}
+
+
+def judge_evaluated(table: Table, missing: Mapping[str, int], rows: int) -> list[Judgement]:
+    """That each required column of a table with rows holds at least one value (`missing_in`): no rule may pass on nothing."""
     return [
-        Judgement("table.evaluated", Status.FAILED, table=table.name, column=column.source, evaluated=0)
-        for column in table.kept
-        if column.is_required and not frame[column.source].notna().any()
+        Judgement("table.evaluated", Status.FAILED, table=table.name, column=column, evaluated=0)
+        for column, count in missing.items()
+        if rows and count == rows
     ]
 
 

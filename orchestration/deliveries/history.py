@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from orchestration.deliveries.coding import by_category, codes_of, condensed, together
+from orchestration.deliveries.coding import by_category, codes_of, condensed, in_one, together
 from orchestration.deliveries.contracts import Column, Table
 from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.deliveries.readers import Reading, fully_match
@@ -229,7 +229,7 @@ def judge_dummies(reading: Reading) -> Iterator[Judgement]:
     for column in reading.table.columns:
         if column.keep or column.type != "text":
             continue
-        spelled = reading.rows[column.source].combine_chunks()
+        spelled = in_one(reading.rows[column.source])
         names = pc.utf8_lower(pc.utf8_trim_whitespace(spelled.dictionary))
         made_up = np.append(fully_match(names, DUMMY_NAMES), False)
         places = spelled.indices.fill_null(len(names)).to_numpy()
@@ -268,14 +268,15 @@ def judge_directions(table: Table, frame: pd.DataFrame, items: pd.DataFrame) -> 
     sheets = condensed(together(answered, len(frame)))  # who answered when
     for asked_of, asked in items.groupby("rater"):
         low, answers = 0, []
-        theirs = by_category(rater, raters_given == asked_of, False)
+        theirs = np.flatnonzero(by_category(rater, raters_given == asked_of, False))
+        sheet_of, item_of, value_of = sheets[theirs], item.cat.codes.to_numpy()[theirs], values[theirs]
         for _, scale in asked.groupby("scale"):
             asked_for = pd.Index(scale["item"].drop_duplicates())
-            places = by_category(item, asked_for.get_indexer(items_given), -1)
-            own = theirs & (places >= 0)
+            places = np.append(asked_for.get_indexer(items_given), -1)[item_of]
+            own = np.flatnonzero(places >= 0)
             sign = scale.drop_duplicates("item")["is_reversed"].map({True: -1.0, False: 1.0}).to_numpy()
-            straight = np.full((sheets.max() + 1, len(sign)), np.nan)
-            straight[sheets[own], places[own]] = values[own] * sign[places[own]]
+            straight = np.full((len(sign), sheets.max() + 1), np.nan)
+            straight[places[own], sheet_of[own]] = value_of[own] * sign[places[own]]
             for count, correlation in _item_rest(straight):
                 answers.append(count)
                 low += correlation < DIRECTION
@@ -292,17 +293,17 @@ def judge_directions(table: Table, frame: pd.DataFrame, items: pd.DataFrame) -> 
 
 
 def _item_rest(answers: np.ndarray) -> Iterator[tuple[int, float]]:
-    """For each item (column) that enough people answered: how many, and its correlation with the mean of the others."""
+    """For each item (row) that enough people answered: how many, and its correlation with the mean of the others."""
     present = ~np.isnan(answers)
-    total, count = np.nansum(answers, axis=1), present.sum(axis=1)
-    for place in range(answers.shape[1]):
-        both = present[:, place] & (count > 1)
-        if both.sum() < LEAST_ANSWERS:
+    total, count = np.where(present, answers, 0).sum(axis=0), present.sum(axis=0)
+    for given, is_given in zip(answers, present, strict=True):
+        both = np.flatnonzero(is_given & (count > 1))
+        if len(both) < LEAST_ANSWERS:
             continue
-        own = answers[both, place]
+        own = given[both]
         rest = (total[both] - own) / (count[both] - 1)
         if own.std() and rest.std():
-            yield int(both.sum()), float(np.corrcoef(own, rest)[0, 1])
+            yield len(both), float(np.corrcoef(own, rest)[0, 1])
 
 
 def _terms(column: Column, spellings: pd.Index) -> np.ndarray:

@@ -292,12 +292,15 @@ def _gate(
 
     limits = gate.Limits(manifest.cutoff_on or last_day(manifest.period), seed_values(settings, organisation))
     by_name = {table.name: table for table in organisation.tables}
-    known_keys = gate.referred_to(by_name, tables)
+    referred = gate.referred_to(by_name, tables)
     for name, content in tables.items():
-        table, frame = by_name[name], raw.to_frame(content)
-        yield from gate.judge_table(table, gate.prepare(table, frame, known_keys), limits)
-        yield from gate.judge_evaluated(table, frame)
+        table = by_name[name]
         was = before(table)
+        # Without a snapshot before, nobody asks what a pseudonym is, only which rows have the same one.
+        frame = raw.to_frame(content, [column.source for column in table.kept if column.pseudonym and was is None])
+        related = gate.relations(table, content, referred)
+        yield from gate.judge_table(table, gate.prepare(table, frame, related), limits)
+        yield from gate.judge_evaluated(table, gate.missing_in(table, frame), len(frame))
         earlier = None if was is None else raw.to_frame(was)
         yield gate.judge_shrinkage(table, frame, earlier, deletions.get(table.name, []), organisation.shrink_tolerance)
         known = None if earlier is None or earlier.empty else earlier

@@ -173,6 +173,8 @@ def split(organisation: Organisation, tables: Tables, theirs: Owned) -> tuple[di
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from orchestration.deliveries.coding import in_one
+
     known = pa.array(sorted(theirs.pseudonyms), pa.string())
     kept, taken = dict(tables), {name: content.slice(0, 0) for name, content in tables.items()}
     for table in in_order(organisation):
@@ -184,7 +186,7 @@ def split(organisation: Organisation, tables: Tables, theirs: Owned) -> tuple[di
         }
         is_theirs = pa.array([False] * content.num_rows, pa.bool_())
         for source in identifying:
-            is_theirs = pc.or_(is_theirs, pc.is_in(content[source].combine_chunks(), value_set=known))
+            is_theirs = pc.or_(is_theirs, pc.is_in(in_one(content[source]), value_set=known))
         kept[table.name] = content.filter(pc.invert(is_theirs))
         taken[table.name] = content.filter(is_theirs)
     return kept, taken

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from orchestration.deliveries.keys import PseudonymKey
 
 _TEST_RANGE_FROM = 900_000_000
+_FIRST_VISIBLE, _LAST_VISIBLE = ord("!"), ord("~")
 
 
 class Known:
@@ -37,11 +38,21 @@ def pseudonyms(
     `known` goes from column to column of a delivery.
     """
     names = (known or Known()).of(key, purpose, scope, numbers.dictionary)
+    if _are_plain(numbers.dictionary):
+        return pa.DictionaryArray.from_arrays(numbers.indices, names)
     # Two ways to write a number are two values with one pseudonym.
     merged = names.dictionary_encode()
-    if len(merged.dictionary) == len(names):
-        return pa.DictionaryArray.from_arrays(numbers.indices, names)
     return pa.DictionaryArray.from_arrays(merged.indices.take(numbers.indices), merged.dictionary)
+
+
+def _are_plain(numbers: pa.StringArray) -> bool:
+    """Whether numbers are spelled in visible ASCII alone, so that no two of them are the same one (`PseudonymKey.pseudonyms`)."""
+    _, offsets, content = numbers.buffers()
+    if content is None:
+        return True
+    first, last = (np.frombuffer(offsets, np.int32)[place] for place in (numbers.offset, numbers.offset + len(numbers)))
+    spelled = np.frombuffer(content, np.uint8)[first:last]
+    return bool((spelled.min(initial=_FIRST_VISIBLE) >= _FIRST_VISIBLE) and (spelled.max(initial=0) <= _LAST_VISIBLE))
 
 
 def is_eleven_proof(numbers: pd.Series) -> pd.Series:

@@ -7,7 +7,7 @@ types; `deletions.json` the pseudonymised keys that the source says it deleted.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from orchestration.deliveries.coding import in_one
 from orchestration.deliveries.contracts import Column, Organisation, Table
 from orchestration.deliveries.keys import PseudonymKey
 from orchestration.deliveries.manifest import Manifest
@@ -51,7 +52,7 @@ def pseudonymised(table: Table, rows: pa.Table, key: PseudonymKey, known: Known 
     """
     kept: dict[str, pa.Array] = {}
     for column in table.kept:
-        values = rows[column.source].combine_chunks()
+        values = in_one(rows[column.source])
         if column.pseudonym:
             values = pseudonyms(key, column.pseudonym, values, _scope(table.organisation, column), known)
         elif column.reduce == "year":
@@ -70,13 +71,23 @@ def pseudonym_of(organisation: str, column: Column, number: str, key: PseudonymK
     return key.pseudonym(column.pseudonym, _scope(organisation, column) + number)
 
 
-def to_frame(table: pa.Table) -> pd.DataFrame:
-    """A raw table as a frame to be judged: text categorical, days as `datetime64`."""
-    frame = table.to_pandas(strings_to_categorical=True, date_as_object=False)
+def to_frame(table: pa.Table, coded: Collection[str] = ()) -> pd.DataFrame:
+    """A raw table as a frame to be judged: text categorical, days as `datetime64`.
+
+    Text of `coded` has numbers for categories: its rows are told apart, and what it says is left where it is.
+    """
+    frame = table.drop_columns(list(coded)).to_pandas(strings_to_categorical=True, date_as_object=False)
+    for name in coded:
+        frame[name] = _numbered(in_one(table.column(name)))
     for field in table.schema:
-        if pa.types.is_date(field.type):
+        if pa.types.is_date(field.type) and field.name not in coded:
             frame[field.name] = frame[field.name].astype("datetime64[ns]")
     return frame
+
+
+def _numbered(column: pa.DictionaryArray) -> pd.Categorical:
+    codes = column.indices.fill_null(-1).to_numpy()
+    return pd.Categorical.from_codes(codes, categories=pd.RangeIndex(len(column.dictionary)))
 
 
 def pseudonymised_deletions(

@@ -10,6 +10,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from orchestration.deliveries.coding import in_one
 from orchestration.deliveries.contracts import ORDINARY, Column, FileLimits, Table
 from orchestration.deliveries.judgement import MAX_ROW_NUMBERS, Judgement, Refused, Status, failed
 from orchestration.deliveries.manifest import Manifest, ManifestFile
@@ -27,6 +29,7 @@ from orchestration.deliveries.screening import BLOCK, screen
 
 _WIDTHS = {"%d-%m-%Y": r"[0-9]{2}-[0-9]{2}-[0-9]{4}", "%Y-%m-%d": r"[0-9]{4}-[0-9]{2}-[0-9]{2}"}
 _LARGEST_INTEGER = 10**15
+_AT_ONCE = 2**23  # bytes that the quick reader parses at once
 # Text and codes as their distinct values and which of them each row has.
 TEXT = pa.dictionary(pa.int32(), pa.string())
 READ_TYPES = {"text": TEXT, "code": TEXT, "integer": pa.int64(), "decimal": pa.float64(), "date": pa.date32()}
@@ -199,12 +202,12 @@ def _quickly(path: Path, file: ManifestFile, headers: Sequence[str], *, quoted: 
     try:
         read = pacsv.read_csv(
             path,
-            read_options=pacsv.ReadOptions(encoding=file.encoding, use_threads=True),
+            read_options=pacsv.ReadOptions(encoding=file.encoding, use_threads=True, block_size=_AT_ONCE),
             parse_options=pacsv.ParseOptions(
                 delimiter=file.delimiter, newlines_in_values=quoted, ignore_empty_lines=False
             ),
             convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(headers, TEXT),
+                column_types=dict.fromkeys(headers, pa.string()),
                 null_values=[""],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
@@ -213,7 +216,9 @@ def _quickly(path: Path, file: ManifestFile, headers: Sequence[str], *, quoted: 
         )
     except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
-    return read.rename_columns([name.removeprefix("\ufeff") for name in read.column_names]).unify_dictionaries()
+    names, columns = [name.removeprefix("\ufeff") for name in read.column_names], read.columns
+    del read  # so that the texts of a column go when its distinct ones are there
+    return pa.table([columns.pop(0).dictionary_encode() for _ in names], names=names)
 
 
 def _has_empty_row(read: pa.Table) -> bool:
@@ -228,11 +233,7 @@ def _has_empty_row(read: pa.Table) -> bool:
 
 
 def _cells_of(read: pa.Table) -> Cells:
-    return Cells({name: _in_one(read.column(name)) for name in read.column_names}, read.num_rows, is_text=True)
-
-
-def _in_one(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    return column.combine_chunks() if column.num_chunks else pa.array([], TEXT)
+    return Cells({name: in_one(read.column(name)) for name in read.column_names}, read.num_rows, is_text=True)
 
 
 # XLSX ---------------------------------------------------------------------------------------------------------------
@@ -376,24 +377,31 @@ def _as_date(cells: pd.Series, file: ManifestFile, is_text: bool) -> tuple[pd.Se
 class Spread:
     """A column as its distinct cells and the place of each row's among them: what holds of a cell holds of every row that has it.
 
-    The cells of text are strings, of a workbook or SPSS file objects, each row's its own (1 and True are not the same).
-    `counts` says how many rows have each.
+    The cells of text are strings, of a workbook or SPSS file objects, each row's its own (1 and True are not the same). What is said of
+    cells, (cells,), has of text one more place: that of the missing one, the last.
     """
 
     cells: pa.StringArray | pd.Series
-    places: (
-        np.ndarray | None
-    )  # None where each row is a cell of its own; a row without one is in the place after the last
-    counts: np.ndarray
+    indices: pa.Array | None  # None where each row is a cell of its own
 
     @classmethod
     def of(cls, given: pa.DictionaryArray | pd.Series, is_text: bool) -> Spread:
         """A column as a form gives it."""
         if not is_text:
-            return cls(given.reset_index(drop=True).astype(object), None, np.ones(len(given), dtype=int))
-        cells = given.dictionary
-        places = given.indices.fill_null(len(cells)).to_numpy()
-        return cls(cells, places, np.bincount(places, minlength=len(cells) + 1))
+            return cls(given.reset_index(drop=True).astype(object), None)
+        return cls(given.dictionary, given.indices)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """The place of each row's cell, (rows,)."""
+        if self.indices is None:
+            return np.arange(len(self.cells))
+        return self.indices.fill_null(len(self.cells)).to_numpy()
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How many rows have each cell, (cells,)."""
+        return np.bincount(self.places, minlength=len(self.cells) + (self.indices is not None))
 
     def objects(self) -> pd.Series:
         """The cells as objects, the missing one last where it is none of them."""
@@ -402,18 +410,21 @@ class Spread:
         return pd.Series([*self.cells.to_pylist(), None], dtype=object)
 
     def total(self, of_cells: np.ndarray) -> int:
-        """In how many rows something holds that does of some cells."""
-        return int(self.counts[of_cells].sum())
+        """In how many rows something holds that does of some cells. Rows are counted one by one only where it holds of some and not of others."""
+        if self.indices is None:
+            return int(np.count_nonzero(of_cells))
+        there, missing = of_cells[:-1], self.indices.null_count
+        if there.any() and not there.all():
+            return int(self.counts[of_cells].sum())
+        return (len(self.indices) - missing) * int(there.any()) + missing * int(of_cells[-1])
 
     def first_rows(self, of_cells: np.ndarray) -> tuple[int, ...]:
         """The numbers, from 1, of the first of those rows."""
-        return _rows_where(of_cells if self.places is None else of_cells[self.places])
+        return _rows_where(of_cells[self.places])
 
     def column(self, of_cells: pa.Array) -> pa.Array:
         """What was made of each cell, for each row."""
-        if self.places is None:
-            return of_cells
-        return of_cells.take(pa.array(self.places))
+        return of_cells if self.indices is None else of_cells.take(pa.array(self.places))
 
 
 @dataclass(frozen=True)
@@ -490,7 +501,7 @@ def typed(table: Table, cells: Cells, file: ManifestFile, admit_test_numbers: bo
 
 def _converted(spread: Spread, given: pa.DictionaryArray | pd.Series, column: Column, file: ManifestFile) -> Converted:
     """A column in its declared type, missing where a cell does not fit."""
-    is_text = spread.places is not None
+    is_text = spread.indices is not None
     if is_text and column.type != "date":
         # The missing cell is the last.
         texts = pa.concat_arrays([spread.cells, pa.nulls(1, pa.string())])

@@ -8,7 +8,7 @@ nobody delivered, would otherwise go missing in a join.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,10 +107,19 @@ def judge_conserved(
     found += [_equal(name, rows_of(name), rows) for name, rows in belonging.items()]
     clients, outcomes = rows_of("client"), rows_of("outcome_definition")
     found += [_equal(name, rows_of(name), clients * outcomes) for name in ("followup", "analysis_cohort")]
-    days = pc.sum(pc.subtract(marts["followup_interval"]["stop_day"], marts["followup_interval"]["start_day"])).as_py()
-    found.append(_equal("followup_interval", days or 0, pc.sum(marts["followup"]["days"]).as_py() or 0, unit="days"))
-    found.append(_equal("supervision", sum(marts["supervision"]["is_index"].to_pylist()), clients, column="is_index"))
+    days = _total(marts, "followup_interval", lambda part: pc.subtract(part["stop_day"], part["start_day"]))
+    found.append(_equal("followup_interval", days, _total(marts, "followup", lambda part: part["days"]), unit="days"))
+    is_index = _total(marts, "supervision", lambda part: part["is_index"])
+    found.append(_equal("supervision", is_index, clients, column="is_index"))
     return found
+
+
+def _total(marts: Mapping[str, pa.Table], name: str, of_rows: Callable[[pa.RecordBatch], pa.Array]) -> int:
+    """The sum over the rows of a mart of a number that each has, or does not; of a stored one a part at a time."""
+    import pyarrow.compute as pc
+
+    parts = marts.parts(name) if isinstance(marts, StoredMarts) else marts[name].to_batches()
+    return sum(pc.sum(of_rows(part)).as_py() or 0 for part in parts)
 
 
 def _equal(table: str, rows: int, expected: int, column: str = "", unit: str = "rows") -> Judgement:

@@ -6,6 +6,7 @@ Suites from `expectations/marts/` (ranges, references, plausibility); that nobod
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cache
@@ -15,12 +16,27 @@ import pyarrow as pa
 
 from orchestration.deliveries import raw
 from orchestration.deliveries.contracts import Table, read_table
-from orchestration.deliveries.gate import Limits, judge_evaluated, judge_table, prepare, referred_to
+from orchestration.deliveries.gate import (
+    LARGE,
+    Asking,
+    Limits,
+    judge_evaluated,
+    judge_table,
+    missing_in,
+    prepare,
+    referred_to,
+    relations,
+    unique_in,
+    with_facts,
+    with_keys,
+)
 from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.deliveries.waivers import Waiver, apply_drift
 from orchestration.settings import Settings
 from orchestration.warehouse import conservation
-from orchestration.warehouse.versions import Version
+from orchestration.warehouse.versions import StoredMarts, Version
+
+_ANY_DAY = Limits(date.max, {})  # marts hold numbers of days, which have bounds of their own
 
 
 @cache
@@ -54,28 +70,50 @@ def judge_marts(settings: Settings, marts: Mapping[str, pa.Table]) -> list[Judge
     """Judge a candidate's marts. A mart that has expectations and is not there is a failure."""
     contracts = {table.name: table for table in mart_contracts(settings.expectations)}
     found = [Judgement("table.columns", Status.FAILED, table=name) for name in contracts if name not in marts]
-    known = referred_to(contracts, marts)
+    referred = referred_to(contracts, marts)
     for name, table in contracts.items():
-        if name not in marts:
-            continue
-        frame = raw.to_frame(marts[name])
-        absent = [column.source for column in table.columns if column.source not in frame.columns]
-        if absent:
-            found.extend(Judgement("column.missing", Status.FAILED, table=name, column=column) for column in absent)
-            continue
-        found.extend(judge_table(table, prepare(table, frame, known), Limits(date.max, {})))
-        found.extend(judge_evaluated(table, frame))
-        missing = {
-            column.source: int(frame[column.source].isna().sum()) for column in table.columns if column.is_required
-        }
-        found.extend(
-            Judgement(
-                "value.missing", Status.FAILED if count else Status.PASSED, table=name, column=column,
-                evaluated=len(frame), failed=count,
-            )
-            for column, count in missing.items()
-        )  # fmt: skip
+        if name in marts:
+            found.extend(_judge_mart(table, marts, referred))
     return found
+
+
+def _judge_mart(table: Table, marts: Mapping[str, pa.Table], referred: Mapping[str, pa.Array]) -> list[Judgement]:
+    there = marts.columns(table.name) if isinstance(marts, StoredMarts) else marts[table.name].column_names
+    absent = [column.source for column in table.columns if column.source not in there]
+    if absent:
+        return [Judgement("column.missing", Status.FAILED, table=table.name, column=column) for column in absent]
+    if isinstance(marts, StoredMarts) and (rows := marts.rows(table.name)) > LARGE:
+        found, missing = _in_parts(table, marts, rows, referred)
+    else:
+        content = marts[table.name]
+        frame, rows = raw.to_frame(content), content.num_rows
+        prepared = prepare(table, frame, relations(table, content, referred))
+        found, missing = judge_table(table, prepared, _ANY_DAY), missing_in(table, frame)
+    found += judge_evaluated(table, missing, rows)
+    found += [
+        Judgement(
+            "value.missing", Status.FAILED if count else Status.PASSED, table=table.name, column=column,
+            evaluated=rows, failed=count,
+        )
+        for column, count in missing.items()
+    ]  # fmt: skip
+    return found
+
+
+def _in_parts(
+    table: Table, marts: StoredMarts, rows: int, referred: Mapping[str, pa.Array]
+) -> tuple[list[Judgement], dict[str, int]]:
+    """What is found of a mart that is never in memory as a whole, and how many rows miss each required value."""
+    asked, missing = Asking(table, _ANY_DAY, rows), Counter[str]()
+    for part in marts.parts(table.name):
+        content = pa.Table.from_batches([part])
+        frame = raw.to_frame(content)
+        asked.of_each(with_facts(table, frame, relations(table, content, referred)))
+        missing.update(missing_in(table, frame))
+    for headers in dict.fromkeys(unique_in(table)):
+        alike = raw.to_frame(marts.alike(table.name, headers))
+        asked.of_several(headers, with_keys(alike, [headers]), rows - len(alike))
+    return asked.judgements(), dict(missing)
 
 
 def looked_at(settings: Settings) -> dict[str, set[str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,8 +122,8 @@ def read_marts(warehouse: Path, tables: Iterable[PublishedTable]) -> dict[str, p
 
 
 class StoredMarts(Mapping[str, "pa.Table"]):
-    """The marts of a built warehouse, each read when it is asked for: of one in `columns` only those, of which some may be missing; text
-    in dictionaries. The last one is kept.
+    """The marts of a built warehouse, each read when it is asked for: of one in `columns` only those, of which some may be missing. The
+    last one is kept; `parts` and `alike` keep nothing.
     """
 
     def __init__(
@@ -145,7 +145,8 @@ class StoredMarts(Mapping[str, "pa.Table"]):
     def __getitem__(self, name: str) -> pa.Table:
         if self._last is None or self._last[0] != name:
             self._last = None  # let go before the next is there
-            self._last = (name, self._read(name))
+            with self._reader(name, self.columns(name)) as reader:
+                self._last = (name, reader.read_all())
         return self._last[1]
 
     def rows(self, name: str) -> int:
@@ -154,26 +155,41 @@ class StoredMarts(Mapping[str, "pa.Table"]):
             ((count,),) = connection.execute(f"select count(*) from {self._relations[name]}").fetchall()  # noqa: S608
         return int(count)
 
-    def _read(self, name: str) -> pa.Table:
+    def parts(self, name: str) -> Iterator[pa.RecordBatch]:
+        """The rows of one, a part at a time; at least one part, which may have none."""
         import pyarrow as pa
 
-        relation, wanted = self._relations[name], self._columns.get(name)
+        with self._reader(name, self.columns(name)) as reader:
+            is_empty = True
+            for part in reader:
+                is_empty = False
+                yield part
+            if is_empty:
+                yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+
+    def alike(self, name: str, columns: Sequence[str]) -> pa.Table:
+        """Some columns of the rows of one that may hold the same in them as another row: those whose hash another has too, and those
+        that hold nothing in any. No row that is left out holds what another does.
+        """
+        listed = ", ".join(map(quoted, columns))
+        is_nothing = " and ".join(f"{quoted(column)} is null" for column in columns)
+        hashed = f"select hash({listed}) from {self._relations[name]} group by all having count(*) > 1"  # noqa: S608
+        with self._reader(name, columns, f"where hash({listed}) in ({hashed}) or ({is_nothing})") as reader:
+            return reader.read_all()
+
+    def columns(self, name: str) -> list[str]:
+        """The columns of one that are looked at, of those that it has."""
+        wanted = self._columns.get(name)
         with _opened(self._warehouse) as connection:
-            there = connection.sql(_ROWS.format(relation)).columns
-            kept = [column for column in there if wanted is None or column in wanted]
-            reader = connection.sql(
-                f"select {', '.join(quoted(column) for column in kept)} from {relation}"  # noqa: S608
-            ).to_arrow_reader(PART)
-            empty = pa.RecordBatch.from_pylist([], schema=reader.schema)
-            parts = [_in_dictionaries(part) for part in reader] or [_in_dictionaries(empty)]
-        return pa.Table.from_batches(parts).unify_dictionaries().combine_chunks()
+            there = connection.sql(_ROWS.format(self._relations[name])).columns
+        return [column for column in there if wanted is None or column in wanted]
 
-
-def _in_dictionaries(rows: pa.RecordBatch) -> pa.RecordBatch:
-    import pyarrow as pa
-
-    columns = [one.dictionary_encode() if pa.types.is_string(one.type) else one for one in rows.columns]
-    return pa.record_batch(columns, names=rows.schema.names)
+    @contextmanager
+    def _reader(self, name: str, columns: Sequence[str], condition: str = "") -> Iterator[pa.RecordBatchReader]:
+        listed = ", ".join(map(quoted, columns))
+        with _opened(self._warehouse) as connection:
+            rows = connection.sql(f"select {listed} from {self._relations[name]} {condition}")  # noqa: S608
+            yield rows.to_arrow_reader(PART)
 
 
 def quoted(name: str) -> str:

@@ -19,8 +19,10 @@ from orchestration.deliveries.gate import (
     judge_evaluated,
     judge_shrinkage,
     judge_table,
+    missing_in,
     prepare,
     referred_to,
+    relations,
 )
 from orchestration.deliveries.judgement import Judgement, Status
 from tests.deliveries.making import column, table
@@ -33,8 +35,9 @@ def judge(contract: Table, frames: dict[str, pd.DataFrame] | None = None, **colu
     """Judgements of a small table by rule code (the last one where a rule is asked of several columns)."""
     frame = pd.DataFrame(columns)
     every = {name: pa.Table.from_pandas(one) for name, one in {contract.name: frame, **(frames or {})}.items()}
-    known = referred_to({contract.name: contract, "others": table(column("id"))}, every)
-    return {item.rule: item for item in judge_table(contract, prepare(contract, frame, known), LIMITS)}
+    referred = referred_to({contract.name: contract, "others": table(column("id"))}, every)
+    related = relations(contract, every[contract.name], referred)
+    return {item.rule: item for item in judge_table(contract, prepare(contract, frame, related), LIMITS)}
 
 
 def outcome(judgement: Judgement) -> tuple[Status, int | None, int | None]:
@@ -125,9 +128,10 @@ def test_an_empty_table_that_may_be_empty_is_no_failure() -> None:
 def test_a_required_column_without_a_value_fails() -> None:
     contract = table(column("id"), column("score", "integer"), column("note", is_required=False))
     frame = pd.DataFrame({"id": ["1", "2"], "score": [None, None], "note": [None, None]})
-    (found,) = judge_evaluated(contract, frame)
+    (found,) = judge_evaluated(contract, missing_in(contract, frame), len(frame))
     assert (found.rule, found.column, found.status) == ("table.evaluated", "score", Status.FAILED)
-    assert judge_evaluated(contract, frame.assign(score=pd.Series([None, 1.0]))) == []
+    given = frame.assign(score=pd.Series([None, 1.0]))
+    assert judge_evaluated(contract, missing_in(contract, given), len(given)) == []
 
 
 def test_a_rule_over_a_column_without_a_value_is_not_applicable() -> None:

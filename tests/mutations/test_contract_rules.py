@@ -113,12 +113,13 @@ def _judged(
     organisation: Organisation,
     limits: gate.Limits,
 ) -> list[Judgement]:
-    together, known = {**frames, table.name: frame}, {}
+    together, related = {**frames, table.name: frame}, {}
     for column in table.kept:
         if column.references:
             name, other = column.references.split(".")
-            known[column.references] = together[name][organisation.table(name).column(other).source]
-    return gate.judge_table(table, gate.prepare(table, frame, known), limits)
+            referred = together[name][organisation.table(name).column(other).source]
+            related[column.source] = frame[column.source].isin(referred).to_numpy()
+    return gate.judge_table(table, gate.prepare(table, frame, related), limits)
 
 
 def _breaking(
