@@ -159,7 +159,7 @@ def _read_csv(path: Path, file: ManifestFile, table: Table) -> Cells:
         headers = next(rows, [])
         headers = [headers[0].removeprefix("\ufeff"), *headers[1:]] if headers else []
         check_headers(headers, table, file.name)
-        alone = _beyond_doubt(path, file, headers)
+        alone = _beyond_doubt(path, file, table)
         if alone is not None:
             return _cells_of(alone)
         counted = _counted(rows, len(headers), where)
@@ -167,7 +167,7 @@ def _read_csv(path: Path, file: ManifestFile, table: Table) -> Cells:
         raise Refused(failed("file.encoding", **where, expected=file.encoding or "")) from None
     except csv.Error:
         raise Refused(failed("file.unreadable", **where)) from None
-    read = _quickly(path, file, headers)
+    read = _quickly(path, file, table)
     if read is None:
         raise Refused(failed("file.unreadable", **where))
     if read.num_rows != counted:
@@ -175,12 +175,12 @@ def _read_csv(path: Path, file: ManifestFile, table: Table) -> Cells:
     return _cells_of(read)
 
 
-def _beyond_doubt(path: Path, file: ManifestFile, headers: Sequence[str]) -> pa.Table | None:
+def _beyond_doubt(path: Path, file: ManifestFile, table: Table) -> pa.Table | None:
     """What the quick reader alone makes of a file in which nothing is quoted and no line is empty; None of any other."""
     with path.open("rb") as stream:
         if any(b'"' in block for block in iter(lambda: stream.read(BLOCK), b"")):
             return None
-    read = _quickly(path, file, headers, quoted=False)
+    read = _quickly(path, file, table, quoted=False)
     return None if read is None or _has_empty_row(read) else read
 
 
@@ -197,17 +197,24 @@ def _counted(rows: Iterator[list[str]], width: int, where: Mapping[str, str]) ->
     return counted
 
 
-def _quickly(path: Path, file: ManifestFile, headers: Sequence[str], *, quoted: bool = True) -> pa.Table | None:
-    """The rows of a file, each column as its distinct texts and which of them each row has; None where some row does not fit."""
+def _quickly(path: Path, file: ManifestFile, table: Table, *, quoted: bool = True) -> pa.Table | None:
+    """The rows of a file, each column as its distinct texts and which of them each row has; None where some row does not fit.
+
+    Text has many values, of which Arrow finds the distinct ones sooner in the whole than in each block of the file.
+    """
+    kinds = {column.source: pa.string() if column.type == "text" else TEXT for column in table.columns}
     try:
         read = pacsv.read_csv(
             path,
             read_options=pacsv.ReadOptions(encoding=file.encoding, use_threads=True, block_size=_AT_ONCE),
             parse_options=pacsv.ParseOptions(
-                delimiter=file.delimiter, newlines_in_values=quoted, ignore_empty_lines=False
+                delimiter=file.delimiter,
+                newlines_in_values=quoted,
+                ignore_empty_lines=False,
+                quote_char='"' if quoted else False,
             ),
             convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(headers, pa.string()),
+                column_types=kinds,
                 null_values=[""],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
@@ -218,7 +225,12 @@ def _quickly(path: Path, file: ManifestFile, headers: Sequence[str], *, quoted: 
         return None
     names, columns = [name.removeprefix("\ufeff") for name in read.column_names], read.columns
     del read  # so that the texts of a column go when its distinct ones are there
-    return pa.table([columns.pop(0).dictionary_encode() for _ in names], names=names)
+    return pa.table([_coded(columns.pop(0)) for _ in names], names=names)
+
+
+def _coded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column with its text in one dictionary."""
+    return column.unify_dictionaries() if column.type == TEXT else column.dictionary_encode()
 
 
 def _has_empty_row(read: pa.Table) -> bool:
