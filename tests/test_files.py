@@ -168,6 +168,19 @@ def test_the_hash_is_that_of_the_sorted_rows_as_text(room: str, monkeypatch: pyt
     holds()
 
 
+WORDS = ["aaaaaaaa", "aaaaaaab", "baaaaaaa", "é" * 4, "zzzzzz\x7f\x7f"]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    texts=st.lists(st.tuples(*[st.sampled_from(WORDS)] * 3).map("".join), min_size=1, max_size=12),
+    cut=st.integers(0, 11),
+)
+def test_texts_of_one_length_have_the_rank_that_arrow_gives_them(texts: list[str], cut: int) -> None:
+    values = pa.array(texts).slice(min(cut, len(texts) - 1))
+    assert hashing._dense_ranks(values).tolist() == pc.rank(values, tiebreaker="dense").to_pylist()
+
+
 _NOISE = random.Random(4)
 _HARD = {
     "zeros of both signs are tied": pa.table({"a": [0.0, -0.0, 0.0, -0.0], "b": [4, 3, 2, 1]}),

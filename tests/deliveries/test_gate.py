@@ -7,11 +7,13 @@ from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from orchestration.deliveries import gate
+from orchestration.deliveries import gate, raw
 from orchestration.deliveries.contracts import Code, Organisation, Rule, Table, tables_of
 from orchestration.deliveries.gate import (
     COUNTS_ONLY,
@@ -203,6 +205,52 @@ def test_a_key_of_two_columns_may_repeat_in_each_of_them() -> None:
     contract = table(column("id"), column("wave"), key=("id", "wave"))
     assert judge(contract, id=["1", "1"], wave=["a", "b"])["key.unique"].status is Status.PASSED
     assert judge(contract, id=["1", "1"], wave=["a", "a"])["key.unique"].status is Status.FAILED
+
+
+TEXTS = st.lists(st.sampled_from(["a", "b", "c", "d", None]), max_size=8)
+
+
+@hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@hypothesis.given(rows=TEXTS, others=TEXTS, cut=st.integers(0, 3), is_coded=st.booleans())
+def test_a_row_is_related_where_what_it_refers_to_is_there(
+    rows: list[str | None], others: list[str | None], cut: int, is_coded: bool
+) -> None:
+    contract, other = table(column("id", references="others.id")), table(column("id"))
+    contents = [pa.table({"id": pa.array(given, pa.string())}).slice(cut) for given in (rows, others)]
+    if is_coded:  # what is in a dictionary alone is nowhere
+        contents = [
+            pa.table({"id": pa.array(given, pa.string()).dictionary_encode()}).slice(cut) for given in (rows, others)
+        ]
+    referred = referred_to({"one": contract, "others": other}, {"one": contents[0], "others": contents[1]})
+    there = set(others[cut:]) - {None}
+    assert relations(contract, contents[0], referred)["id"].tolist() == [cell in there for cell in rows[cut:]]
+    assert relations(contract, contents[0], {})["id"].tolist() == [False] * len(rows[cut:])
+
+
+def test_what_only_tells_rows_apart_is_judged_the_same_without_its_text() -> None:
+    contract = table(
+        column("id"), column("person", references="persons.id", is_required=False), column("day", "date", is_required=False),
+        rules=(
+            Rule("unique", ("person", "day"), "error", "why"), Rule("unique", ("person",), "warning", "why"),
+            Rule("required_when", ("person",), "error", "why", {}),
+        ),
+    )  # fmt: skip
+    content = pa.table(
+        {
+            "id": pa.array(["1", "1", "2", "3"]).dictionary_encode(),
+            "person": pa.array(["x", "x", None, "y"]).dictionary_encode(),
+            "day": pa.array([date(2024, 1, 1), date(2024, 1, 1), None, date(2024, 1, 2)]),
+        }
+    )
+    related = relations(contract, content, {"persons.id": pa.array(["x"])})
+    found = [
+        judge_table(contract, prepare(contract, raw.to_frame(content, coded), related), LIMITS)
+        for coded in ([], ["id", "person"])
+    ]
+    assert found[0] == found[1]
+    assert [item.rule for item in found[0] if item.status is Status.FAILED] == [
+        "key.unique", "relation.unknown", "rule.unique", "rule.unique", "rule.required_when",
+    ]  # fmt: skip
 
 
 def test_a_unique_rule_finds_the_second_registration() -> None:
