@@ -78,7 +78,7 @@ def to_frame(table: pa.Table, coded: Collection[str] = ()) -> pd.DataFrame:
     """
     frame = table.drop_columns(list(coded)).to_pandas(strings_to_categorical=True, date_as_object=False)
     for name in coded:
-        frame[name] = _numbered(in_one(table.column(name)))
+        frame[name] = _numbered(in_one(table.column(name).dictionary_encode()))
     for field in table.schema:
         if pa.types.is_date(field.type) and field.name not in coded:
             frame[field.name] = frame[field.name].astype("datetime64[ns]")

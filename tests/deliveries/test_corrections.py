@@ -97,6 +97,22 @@ def test_a_wrong_value_is_corrected_and_everybody_sees_it(home: Platform, contra
     assert entry["why"] == WHY["why"] and "key" not in entry and "was" not in entry
 
 
+def test_a_wrong_value_in_the_first_delivery_of_all_is_corrected(
+    platform: Platform, simulated: Path, contracts: Contracts, tmp_path: Path
+) -> None:
+    home = Platform(
+        platform.settings.model_copy(update={"corrections": tmp_path / "corrections.yml"}), platform.ledger
+    )
+    first = deliver(delivery_in(simulated, "rn"), home.settings.inbox_path, "wrong")
+    change_rows(first, "covariates", lambda rows: rows[0].update({"Waarde": "8"}))
+    assert _rules(ingest(first, home.settings, home.ledger)) == ["value.range"]
+    _correct(home, contracts)
+    (waits,) = waiting(home.settings, home.ledger, contracts)
+    receipt = ingest(waits.path, home.settings, home.ledger)
+    assert receipt.status == "accepted", receipt.reasons
+    assert [item.rule for item in receipt.corrected] == ["correction.applied"]
+
+
 def test_a_correction_of_an_accepted_delivery_changes_the_build_and_the_code_that_it_hangs_on(
     home: Platform, contracts: Contracts
 ) -> None:
