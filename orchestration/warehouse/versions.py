@@ -38,6 +38,7 @@ PART = 1_000_000  # rows that are read at once
 AT_A_TIME = 2  # marts that are written at once
 SORTING = "4GB"  # what DuckDB may take to sort a mart that is not in order; beyond that it sorts on disk
 _ROWS = "select * from {}"
+_FLOATING = ("FLOAT", "DOUBLE")  # types of numbers of which one may be none
 
 
 class VersionDamaged(Mendable):
@@ -169,12 +170,16 @@ class StoredMarts(Mapping[str, "pa.Table"]):
 
     def alike(self, name: str, columns: Sequence[str]) -> pa.Table:
         """Some columns of the rows of one that may hold the same in them as another row: those whose hash another has too, and those
-        that hold nothing in any. No row that is left out holds what another does.
+        that hold nothing in any. No row that is left out holds what another does; as in a frame, what is not a number is nothing.
         """
-        listed = ", ".join(map(quoted, columns))
-        is_nothing = " and ".join(f"{quoted(column)} is null" for column in columns)
-        hashed = f"select hash({listed}) from {self._relations[name]} group by all having count(*) > 1"  # noqa: S608
-        with self._reader(name, columns, f"where hash({listed}) in ({hashed}) or ({is_nothing})") as reader:
+        with _opened(self._warehouse) as connection:
+            rows = connection.sql(_ROWS.format(self._relations[name]))
+            odd = {column for column, kind in zip(rows.columns, rows.types, strict=True) if kind in _FLOATING}
+        held = [f"nullif({quoted(one)}, 'nan')" if one in odd else quoted(one) for one in columns]
+        hashed = f"hash({', '.join(held)})"
+        several = f"select {hashed} from {self._relations[name]} group by all having count(*) > 1"  # noqa: S608
+        is_nothing = " and ".join(f"{one} is null" for one in held)
+        with self._reader(name, columns, f"where {hashed} in ({several}) or ({is_nothing})") as reader:
             return reader.read_all()
 
     def columns(self, name: str) -> list[str]:

@@ -100,9 +100,7 @@ def test_a_wrong_value_is_corrected_and_everybody_sees_it(home: Platform, contra
 def test_a_wrong_value_in_the_first_delivery_of_all_is_corrected(
     platform: Platform, simulated: Path, contracts: Contracts, tmp_path: Path
 ) -> None:
-    home = Platform(
-        platform.settings.model_copy(update={"corrections": tmp_path / "corrections.yml"}), platform.ledger
-    )
+    home = Platform(platform.settings.model_copy(update={"corrections": tmp_path / "corrections.yml"}), platform.ledger)
     first = deliver(delivery_in(simulated, "rn"), home.settings.inbox_path, "wrong")
     change_rows(first, "covariates", lambda rows: rows[0].update({"Waarde": "8"}))
     assert _rules(ingest(first, home.settings, home.ledger)) == ["value.range"]

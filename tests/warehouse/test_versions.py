@@ -337,3 +337,16 @@ def test_what_a_reader_opens_never_changes_under_it(settings: Settings) -> None:
     assert json.loads((version.folder / "manifest.json").read_text()) == content
     assert read_version(version.folder).version_id == version.version_id
     assert str((settings.versions / "current").readlink()) == current_id(settings)
+
+
+def test_rows_that_may_be_alike_are_those_that_are_so_in_a_frame(tmp_path: Path) -> None:
+    warehouse = tmp_path / "warehouse.duckdb"
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("create table mart (id varchar, number double)")
+        connection.execute("""
+            insert into mart values
+                ('a', 'nan'), ('a', null), ('b', 0.0), ('b', -0.0), (null, 'nan'), ('c', 1.0), ('nan', 1.0), (null, 1.0)
+        """)
+    stored = versions.StoredMarts(warehouse, [PublishedTable("mart", "mart", "", {})], {})
+    assert stored.alike("mart", ["id", "number"])["id"].to_pylist() == ["a", "a", "b", "b", None]
+    assert stored.alike("mart", ["number"]).num_rows == 8
