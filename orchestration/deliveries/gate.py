@@ -213,8 +213,10 @@ def _is_in(column: pa.ChunkedArray, referred: pa.Array | None) -> np.ndarray:
     if referred is None or not len(column):
         return np.zeros(len(column), dtype=bool)
     coded = in_one(column if pa.types.is_dictionary(column.type) else column.dictionary_encode())
-    values = coded.dictionary.cast(referred.type)
-    if len(values) < len(referred):
+    values = coded.dictionary
+    if values.type != referred.type:  # a whole number may be another kind of number, text is none
+        is_known = np.append(values.to_pandas().isin(referred.to_pandas()).to_numpy(), False)
+    elif len(values) < len(referred):
         is_known = np.zeros(len(values) + 1, dtype=bool)
         is_known[pc.index_in(referred, value_set=values).drop_null().to_numpy()] = True
     else:

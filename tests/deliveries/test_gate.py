@@ -227,6 +227,22 @@ def test_a_row_is_related_where_what_it_refers_to_is_there(
     assert relations(contract, contents[0], {})["id"].tolist() == [False] * len(rows[cut:])
 
 
+@pytest.mark.parametrize(
+    ("given", "others", "known"),
+    [
+        (pa.array([1, 2**40, None]), pa.array([1], pa.int32()), [True, False, False]),
+        (pa.array([1.0, 1.5]), pa.array([1, 2, 3]), [True, False]),
+        (pa.array(["x", "1"]), pa.array([1]), [False, False]),
+        (pa.array([1, 2]), pa.array(["x", "1"]), [False, False]),
+    ],
+)
+def test_a_row_is_related_to_the_same_number_and_to_no_text_that_spells_it(
+    given: pa.Array, others: pa.Array, known: list[bool]
+) -> None:
+    contract = table(column("id", references="others.id"))
+    assert relations(contract, pa.table({"id": given}), {"others.id": others})["id"].tolist() == known
+
+
 def test_what_only_tells_rows_apart_is_judged_the_same_without_its_text() -> None:
     contract = table(
         column("id"), column("person", references="persons.id", is_required=False), column("day", "date", is_required=False),
