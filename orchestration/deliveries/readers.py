@@ -163,7 +163,7 @@ def _read_csv(path: Path, file: ManifestFile, table: Table) -> Cells:
         if alone is not None:
             return _cells_of(alone)
         counted = _counted(rows, len(headers), where)
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise Refused(failed("file.encoding", **where, expected=file.encoding or "")) from None
     except csv.Error:
         raise Refused(failed("file.unreadable", **where)) from None
@@ -221,7 +221,7 @@ def _quickly(path: Path, file: ManifestFile, table: Table, *, quoted: bool = Tru
                 check_utf8=True,
             ),
         )
-    except (pa.ArrowInvalid, UnicodeDecodeError):
+    except (pa.ArrowInvalid, UnicodeError):
         return None
     names, columns = [name.removeprefix("\ufeff") for name in read.column_names], read.columns
     del read  # so that the texts of a column go when its distinct ones are there
