@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Language = Literal["nl", "en"]
 NAME_BYTES, LABEL_BYTES, VALUE_LABEL_BYTES, FILE_LABEL_BYTES = 64, 256, 120, 64  # what SPSS takes
 BLOCK = 100_000  # rows that are written at once
+EXACT_IN_HALF = 2**24  # up to which a number of 32 bits holds whole numbers as they are
 RESERVED = frozenset(["ALL", "AND", "BY", "EQ", "GE", "GT", "LE", "LT", "NE", "NOT", "OR", "TO", "WITH"])
 EXECUTED = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
 SIMULATED: Final = "SIMULATED"
@@ -189,14 +190,13 @@ class _Spelled:
 
 
 def _spelled(cells: pa.Array, variable: Variable, dialect: Dialect, makes_inert: bool) -> _Spelled:
-    import numpy as np
     import pyarrow as pa
 
-    values, places, rows = _distinct(cells)
+    values, places = _distinct(cells)
     is_text = variable.type == "text"
     risky = [makes_inert and is_text and value is not None and value.startswith(EXECUTED) for value in values]
     texts = [_cell(value, variable, dialect, is_risky) for value, is_risky in zip(values, risky, strict=True)]
-    return _Spelled(pa.array(texts, pa.string()), places, int(rows @ np.array(risky, dtype=int)))
+    return _Spelled(pa.array(texts, pa.string()), places, _rows_with(risky, places))
 
 
 def _cell(value: Any, variable: Variable, dialect: Dialect, is_risky: bool) -> str:
@@ -217,9 +217,8 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     return pieces if isinstance(pieces, pa.Array) else pa.concat_arrays(pieces.chunks)
 
 
-def _distinct(cells: pa.Array) -> tuple[list[Any], pa.Array, np.ndarray]:
-    """The distinct cells of a column (None among them), the place of each row's among them, and how many rows each has."""
-    import numpy as np
+def _distinct(cells: pa.Array) -> tuple[list[Any], pa.Array]:
+    """The distinct cells of a column (None among them), and the place of each row's among them."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(cells.type):
@@ -229,7 +228,25 @@ def _distinct(cells: pa.Array) -> tuple[list[Any], pa.Array, np.ndarray]:
     else:
         encoded = cells.dictionary_encode(null_encoding="encode")
         values, places = encoded.dictionary.to_pylist(), encoded.indices
-    return values, places, np.bincount(places, minlength=len(values))
+    return values, places
+
+
+def _rows_with(of_cells: Sequence[bool], places: pa.Array) -> int:
+    """How many rows have a cell of which something holds."""
+    import numpy as np
+
+    return int(np.bincount(places, minlength=len(of_cells)) @ np.array(of_cells, dtype=int)) if any(of_cells) else 0
+
+
+def _of_rows(cells: Sequence[Any], places: pa.Array) -> np.ndarray:
+    """The cell of each row as an object, (rows,); a block at a time, beside which places take no memory again."""
+    import numpy as np
+
+    distinct, found = np.empty(len(cells), dtype=object), np.empty(len(places), dtype=object)
+    distinct[:] = cells
+    for start in range(0, len(places), BLOCK):
+        found[start : start + BLOCK] = distinct[places[start : start + BLOCK]]
+    return found
 
 
 def _refuse(table: ReleasedTable | StoredTable, variable: Variable, what: str, count: int) -> None:
@@ -274,7 +291,6 @@ def file_label(table: ReleasedTable | StoredTable, language: Language, *, mark: 
 
 
 def _spss_frame(table: ReleasedTable | StoredTable) -> pd.DataFrame:
-    import numpy as np
     import pandas as pd
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -283,22 +299,35 @@ def _spss_frame(table: ReleasedTable | StoredTable) -> pd.DataFrame:
     for one in table.described.variables:
         cells = _one(table.column(one.name))
         if one.type == "text":
-            texts, places, rows = _distinct(cells)
+            texts, places = _distinct(cells)
             is_spoiled = [text is not None and (not text.strip() or text != text.rstrip(" ")) for text in texts]
-            _refuse(table, one, "empty, or end in a space", int(rows @ np.array(is_spoiled, dtype=int)))
-            columns[one.name] = pd.Series(np.array([text or "" for text in texts], dtype=object)[places], dtype=object)
+            _refuse(table, one, "empty, or end in a space", _rows_with(is_spoiled, places))
+            columns[one.name] = pd.Series(_of_rows([text or "" for text in texts], places), dtype=object)
         elif one.type == "date":
-            days, places, _ = _distinct(cells)
-            columns[one.name] = pd.Series(np.array(days, dtype=object)[places], dtype=object)
+            columns[one.name] = pd.Series(_of_rows(*_distinct(cells)), dtype=object)
         else:
             # Whole numbers too: haven loses the missing ranges of what is written as an integer.
-            numbers = cells.cast(pa.float64(), safe=False)
-            taken = pa.array([float(reason.code) for reason in one.missing], pa.float64())
-            _refuse(table, one, "codes of missing values", pc.sum(pc.is_in(numbers.drop_null(), taken)).as_py() or 0)
+            kind = _floating(cells)
+            numbers = cells.cast(kind, safe=False)
+            taken = pa.array([float(reason.code) for reason in one.missing], kind)
+            if len(taken):
+                _refuse(table, one, "codes of missing values", pc.sum(pc.is_in(numbers, taken)).as_py() or 0)
             if one.name in table.reasons:
-                numbers = pc.coalesce(numbers, table.reasons[one.name].cast(pa.float64()))
-            columns[one.name] = pd.Series(numbers.to_numpy(zero_copy_only=False), dtype="float64")
+                numbers = pc.coalesce(numbers, table.reasons[one.name].cast(kind))
+            columns[one.name] = pd.Series(numbers.to_numpy(zero_copy_only=False))
     return pd.DataFrame(columns, copy=False)
+
+
+def _floating(cells: pa.Array) -> pa.DataType:
+    """The smallest type of number with a point that holds numbers as they are: half of the memory for small whole ones."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_integer(cells.type):
+        return pa.float32() if pa.types.is_boolean(cells.type) else pa.float64()
+    least, most = pc.min_max(cells).values()
+    is_small = not least.is_valid or -EXACT_IN_HALF < least.as_py() <= most.as_py() < EXACT_IN_HALF
+    return pa.float32() if is_small else pa.float64()
 
 
 def _spss_labels(variable: Variable, language: Language) -> dict[Any, str]:
