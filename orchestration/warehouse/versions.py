@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,9 +153,23 @@ class StoredMarts(Mapping[str, "pa.Table"]):
 
     def rows(self, name: str) -> int:
         """How many rows one has."""
+        return self._held[name][0]
+
+    def columns(self, name: str) -> list[str]:
+        """The columns of one that are looked at, of those that it has."""
+        wanted = self._columns.get(name)
+        return [column for column in self._held[name][1] if wanted is None or column in wanted]
+
+    @cached_property
+    def _held(self) -> dict[str, tuple[int, dict[str, str]]]:
+        """Of each mart its rows, and its columns with their types; asked at once, since opening a warehouse takes longer than asking."""
+        found = {}
         with _opened(self._warehouse) as connection:
-            ((count,),) = connection.execute(f"select count(*) from {self._relations[name]}").fetchall()  # noqa: S608
-        return int(count)
+            for name, relation in self._relations.items():
+                rows = connection.sql(_ROWS.format(relation))
+                ((count,),) = rows.count("*").fetchall()
+                found[name] = (int(count), dict(zip(rows.columns, map(str, rows.types), strict=True)))
+        return found
 
     def parts(self, name: str) -> Iterator[pa.RecordBatch]:
         """The rows of one, a part at a time; at least one part, which may have none."""
@@ -172,22 +187,13 @@ class StoredMarts(Mapping[str, "pa.Table"]):
         """Some columns of the rows of one that may hold the same in them as another row: those whose hash another has too, and those
         that hold nothing in any. No row that is left out holds what another does; as in a frame, what is not a number is nothing.
         """
-        with _opened(self._warehouse) as connection:
-            rows = connection.sql(_ROWS.format(self._relations[name]))
-            odd = {column for column, kind in zip(rows.columns, rows.types, strict=True) if kind in _FLOATING}
-        held = [f"nullif({quoted(one)}, 'nan')" if one in odd else quoted(one) for one in columns]
+        kinds = self._held[name][1]
+        held = [f"nullif({quoted(one)}, 'nan')" if kinds[one] in _FLOATING else quoted(one) for one in columns]
         hashed = f"hash({', '.join(held)})"
         several = f"select {hashed} from {self._relations[name]} group by all having count(*) > 1"  # noqa: S608
         is_nothing = " and ".join(f"{one} is null" for one in held)
         with self._reader(name, columns, f"where {hashed} in ({several}) or ({is_nothing})") as reader:
             return reader.read_all()
-
-    def columns(self, name: str) -> list[str]:
-        """The columns of one that are looked at, of those that it has."""
-        wanted = self._columns.get(name)
-        with _opened(self._warehouse) as connection:
-            there = connection.sql(_ROWS.format(self._relations[name])).columns
-        return [column for column in there if wanted is None or column in wanted]
 
     @contextmanager
     def _reader(self, name: str, columns: Sequence[str], condition: str = "") -> Iterator[pa.RecordBatchReader]:
