@@ -207,12 +207,11 @@ def _distinct(column: pa.ChunkedArray) -> pa.Array:
 
 def _is_in(column: pa.ChunkedArray, referred: pa.Array | None) -> np.ndarray:
     """Which rows hold one of some values; none where nothing is known. What is looked up in is made of the fewer values."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     if referred is None or not len(column):
         return np.zeros(len(column), dtype=bool)
-    coded = in_one(column if pa.types.is_dictionary(column.type) else column.dictionary_encode())
+    coded = in_one(column.dictionary_encode())
     values = coded.dictionary
     if values.type != referred.type:  # a whole number may be another kind of number, text is none
         is_known = np.append(values.to_pandas().isin(referred.to_pandas()).to_numpy(), False)
@@ -332,7 +331,7 @@ class Asking:
         """Ask of each row of a part (`with_facts`) what is said of it by itself."""
         self._ask([expectation for *_, expectation in self._suite if not _is_of_several(expectation)], part)
 
-    def of_several(self, headers: tuple[str, ...], part: pd.DataFrame, others: int = 0) -> None:
+    def of_several(self, headers: tuple[str, ...], part: pd.DataFrame, others: int) -> None:
         """Ask whether some columns hold the same in two rows of a part (`with_keys`), beside which so many others are known to hold
         what no other row does."""
         asked = [one for *_, one in self._suite if _is_of_several(one) and one.column == _together(headers)]

@@ -269,10 +269,10 @@ def judge_directions(table: Table, frame: pd.DataFrame, items: pd.DataFrame) -> 
     for asked_of, asked in items.groupby("rater"):
         low, answers = 0, []
         theirs = np.flatnonzero(by_category(rater, raters_given == asked_of, False))
-        sheet_of, item_of, value_of = sheets[theirs], item.cat.codes.to_numpy()[theirs], values[theirs]
+        sheet_of, item_of, value_of = sheets[theirs], item.iloc[theirs], values[theirs]
         for _, scale in asked.groupby("scale"):
             asked_for = pd.Index(scale["item"].drop_duplicates())
-            places = np.append(asked_for.get_indexer(items_given), -1)[item_of]
+            places = by_category(item_of, asked_for.get_indexer(items_given), -1)
             own = np.flatnonzero(places >= 0)
             sign = scale.drop_duplicates("item")["is_reversed"].map({True: -1.0, False: 1.0}).to_numpy()
             straight = np.full((len(sign), sheets.max() + 1), np.nan)
