@@ -349,7 +349,7 @@ def _write(
     written = []
     for part in parts:
         if part.is_whole:
-            for path in table_files(part.whole.name).values():
+            for path in table_files(part.whole.name, part.whole.n_rows).values():
                 (folder / path).parent.mkdir(exist_ok=True)
                 shutil.copyfile(release.folder / path, folder / path)
             written.append(known[part.whole.name])
@@ -382,7 +382,9 @@ def _require_the_same(folder: Path, parts: Sequence[_Part], sums: Mapping[str, s
     for part in parts:
         name = part.handed.name
         if part.is_whole:
-            is_same = all(is_as_marked(folder / path, sums[path]) for path in table_files(name).values())
+            is_same = all(
+                is_as_marked(folder / path, sums[path]) for path in table_files(name, part.handed.n_rows).values()
+            )
         else:
             is_same = content_hash(read_written(folder, name).rows) == content_hash(part.handed.rows)
         if not is_same:

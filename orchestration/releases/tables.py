@@ -61,6 +61,10 @@ class ReleasedTable:
     def name(self) -> str:
         return self.described.name
 
+    @property
+    def n_rows(self) -> int:
+        return int(self.rows.num_rows)
+
     def column(self, name: str) -> pa.ChunkedArray:
         return self.rows[name]
 
@@ -117,6 +121,15 @@ def stored(version: Version, catalogue: Catalogue) -> list[StoredTable]:
 def published(version: Version, catalogue: Catalogue) -> list[ReleasedTable]:
     """The tables of a version with their rows, all at once. Raises NotDescribed."""
     return [table.read() for table in stored(version, catalogue)]
+
+
+def laid_aside(table: ReleasedTable, folder: Path) -> StoredTable:
+    """The same table, its rows written to a file of `folder`, so that they take no memory until their turn comes."""
+    import pyarrow.parquet as pq
+
+    path = folder / f"{table.name}.parquet"
+    pq.write_table(table.rows, path, compression="zstd")
+    return StoredTable(table.described, path, table.n_rows, table.reasons)
 
 
 def wide_of(tables: Iterable[StoredTable], catalogue: Catalogue) -> ReleasedTable:

@@ -17,6 +17,7 @@ from orchestration.releases import metadata
 from orchestration.releases.catalogue import Catalogue
 from orchestration.releases.codebook_pdf import codebook_pdf
 from orchestration.releases.formats import (
+    EXCEL_LINES,
     FOR_DUTCH_EXCEL,
     FOR_PROGRAMS,
     Language,
@@ -96,20 +97,23 @@ def write_folder(content: Content, out: Path) -> Inventory:
 
 
 def write_table(table: ReleasedTable | StoredTable, folder: Path, spelling: Spelling, *, mark: Mark) -> TableInventory:
-    """Write one table in every format into the folder of a release. Raises CannotBeWritten."""
-    paths = {form: folder / path for form, path in table_files(table.name).items()}
+    """Write one table in every format that holds it into the folder of a release. Raises CannotBeWritten."""
+    paths = {form: folder / path for form, path in table_files(table.name, table.n_rows).items()}
     write_sav(table, paths["sav"], spelling.language, mark=mark)
     if isinstance(table, StoredTable):
         table = table.read(has_dictionaries=True)
     write_parquet(table, paths["parquet"], mark=mark)
-    write_csv(table, paths["csv-nl"], FOR_DUTCH_EXCEL, makes_inert=spelling.makes_inert)
+    if "csv-nl" in paths:
+        write_csv(table, paths["csv-nl"], FOR_DUTCH_EXCEL, makes_inert=spelling.makes_inert)
     changed = write_csv(table, paths["csv"], FOR_PROGRAMS, makes_inert=spelling.makes_inert)
     return TableInventory(table.name, table.rows.num_rows, table.rows.num_columns, content_hash(table.rows), changed)
 
 
-def table_files(name: str) -> dict[str, str]:
-    """Where the files of a table lie in the folder of a release, by format."""
-    return {form: f"{form}/{name}.{ending}" for form, ending in FORMATS.items()}
+def table_files(name: str, rows: int) -> dict[str, str]:
+    """Where the files of a table of so many rows lie in the folder of a release, by format; for Excel only what a sheet can hold."""
+    return {
+        form: f"{form}/{name}.{ending}" for form, ending in FORMATS.items() if form != "csv-nl" or rows < EXCEL_LINES
+    }
 
 
 def write_about(
@@ -132,7 +136,10 @@ def write_about(
     )
     texts = {f"scripts/{name}": text for name, text in scripts(client, model, heading).items()}
     changed = sum(one.made_inert for one in written)
-    texts["README.md"] = text_of("README.md", about=about, spelling=spelling, changed=changed, has_scripts=bool(texts))
+    beyond_excel = [one.name for one in written if "csv-nl" not in table_files(one.name, one.rows)]
+    texts["README.md"] = text_of(
+        "README.md", about=about, spelling=spelling, changed=changed, has_scripts=bool(texts), beyond_excel=beyond_excel
+    )
     for name, text in (texts | _metadata(about, catalogue, has_filter)).items():
         write_atomically(folder / name, text.encode("utf-8"))
     write_atomically(folder / "codebook.pdf", codebook_pdf(about, catalogue))

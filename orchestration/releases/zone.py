@@ -9,12 +9,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestration.files import folder_aside
 from orchestration.releases import metadata
 from orchestration.releases.cards import zone_pages
 from orchestration.releases.catalogue import Catalogue
 from orchestration.releases.formats import Language
 from orchestration.releases.scripts import reproduced_model, text_of
-from orchestration.releases.tables import ReleasedTable, StoredTable, imputed_sets, stored, wide_of
+from orchestration.releases.tables import ReleasedTable, StoredTable, imputed_sets, laid_aside, stored, wide_of
 from orchestration.releases.writing import CHANGES, Content, Inventory, Spelling, write_folder
 from orchestration.warehouse.versions import Version, verify
 
@@ -51,17 +52,17 @@ def write_release_tables(
     fitted, fit_manifest = read_fit(fit)
     marts = stored(version, catalogue)
     cohort = next(table for table in marts if table.name == "analysis_cohort").read().rows.to_pandas()
-    made = [wide_of(marts, catalogue), *imputed_sets(cohort, fitted["imputed"], spec, catalogue)]
+    imputed = imputed_sets(cohort, fitted["imputed"], spec, catalogue)
     del cohort
-    rows = {table.name: table.n_rows for table in marts} | {table.name: table.rows.num_rows for table in made}
-    released: list[ReleasedTable | StoredTable] = [*marts, *made]
-    about = metadata.About(
-        tag=tag, released_on=released_on, version_id=version.version_id, fit_id=str(fit_manifest["fit_id"]),
-        is_simulated=bool(version.manifest["simulated"]), registry_cutoff_on=str(version.manifest["registry_cutoff_on"]),
-        study=metadata.read_study(), tables=tuple(table.described for table in released),
-        rows=rows,
-    )  # fmt: skip
-    model = reproduced_model(fitted["estimates"], fitted["imputed"], spec)
-    beside = {CHANGES: text_of("CHANGELOG.md", about=about, difference=difference).encode("utf-8")}
-    beside |= zone_pages(fitted, fit_manifest, version.manifest, spec, small_cell)
-    return write_folder(Content(about, catalogue, released, model, Spelling(makes_inert, language), beside), out)
+    with folder_aside(out.parent, out.name) as aside:
+        released: list[ReleasedTable | StoredTable] = [*marts, laid_aside(wide_of(marts, catalogue), aside), *imputed]
+        about = metadata.About(
+            tag=tag, released_on=released_on, version_id=version.version_id, fit_id=str(fit_manifest["fit_id"]),
+            is_simulated=bool(version.manifest["simulated"]), registry_cutoff_on=str(version.manifest["registry_cutoff_on"]),
+            study=metadata.read_study(), tables=tuple(table.described for table in released),
+            rows={table.name: table.n_rows for table in released},
+        )  # fmt: skip
+        model = reproduced_model(fitted["estimates"], fitted["imputed"], spec)
+        beside = {CHANGES: text_of("CHANGELOG.md", about=about, difference=difference).encode("utf-8")}
+        beside |= zone_pages(fitted, fit_manifest, version.manifest, spec, small_cell)
+        return write_folder(Content(about, catalogue, released, model, Spelling(makes_inert, language), beside), out)
