@@ -24,6 +24,7 @@ from orchestration.releases.handover import CannotHandOver, Receipt, downloads, 
 from orchestration.releases.registers import Terms, revoke
 from orchestration.releases.tables import ReleasedTable
 from orchestration.releases.writing import FolderDamaged, table_files, verify_written
+from orchestration.releases.zone import write_release_tables
 from tests.conftest import settings_in
 from tests.releases import scripts
 from tests.releases.handing import EVERYTHING, NO_CRIMINAL, TODAY, Desk, Stand
@@ -57,6 +58,33 @@ def test_a_permission_for_everything_gets_the_release_byte_for_byte(desk: Desk) 
         EVERYTHING.permission_id,
     )
     assert said["rows"] == {one.name: one.rows for one in release.inventory.tables}
+
+
+def test_a_table_that_a_sheet_of_excel_cannot_hold_is_in_every_other_format_and_is_named(
+    release: SmallRelease, empty: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = sorted((one.rows, one.name) for one in release.inventory.tables)
+    largest, fits = sizes[-1][1], sizes[-2][1]
+    monkeypatch.setattr("orchestration.releases.writing.EXCEL_LINES", sizes[-1][0])
+    made = write_release_tables(
+        release.version, release.fit, tmp_path / "release", release.catalogue, release.spec, tag="2026.1.0",
+        released_on=DAY, makes_inert=True,
+    )  # fmt: skip
+    desk = Desk(
+        settings_in(tmp_path), empty, replace(release, folder=tmp_path / "release", inventory=made), tmp_path / "out"
+    )
+    desk.permit()
+    desk.consent()
+    desk.hand()
+    for folder in (desk.release.folder, desk.out):
+        assert {name for name in release.inventory.files if name not in verify_written(folder)} == {
+            f"csv-nl/{largest}.csv"
+        }
+        excel = next(
+            line for line in (folder / "README.md").read_text(encoding="utf-8").splitlines() if "csv-nl/" in line
+        )
+        assert f"`{largest}`" in excel and f"`{fits}`" not in excel
+    empty.close()
 
 
 @pytest.fixture(scope="module")
