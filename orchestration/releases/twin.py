@@ -133,7 +133,6 @@ def _home(settings: Settings) -> Iterator[Settings]:
 
 
 def _built(settings: Settings, config: CohortConfig, clients: int, seed: int) -> Version:
-    import json
 
     from orchestration.deliveries.contracts import read_contracts
     from orchestration.deliveries.ingest import ingest, known_key
@@ -162,7 +161,7 @@ def _built(settings: Settings, config: CohortConfig, clients: int, seed: int) ->
         raise TwinNotBuilt(
             f"{len(bad)} of {len(nodes)} dbt nodes of the twin's warehouse failed: {', '.join(bad[:10])}"
         )
-    tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
+    tables = versions.published_tables(dbt.read_manifest(settings))
     return versions.publish(settings, inputs.warehouse, tables, inputs.record)[0]
 
 

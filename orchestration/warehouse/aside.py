@@ -5,7 +5,6 @@ Each is built in a folder of its own that is thrown away afterwards; nothing her
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from orchestration.readings import DeliveryRecord, Readings
 from orchestration.settings import Settings
 from orchestration.trouble import Mendable
 from orchestration.warehouse import build, conservation, dbt, gate, outcomes, versions
-from orchestration.warehouse.versions import PublishedTable, Version
+from orchestration.warehouse.versions import Marts, PublishedTable, Version
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +44,7 @@ class CannotBuildAside(Mendable):
 class Built:
     """A build that is not published: its marts, what is said of them, how it came about, and whether all rows arrived."""
 
-    marts: Mapping[str, pa.Table]
+    marts: Marts
     tables: Sequence[PublishedTable]
     record: Mapping[str, Any]
     conserved: Sequence[Judgement]
@@ -308,7 +307,7 @@ def _built(
         bad = [node.unique_id.split(".")[2] for node in nodes if node.status in ("error", "fail")]
         if bad:
             raise CannotBuildAside(f"{len(bad)} of {len(nodes)} dbt nodes failed: {', '.join(bad[:10])}")
-        manifest = json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8"))
+        manifest = dbt.read_manifest(settings)
         tables = versions.published_tables(manifest)
         marts = versions.read_marts(inputs.warehouse, tables)
         return Built(marts, tables, inputs.record, conservation.judge_candidate(inputs.warehouse, marts, inputs.rows))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.deliveries.judgement import Judgement, Status
-from orchestration.warehouse.versions import StoredMarts
+from orchestration.warehouse.versions import Marts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,13 +75,13 @@ def _asked(warehouse: Path, queries: list[str]) -> list:  # type: ignore[type-ar
         return [connection.execute(query).fetchall()[0][0] for query in queries]
 
 
-def judge_candidate(warehouse: Path, marts: Mapping[str, pa.Table], delivered: Mapping[str, int]) -> list[Judgement]:
+def judge_candidate(warehouse: Path, marts: Marts, delivered: Mapping[str, int]) -> list[Judgement]:
     """`judge_conserved` of a built warehouse; `delivered` is rows by `organisation.table`."""
     return judge_conserved(marts, staged_rows(warehouse), delivered, belonging_rows(warehouse))
 
 
 def judge_conserved(
-    marts: Mapping[str, pa.Table],
+    marts: Marts,
     staged: Mapping[str, int],
     delivered: Mapping[str, int],
     belonging: Mapping[str, int],
@@ -103,10 +103,9 @@ def judge_conserved(
         for name, rows in sorted(staged.items())
         if name.partition("__")[2] in by_table
     ]
-    rows_of = marts.rows if isinstance(marts, StoredMarts) else lambda name: marts[name].num_rows
-    found += [_equal(name, rows_of(name), rows) for name, rows in belonging.items()]
-    clients, outcomes = rows_of("client"), rows_of("outcome_definition")
-    found += [_equal(name, rows_of(name), clients * outcomes) for name in ("followup", "analysis_cohort")]
+    found += [_equal(name, marts.rows(name), rows) for name, rows in belonging.items()]
+    clients, outcomes = marts.rows("client"), marts.rows("outcome_definition")
+    found += [_equal(name, marts.rows(name), clients * outcomes) for name in ("followup", "analysis_cohort")]
     days = _total(marts, "followup_interval", lambda part: pc.subtract(part["stop_day"], part["start_day"]))
     found.append(_equal("followup_interval", days, _total(marts, "followup", lambda part: part["days"]), unit="days"))
     is_index = _total(marts, "supervision", lambda part: part["is_index"])
@@ -114,12 +113,11 @@ def judge_conserved(
     return found
 
 
-def _total(marts: Mapping[str, pa.Table], name: str, of_rows: Callable[[pa.RecordBatch], pa.Array]) -> int:
-    """The sum over the rows of a mart of a number that each has, or does not; of a stored one a part at a time."""
+def _total(marts: Marts, name: str, of_rows: Callable[[pa.RecordBatch], pa.Array]) -> int:
+    """The sum over the rows of a mart of a number that each has, or does not, a part at a time."""
     import pyarrow.compute as pc
 
-    parts = marts.parts(name) if isinstance(marts, StoredMarts) else marts[name].to_batches()
-    return sum(pc.sum(of_rows(part)).as_py() or 0 for part in parts)
+    return sum(pc.sum(of_rows(part)).as_py() or 0 for part in marts.parts(name))
 
 
 def _equal(table: str, rows: int, expected: int, column: str = "", unit: str = "rows") -> Judgement:

@@ -71,6 +71,12 @@ def manifest_path(settings: Settings) -> Path:
     return manifest
 
 
+def read_manifest(settings: Settings) -> dict[str, Any]:
+    """What dbt says of the project, parsed when it has changed."""
+    found: dict[str, Any] = json.loads(manifest_path(settings).read_text(encoding="utf-8"))
+    return found
+
+
 def parsed(settings: Settings) -> Any:
     """dbt's own manifest of the project as it is now, for its commands to start from. Raises DbtFailed."""
     return _parse(settings.dbt_project, target_folder(settings))

@@ -34,7 +34,7 @@ from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.deliveries.waivers import Waiver, apply_drift
 from orchestration.settings import Settings
 from orchestration.warehouse import conservation
-from orchestration.warehouse.versions import StoredMarts, Version
+from orchestration.warehouse.versions import Marts, Version
 
 _ANY_DAY = Limits(date.max, {})  # marts hold numbers of days, which have bounds of their own
 
@@ -48,7 +48,7 @@ def mart_contracts(expectations: Path) -> tuple[Table, ...]:
 def judge_candidate(
     settings: Settings,
     warehouse: Path,
-    marts: Mapping[str, pa.Table],
+    marts: Marts,
     delivered: Mapping[str, int],
     published: Version | None,
     known: Sequence[Waiver],
@@ -66,7 +66,7 @@ def judge_candidate(
     ]
 
 
-def judge_marts(settings: Settings, marts: Mapping[str, pa.Table]) -> list[Judgement]:
+def judge_marts(settings: Settings, marts: Marts) -> list[Judgement]:
     """Judge a candidate's marts. A mart that has expectations and is not there is a failure."""
     contracts = {table.name: table for table in mart_contracts(settings.expectations)}
     found = [Judgement("table.columns", Status.FAILED, table=name) for name in contracts if name not in marts]
@@ -77,16 +77,17 @@ def judge_marts(settings: Settings, marts: Mapping[str, pa.Table]) -> list[Judge
     return found
 
 
-def _judge_mart(table: Table, marts: Mapping[str, pa.Table], referred: Mapping[str, pa.Array]) -> list[Judgement]:
-    there = marts.columns(table.name) if isinstance(marts, StoredMarts) else marts[table.name].column_names
+def _judge_mart(table: Table, marts: Marts, referred: Mapping[str, pa.Array]) -> list[Judgement]:
+    there = set(marts.columns(table.name))
     absent = [column.source for column in table.columns if column.source not in there]
     if absent:
         return [Judgement("column.missing", Status.FAILED, table=table.name, column=column) for column in absent]
-    if isinstance(marts, StoredMarts) and (rows := marts.rows(table.name)) > LARGE:
+    rows = marts.rows(table.name)
+    if rows > LARGE:
         found, missing = _in_parts(table, marts, rows, referred)
     else:
         content = marts[table.name]
-        frame, rows = raw.to_frame(content), content.num_rows
+        frame = raw.to_frame(content)
         prepared = prepare(table, frame, relations(table, content, referred))
         found, missing = judge_table(table, prepared, _ANY_DAY), missing_in(table, frame)
     found += judge_evaluated(table, missing, rows)
@@ -101,7 +102,7 @@ def _judge_mart(table: Table, marts: Mapping[str, pa.Table], referred: Mapping[s
 
 
 def _in_parts(
-    table: Table, marts: StoredMarts, rows: int, referred: Mapping[str, pa.Array]
+    table: Table, marts: Marts, rows: int, referred: Mapping[str, pa.Array]
 ) -> tuple[list[Judgement], dict[str, int]]:
     """What is found of a mart that is never in memory as a whole, and how many rows miss each required value."""
     asked, missing = Asking(table, _ANY_DAY, rows), Counter[str]()

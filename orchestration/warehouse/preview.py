@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -65,7 +64,7 @@ def preview(delivery: Path, settings: Settings, ledger: Ledger, model_tables: tu
         nodes = dbt.build(aside, candidate)
         if bad := [node for node in nodes if node.status in ("error", "fail")]:
             raise dbt.DbtFailed(f"{len(bad)} of {len(nodes)} dbt nodes would fail: nothing would be published")
-        tables = versions.published_tables(json.loads(dbt.manifest_path(aside).read_text(encoding="utf-8")))
+        tables = versions.published_tables(dbt.read_manifest(aside))
         marts = versions.read_marts(candidate / "warehouse.duckdb", tables)
         copied.close()
     return compare(versions.current_version(settings), marts, model_tables)

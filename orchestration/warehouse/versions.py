@@ -7,6 +7,7 @@ tables' canonical content, so the same rows are the same version.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -111,7 +112,57 @@ def _keys(dbt_manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def read_marts(warehouse: Path, tables: Iterable[PublishedTable]) -> dict[str, pa.Table]:
+class Marts(Mapping[str, "pa.Table"], ABC):
+    """The marts of a built warehouse, wherever their rows are."""
+
+    @abstractmethod
+    def rows(self, name: str) -> int:
+        """How many rows one has."""
+
+    @abstractmethod
+    def columns(self, name: str) -> list[str]:
+        """The columns of one that are looked at, of those that it has."""
+
+    @abstractmethod
+    def parts(self, name: str) -> Iterator[pa.RecordBatch]:
+        """The rows of one, a part at a time; at least one part, which may have none."""
+
+    @abstractmethod
+    def alike(self, name: str, columns: Sequence[str]) -> pa.Table:
+        """Some columns of the rows of one that may hold the same in them as another row; no row that is left out holds what another does."""
+
+
+class HeldMarts(Marts):
+    """Marts that are in memory, all columns of them."""
+
+    def __init__(self, tables: Mapping[str, pa.Table]) -> None:
+        self._tables = tables
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def __getitem__(self, name: str) -> pa.Table:
+        return self._tables[name]
+
+    def rows(self, name: str) -> int:
+        return int(self[name].num_rows)
+
+    def columns(self, name: str) -> list[str]:
+        return list(self[name].column_names)
+
+    def parts(self, name: str) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        yield from self[name].to_batches(PART) or [pa.RecordBatch.from_pylist([], schema=self[name].schema)]
+
+    def alike(self, name: str, columns: Sequence[str]) -> pa.Table:
+        return self[name].select(list(columns))
+
+
+def read_marts(warehouse: Path, tables: Iterable[PublishedTable]) -> HeldMarts:
     """The marts of a built warehouse as Arrow tables, all of them at once, rows in canonical order."""
     import pyarrow as pa
 
@@ -120,10 +171,10 @@ def read_marts(warehouse: Path, tables: Iterable[PublishedTable]) -> dict[str, p
         for table in tables:
             rows = connection.sql(_ROWS.format(table.relation)).to_arrow_table()
             found[table.name] = rows if is_in_order(rows) else pa.Table.from_batches(in_order(rows))
-    return {name: mart.replace_schema_metadata(None) for name, mart in found.items()}
+    return HeldMarts({name: mart.replace_schema_metadata(None) for name, mart in found.items()})
 
 
-class StoredMarts(Mapping[str, "pa.Table"]):
+class StoredMarts(Marts):
     """The marts of a built warehouse, each read when it is asked for: of one in `columns` only those, of which some may be missing. The
     last one is kept; `parts` and `alike` keep nothing.
     """
@@ -152,11 +203,9 @@ class StoredMarts(Mapping[str, "pa.Table"]):
         return self._last[1]
 
     def rows(self, name: str) -> int:
-        """How many rows one has."""
         return self._held[name][0]
 
     def columns(self, name: str) -> list[str]:
-        """The columns of one that are looked at, of those that it has."""
         wanted = self._columns.get(name)
         return [column for column in self._held[name][1] if wanted is None or column in wanted]
 
@@ -172,7 +221,6 @@ class StoredMarts(Mapping[str, "pa.Table"]):
         return found
 
     def parts(self, name: str) -> Iterator[pa.RecordBatch]:
-        """The rows of one, a part at a time; at least one part, which may have none."""
         import pyarrow as pa
 
         with self._reader(name, self.columns(name)) as reader:
@@ -184,8 +232,8 @@ class StoredMarts(Mapping[str, "pa.Table"]):
                 yield pa.RecordBatch.from_pylist([], schema=reader.schema)
 
     def alike(self, name: str, columns: Sequence[str]) -> pa.Table:
-        """Some columns of the rows of one that may hold the same in them as another row: those whose hash another has too, and those
-        that hold nothing in any. No row that is left out holds what another does; as in a frame, what is not a number is nothing.
+        """As `Marts.alike`: the rows whose hash another has too, and those that hold nothing in any; as in a frame, what is not a number
+        is nothing.
         """
         kinds = self._held[name][1]
         held = [f"nullif({quoted(one)}, 'nan')" if kinds[one] in _FLOATING else quoted(one) for one in columns]

@@ -102,7 +102,7 @@ def build_all(folder: Path) -> None:
 def judge(folder: Path) -> None:
     """The gate on the marts."""
     settings = settings_of(folder)
-    tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
+    tables = versions.published_tables(dbt.read_manifest(settings))
     warehouse = build.candidate_folder(settings) / "warehouse.duckdb"
     marts = versions.StoredMarts(warehouse, tables, marts_gate.looked_at(settings))
     delivered = json.loads((folder / "record.json").read_text())["rows_delivered"]
@@ -113,7 +113,7 @@ def judge(folder: Path) -> None:
 def publish(folder: Path) -> None:
     """The marts as a version."""
     settings = settings_of(folder)
-    tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
+    tables = versions.published_tables(dbt.read_manifest(settings))
     warehouse = build.candidate_folder(settings) / "warehouse.duckdb"
     versions.publish(settings, warehouse, tables, json.loads((folder / "record.json").read_text()))
 
@@ -163,7 +163,7 @@ def read_bare(folder: Path) -> None:
 def copy_bare(folder: Path) -> None:
     """DuckDB copies the marts to Parquet."""
     settings = settings_of(folder)
-    tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
+    tables = versions.published_tables(dbt.read_manifest(settings))
     (folder / "copied").mkdir()
     with duckdb.connect(str(build.candidate_folder(settings) / "warehouse.duckdb"), read_only=True) as connection:
         for table in tables:

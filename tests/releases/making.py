@@ -74,7 +74,7 @@ def small_version(settings: Settings) -> versions.Version:
         )
         nodes = dbt.build(settings, Path(folder) / "build", is_tested=False)
         assert all(node.is_good for node in nodes)
-        tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
+        tables = versions.published_tables(dbt.read_manifest(settings))
         return versions.publish(settings, inputs.warehouse, tables, inputs.record)[0]
 
 

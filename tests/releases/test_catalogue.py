@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from orchestration.releases.catalogue import LANGUAGES, MEASURES, NotDescribed, read_catalogue
 from orchestration.settings import Settings
-from orchestration.warehouse.dbt import manifest_path
+from orchestration.warehouse.dbt import read_manifest
 from tests.releases.making import catalogue
 
 
 @pytest.fixture
 def manifest() -> Any:
-    return json.loads(manifest_path(Settings()).read_text(encoding="utf-8"))
+    return read_manifest(Settings())
 
 
 def _read(manifest: Any) -> None:

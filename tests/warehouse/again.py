@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -45,7 +44,7 @@ def publish_now(settings: Settings, ledger: Ledger) -> versions.Version:
     inputs = build.prepare(settings, ledger, read_contracts(settings.expectations), known_key(settings, ledger))
     nodes = dbt.build(settings, inputs.folder)
     assert all(node.is_good for node in nodes), [node.unique_id for node in nodes if not node.is_good]
-    tables = versions.published_tables(json.loads(dbt.manifest_path(settings).read_text(encoding="utf-8")))
+    tables = versions.published_tables(dbt.read_manifest(settings))
     version, _ = versions.publish(settings, inputs.warehouse, tables, inputs.record)
     return version
 

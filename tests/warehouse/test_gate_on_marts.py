@@ -13,12 +13,13 @@ from orchestration.deliveries.judgement import Judgement, Status
 from orchestration.settings import Settings
 from orchestration.warehouse.conservation import judge_conserved
 from orchestration.warehouse.gate import judge_drift, said
+from orchestration.warehouse.versions import HeldMarts
 from tests.deliveries.making import publish_marts
 
 TODAY, LATER = date(2026, 11, 24), date(2026, 12, 24)
 
 
-def marts(clients: int, events: int, outcomes: tuple[str, ...] = ("o",), **more: int) -> dict[str, Any]:
+def marts(clients: int, events: int, outcomes: tuple[str, ...] = ("o",), **more: int) -> HeldMarts:
     people = [f"p{number}" for number in range(clients)]
     rows = [(person, outcome, number < events) for outcome in outcomes for number, person in enumerate(people)]
     followup = pa.table(
@@ -29,16 +30,18 @@ def marts(clients: int, events: int, outcomes: tuple[str, ...] = ("o",), **more:
             "days": [10] * len(rows),
         }
     )
-    return {
-        "client": pa.table({"client_id": people}),
-        "followup": followup,
-        "analysis_cohort": followup.slice(0, followup.num_rows - more.get("lost", 0)),
-        "followup_interval": pa.table(
-            {"start_day": [0] * len(rows), "stop_day": [10 - more.get("cut", 0)] * len(rows)}
-        ),
-        "outcome_definition": pa.table({"outcome_id": list(outcomes)}),
-        "supervision": pa.table({"is_index": [True] * clients + [False]}),
-    }
+    return HeldMarts(
+        {
+            "client": pa.table({"client_id": people}),
+            "followup": followup,
+            "analysis_cohort": followup.slice(0, followup.num_rows - more.get("lost", 0)),
+            "followup_interval": pa.table(
+                {"start_day": [0] * len(rows), "stop_day": [10 - more.get("cut", 0)] * len(rows)}
+            ),
+            "outcome_definition": pa.table({"outcome_id": list(outcomes)}),
+            "supervision": pa.table({"is_index": [True] * clients + [False]}),
+        }
+    )
 
 
 def failed(judgements: list[Judgement]) -> list[str]:

@@ -172,7 +172,7 @@ def test_a_warehouse_is_published_in_canonical_order_however_its_rows_stand(
 
 
 def test_marts_are_stored_in_canonical_order_so_that_publication_need_not_sort(published: Platform) -> None:
-    tables = published_tables(json.loads(dbt.manifest_path(published.settings).read_text(encoding="utf-8")))
+    tables = published_tables(dbt.read_manifest(published.settings))
     warehouse = build.candidate_folder(published.settings) / "warehouse.duckdb"
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         rows = {table.name: connection.sql(f"from {table.relation}").to_arrow_table() for table in tables}
@@ -350,3 +350,12 @@ def test_rows_that_may_be_alike_are_those_that_are_so_in_a_frame(tmp_path: Path)
     stored = versions.StoredMarts(warehouse, [PublishedTable("mart", "mart", "", {})], {})
     assert stored.alike("mart", ["id", "number"])["id"].to_pylist() == ["a", "a", "b", "b", None]
     assert stored.alike("mart", ["number"]).num_rows == 8
+
+
+def test_a_mart_without_rows_comes_in_one_part_wherever_it_is(tmp_path: Path) -> None:
+    warehouse, tables = tmp_path / "warehouse.duckdb", [PublishedTable("mart", "mart", "", {})]
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("create table mart (id varchar)")
+    for marts in (read_marts(warehouse, tables), versions.StoredMarts(warehouse, tables, {})):
+        assert [(part.num_rows, part.schema.names) for part in marts.parts("mart")] == [(0, ["id"])]
+        assert (marts.rows("mart"), marts.columns("mart"), len(marts), list(marts)) == (0, ["id"], 1, ["mart"])
