@@ -54,8 +54,9 @@ class Row:
         return self.bar is None or self.value <= self.bar
 
     def __str__(self) -> str:
-        bar = "" if self.bar is None else f"{'met' if self.is_met else 'MISSED':>7} (at most {self.bar:g})"
-        return f"{self.section:16}{self.what:66}{self.value:>10.3g} {self.unit:4}{bar:26}{self.note}".rstrip()
+        bar = "" if self.bar is None else f"{'met' if self.is_met else 'MISSED':>7} (at most {self.bar:,g})"
+        value = f"{self.value:,.0f}" if abs(self.value) >= 1_000 else f"{self.value:.3g}"
+        return f"{self.section:18}{self.what:66}{value:>8} {self.unit:4}{bar:28}{self.note}".rstrip()
 
 
 def environment_of(home: Path, inbox: Path) -> dict[str, str]:
