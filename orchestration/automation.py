@@ -24,9 +24,15 @@ import sqlalchemy as sa
 from dagster._cli.api import execute_run_command
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.events import EngineEventData
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.in_process import InProcessExecutor
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult, ExecuteRunArgs
 from dagster._serdes import deserialize_value, serialize_value
 
@@ -454,6 +460,35 @@ class Launcher(DefaultRunLauncher):
             if label == "pid"
         )
         return next((number for number, seen_at in said if is_the_process(number, seen_at)), None)
+
+
+WAITS = "waits until nobody else writes to the home"
+
+
+class OneAtATime(InProcessExecutor):
+    """Runs the steps of a run while nobody else writes to the home.
+
+    The process of a run that a code server begins is not ours before this, so it waits for its turn here. Whoever begins a run
+    otherwise (a refresh, `NearLauncher`) holds the home already.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(RetryMode.ENABLED)
+        self._settings = settings
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[dg.DagsterEvent]:
+        with contextlib.ExitStack() as stack:
+            if GRPC_INFO_TAG in plan_context.dagster_run.tags:
+                yield dg.DagsterEvent.engine_event(plan_context, WAITS, EngineEventData())
+                stack.enter_context(one_writer(self._settings))
+            yield from super().execute(plan_context, execution_plan)
+
+
+def one_at_a_time(settings: Settings) -> dg.ExecutorDefinition:
+    """What runs the steps of every run over a home, but those that are spread over workers."""
+    return dg.ExecutorDefinition("in_process", executor_creation_fn=lambda _: OneAtATime(settings))
 
 
 class NearLauncher(Launcher):

@@ -44,6 +44,7 @@ from orchestration.automation import (
     instance_of,
     landing_schedule,
     look_everywhere,
+    one_at_a_time,
     refit_condition,
     report_condition,
     run_job,
@@ -132,7 +133,7 @@ def build_defs(settings: Settings | None = None, progress: Progress = nobody) ->
             landing_schedule(settings),
             fetching_schedule(settings, fetching),
         ],
-        executor=dg.in_process_executor,
+        executor=one_at_a_time(settings),
     )
 
 

@@ -21,6 +21,7 @@ from orchestration.ledger import Ledger
 from orchestration.settings import Settings
 from orchestration.simulation import simulate
 from orchestration.store import damaged, pull_all
+from orchestration.warehouse.build import one_writer
 from orchestration.warehouse.versions import current_id
 from tests.conftest import same_key_each_time, settings_in
 from tests.server.stack import Stack, running, wait_for
@@ -67,6 +68,12 @@ def launch_build(steward: httpx.Client) -> None:
     assert answer["data"]["launchRun"]["__typename"] == "LaunchRunSuccess", answer
 
 
+def is_waited_for(lock: Path) -> bool:
+    """Whether a process waits for somebody else to let go of a lock file, as the system says."""
+    inode, held = lock.stat().st_ino, Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    return any(line.split()[1] == "->" and line.split()[-3].endswith(f":{inode}") for line in held)
+
+
 @dataclass(frozen=True)
 class Through:
     """What came of it: the version that the server profile published, that which its store says counts on another machine, and how long."""
@@ -88,8 +95,10 @@ def through(stack: Stack) -> Through:
     began = time.monotonic()
     ledger = Ledger.of(stack.settings)
     wait_for(lambda: bool(ledger.deliveries(status="accepted", organisation=LAST)), "daemon", stack.folder)
-    with closing(stack.signed_on("sanne")) as steward:
+    with closing(stack.signed_on("sanne")) as steward, one_writer(stack.settings):
         launch_build(steward)
+        wait_for(lambda: is_waited_for(stack.settings.home_path / "writer.lock"), "code", stack.folder)
+        assert not ledger.builds()  # a run of the server does nothing while a command writes to the home
     wait_for(lambda: bool(ledger.builds()), "daemon", stack.folder)
     seconds = time.monotonic() - began
     stack.stop("daemon", "code")  # what would come now, the fit, is not asked for here
