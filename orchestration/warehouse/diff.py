@@ -223,16 +223,16 @@ def _one(connection: Any, query: str) -> tuple[int, ...]:
 
 def _changed_outcomes(old: Version, new: Version) -> list[dict[str, str]]:
     """A row for each client and definition whose outcome is not what it was: its kind, and the quarter of start."""
-    import pandas as pd
+    import pyarrow.parquet as pq
 
     frames = []
     for version in (old, new):
         if _path(version, "followup") is None or _path(version, "client") is None:
             return []
-        rows = pd.read_parquet(
+        rows = pq.read_table(
             version.folder / "followup.parquet", columns=["client_id", "outcome_id", "exit_day", "event", "exit_reason"]
-        )
-        people = pd.read_parquet(version.folder / "client.parquet", columns=["client_id", "start_quarter"])
+        ).to_pandas()
+        people = pq.read_table(version.folder / "client.parquet", columns=["client_id", "start_quarter"]).to_pandas()
         frames.append(rows.merge(people, on="client_id", how="left", validate="many_to_one"))
     both = frames[0].merge(
         frames[1],
@@ -284,12 +284,13 @@ def _kind(row: Any) -> str | None:
 def _definitions(old: Version, new: Version) -> dict[str, dict[str, Any]]:
     """Outcome definitions that came, went, or say something else, with what they said and say."""
     import pandas as pd
+    import pyarrow.parquet as pq
 
     found: dict[str, dict[str, Any]] = {}
     rows: list[dict[str, dict[str, Any]]] = []
     for version in (old, new):
         path = _path(version, "outcome_definition")
-        frame = pd.read_parquet(path) if path else pd.DataFrame(columns=["outcome_id"])
+        frame = pq.read_table(path).to_pandas() if path else pd.DataFrame(columns=["outcome_id"])
         rows.append({str(row["outcome_id"]): {str(k): v for k, v in row.items()} for row in frame.to_dict("records")})
     before, after = rows
     for name in sorted({*before, *after}):

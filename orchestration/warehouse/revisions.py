@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from orchestration.trouble import Mendable
 from orchestration.warehouse.versions import Version
@@ -24,10 +25,12 @@ def revisions(versions: Sequence[Version], outcome_id: str) -> pd.DataFrame:
     for version in versions:
         if not {"client", "followup"} <= set(version.manifest["tables"]):
             continue
-        rows = pd.read_parquet(version.folder / "followup.parquet", columns=["client_id", "outcome_id", "event"])
+        rows = pq.read_table(
+            version.folder / "followup.parquet", columns=["client_id", "outcome_id", "event"]
+        ).to_pandas()
         known |= set(rows["outcome_id"])
         rows = rows[(rows["outcome_id"] == outcome_id) & rows["event"].notna()]
-        people = pd.read_parquet(version.folder / "client.parquet", columns=["client_id", "start_quarter"])
+        people = pq.read_table(version.folder / "client.parquet", columns=["client_id", "start_quarter"]).to_pandas()
         both = rows.merge(people, on="client_id", validate="one_to_one").astype({"event": int})
         counts = both.groupby("start_quarter", sort=True)["event"].agg(followed="size", events="sum").reset_index()
         found.append(
