@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Language = Literal["nl", "en"]
 NAME_BYTES, LABEL_BYTES, VALUE_LABEL_BYTES, FILE_LABEL_BYTES = 64, 256, 120, 64  # what SPSS takes
 BLOCK = 100_000  # rows that are written at once
-EXCEL_LINES = 2**20  # that a sheet of Excel holds, the header among them; what is beyond is not opened
+EXCEL_LINES = 2**20  # lines of a sheet of Excel, the header among them; it cuts off what is beyond
 EXACT_IN_HALF = 2**24  # up to which a number of 32 bits holds whole numbers as they are
 RESERVED = frozenset(["ALL", "AND", "BY", "EQ", "GE", "GT", "LE", "LT", "NE", "NOT", "OR", "TO", "WITH"])
 EXECUTED = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula

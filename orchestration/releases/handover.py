@@ -39,7 +39,7 @@ from orchestration.releases.writing import (
     FolderDamaged,
     Spelling,
     TableInventory,
-    table_files,
+    files_of,
     verify_written,
     write_about,
     write_table,
@@ -194,7 +194,7 @@ def hand_over(
     if out.exists():
         out.rmdir()
     with folder_by_rename(out) as aside:
-        _write(aside, release, parts, said, catalogue)
+        _write(aside, release, parts, said, sums, catalogue)
         _require_the_same(aside, parts, sums)
         if verify_written(release.folder) != sums:
             raise FolderDamaged(f"{release.tag} was changed while it was handed over; nothing was")
@@ -341,7 +341,12 @@ def _withdrew(folder: Path) -> set[str]:
 
 
 def _write(
-    folder: Path, release: Release, parts: Sequence[_Part], said: Mapping[str, Any], catalogue: Catalogue
+    folder: Path,
+    release: Release,
+    parts: Sequence[_Part],
+    said: Mapping[str, Any],
+    sums: Mapping[str, str],
+    catalogue: Catalogue,
 ) -> None:
     spelling = Spelling(**said["spelling"])
     known = {str(one["name"]): TableInventory(**one) for one in said["tables"]}
@@ -349,7 +354,7 @@ def _write(
     written = []
     for part in parts:
         if part.is_whole:
-            for path in table_files(part.whole.name, part.whole.n_rows).values():
+            for path in files_of(part.whole.name, sums):
                 (folder / path).parent.mkdir(exist_ok=True)
                 shutil.copyfile(release.folder / path, folder / path)
             written.append(known[part.whole.name])
@@ -382,9 +387,7 @@ def _require_the_same(folder: Path, parts: Sequence[_Part], sums: Mapping[str, s
     for part in parts:
         name = part.handed.name
         if part.is_whole:
-            is_same = all(
-                is_as_marked(folder / path, sums[path]) for path in table_files(name, part.handed.n_rows).values()
-            )
+            is_same = all(is_as_marked(folder / path, sums[path]) for path in files_of(name, sums))
         else:
             is_same = content_hash(read_written(folder, name).rows) == content_hash(part.handed.rows)
         if not is_same:

@@ -26,7 +26,7 @@ DOWNLOADS = (
     Download("public", "CHANGELOG", {"nl": "wat er veranderd is", "en": "what has changed"}, "../CHANGELOG.md"),
     Download("public", "twin/", {"nl": "SYNTHETISCHE microdata van niemand, in de vorm van de echte", "en": "SYNTHETIC microdata of nobody, in the form of the real ones"}, "../twin/README.md"),
     Download("public", "SHA256SUMS", {"nl": "controlegetallen", "en": "checksums"}, "../SHA256SUMS.txt"),
-    Download("researcher", f"{ZONE}/", {"nl": "microdata in elk formaat, na overhandiging volgens een toestemming", "en": "microdata in every format, handed over by a permission"}),
+    Download("researcher", f"{ZONE}/", {"nl": "microdata in verschillende formaten, na overhandiging volgens een toestemming", "en": "microdata in several formats, handed over by a permission"}),
     Download("output_checker", "disclosure.json", {"nl": "het oordeel over elke tabel", "en": "the verdict on every table"}, "../disclosure.json"),
     Download("output_checker", f"{KEPT}/scan.json", {"nl": "het oordeel over elk bestand", "en": "the verdict on every file"}),
     Download("output_checker", f"{KEPT}/anonymity.json", {"nl": "k-anonimiteit van de microdata", "en": "k-anonymity of the microdata"}),

@@ -94,7 +94,8 @@ class StoredTable:
         texts = [one.name for one in kept if one.type == "text"] if has_dictionaries else []
         rows = pq.read_table(self.path, columns=[one.name for one in kept], read_dictionary=texts)
         rows = rows.replace_schema_metadata(None)
-        return ReleasedTable(replace(self.described, variables=kept), rows)
+        reasons = {one.name: self.reasons[one.name] for one in kept if one.name in self.reasons}
+        return ReleasedTable(replace(self.described, variables=kept), rows, reasons)
 
 
 def stored(version: Version, catalogue: Catalogue) -> list[StoredTable]:

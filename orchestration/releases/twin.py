@@ -133,7 +133,6 @@ def _home(settings: Settings) -> Iterator[Settings]:
 
 
 def _built(settings: Settings, config: CohortConfig, clients: int, seed: int) -> Version:
-
     from orchestration.deliveries.contracts import read_contracts
     from orchestration.deliveries.ingest import ingest, known_key
     from orchestration.home import initialise, opened

@@ -110,10 +110,15 @@ def write_table(table: ReleasedTable | StoredTable, folder: Path, spelling: Spel
 
 
 def table_files(name: str, rows: int) -> dict[str, str]:
-    """Where the files of a table of so many rows lie in the folder of a release, by format; for Excel only what a sheet can hold."""
+    """The files of a table of so many rows in the folder of a release, by format; none for Excel where no sheet holds the rows."""
     return {
         form: f"{form}/{name}.{ending}" for form, ending in FORMATS.items() if form != "csv-nl" or rows < EXCEL_LINES
     }
+
+
+def files_of(name: str, sums: Mapping[str, str]) -> list[str]:
+    """The files of a table in a folder that was written, by its checksums."""
+    return [path for form, ending in FORMATS.items() if (path := f"{form}/{name}.{ending}") in sums]
 
 
 def write_about(
@@ -136,7 +141,7 @@ def write_about(
     )
     texts = {f"scripts/{name}": text for name, text in scripts(client, model, heading).items()}
     changed = sum(one.made_inert for one in written)
-    beyond_excel = [one.name for one in written if "csv-nl" not in table_files(one.name, one.rows)]
+    beyond_excel = [one.name for one in written if not (folder / f"csv-nl/{one.name}.csv").is_file()]
     texts["README.md"] = text_of(
         "README.md", about=about, spelling=spelling, changed=changed, has_scripts=bool(texts), beyond_excel=beyond_excel
     )
@@ -155,9 +160,23 @@ def write_about(
     )  # fmt: skip
     sizes = {name: (folder / name).stat().st_size for name in _files(folder)}
     write_json(folder / CRATE, metadata.ro_crate(about, sizes))
+    _require_all(folder, written)
     files = {name: sha256_file(folder / name) for name in _files(folder)}
     write_atomically(folder / SUMS, "".join(f"{mark}  {name}\n" for name, mark in files.items()).encode())
     return Inventory(tuple(written), files, changed, model.model_id if model else None)
+
+
+def _require_all(folder: Path, written: Sequence[TableInventory]) -> None:
+    """Whoever clears a folder while it is filled leaves what is written afterwards: its checksums would hold."""
+    gone = [
+        one.name for one in written
+        if not all((folder / form / f"{one.name}.{ending}").is_file() for form, ending in FORMATS.items() if form != "csv-nl")
+    ]  # fmt: skip
+    if gone:
+        raise FolderDamaged(
+            f"{len(gone)} of {len(written)} table(s) went while the folder was written, and nothing is kept of it: "
+            f"{', '.join(gone[:5])}; write it again when nobody else writes to the home"
+        )
 
 
 def _said(model: ReproducedModel | None) -> dict[str, Any] | None:

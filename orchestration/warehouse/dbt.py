@@ -72,7 +72,7 @@ def manifest_path(settings: Settings) -> Path:
 
 
 def read_manifest(settings: Settings) -> dict[str, Any]:
-    """What dbt says of the project, parsed when it has changed."""
+    """The dbt manifest of the project as it is now, as data. Raises DbtFailed."""
     found: dict[str, Any] = json.loads(manifest_path(settings).read_text(encoding="utf-8"))
     return found
 

@@ -104,7 +104,7 @@ def _judge_mart(table: Table, marts: Marts, referred: Mapping[str, pa.Array]) ->
 def _in_parts(
     table: Table, marts: Marts, rows: int, referred: Mapping[str, pa.Array]
 ) -> tuple[list[Judgement], dict[str, int]]:
-    """What is found of a mart that is never in memory as a whole, and how many rows miss each required value."""
+    """What is found of a mart that is judged a part at a time, and how many rows miss each required value."""
     asked, missing = Asking(table, _ANY_DAY, rows), Counter[str]()
     for part in marts.parts(table.name):
         content = pa.Table.from_batches([part])

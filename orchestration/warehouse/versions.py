@@ -7,7 +7,7 @@ tables' canonical content, so the same rows are the same version.
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -112,24 +112,24 @@ def _keys(dbt_manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-class Marts(Mapping[str, "pa.Table"], ABC):
+class Marts(Mapping[str, "pa.Table"]):
     """The marts of a built warehouse, wherever their rows are."""
 
     @abstractmethod
     def rows(self, name: str) -> int:
-        """How many rows one has."""
+        """How many rows a mart has."""
 
     @abstractmethod
     def columns(self, name: str) -> list[str]:
-        """The columns of one that are looked at, of those that it has."""
+        """The columns of a mart that may be asked for."""
 
     @abstractmethod
     def parts(self, name: str) -> Iterator[pa.RecordBatch]:
-        """The rows of one, a part at a time; at least one part, which may have none."""
+        """The rows of a mart in parts: at least one, which may be empty."""
 
     @abstractmethod
     def alike(self, name: str, columns: Sequence[str]) -> pa.Table:
-        """Some columns of the rows of one that may hold the same in them as another row; no row that is left out holds what another does."""
+        """These columns of all rows that may agree in them with another row. More may come; a row that does agree is never left out."""
 
 
 class HeldMarts(Marts):

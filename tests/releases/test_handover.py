@@ -87,6 +87,26 @@ def test_a_table_that_a_sheet_of_excel_cannot_hold_is_in_every_other_format_and_
     empty.close()
 
 
+def test_what_a_release_holds_is_handed_over_whatever_would_be_written_of_it_today(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.permit()
+    desk.consent()
+    monkeypatch.setattr("orchestration.releases.writing.EXCEL_LINES", 100)
+    desk.hand()
+    assert verify_written(desk.out) == verify_written(desk.release.folder)
+
+
+def test_nothing_is_said_of_excel_where_there_is_nothing_for_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.permit(replace(EVERYTHING, classes=NO_CRIMINAL))
+    desk.consent()
+    monkeypatch.setattr("orchestration.releases.writing.EXCEL_LINES", 1)
+    desk.hand(tables=("wide",))
+    assert "csv-nl" not in (desk.out / "README.md").read_text(encoding="utf-8")
+    assert {name.partition("/")[0] for name in verify_written(desk.out)} >= {"parquet", "csv", "sav"}
+    assert not (desk.out / "csv-nl").exists()
+
+
 @pytest.fixture(scope="module")
 def limited(
     release: SmallRelease, _empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory

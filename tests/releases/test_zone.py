@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as Xml
 
 import jsonschema
@@ -17,7 +18,8 @@ import pyreadstat
 import pytest
 import yaml
 
-from orchestration.releases.tables import FitOfOtherRows
+from orchestration.releases.tables import FitOfOtherRows, ReleasedTable, StoredTable
+from orchestration.releases.writing import FolderDamaged, TableInventory, write_table
 from orchestration.releases.zone import write_release_tables
 from orchestration.warehouse.diff import compare
 from tests.releases import cells
@@ -195,6 +197,24 @@ def test_a_fit_of_other_rows_is_refused_and_nothing_is_written(release: SmallRel
             makes_inert=True,
         )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit"]
+
+
+def test_a_release_that_was_cleared_while_it_was_written_is_none(
+    release: SmallRelease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cleared_before(table: ReleasedTable | StoredTable, folder: Path, *given: Any, **more: Any) -> TableInventory:
+        if table.name == "wave":
+            for there in folder.iterdir():
+                shutil.rmtree(there) if there.is_dir() else there.unlink()
+        return write_table(table, folder, *given, **more)
+
+    monkeypatch.setattr("orchestration.releases.writing.write_table", cleared_before)
+    with pytest.raises(FolderDamaged, match=r"\d+ of \d+ table\(s\) went while the folder was written"):
+        write_release_tables(
+            release.version, release.fit, tmp_path / "out", release.catalogue, release.spec, tag="2", released_on=DAY,
+            makes_inert=True,
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_version_gives_the_same_bytes_but_for_spss_and_says_what_changed(
