@@ -140,64 +140,65 @@ def _reasons(path: Path, described: TableDescription) -> dict[str, pa.Array]:
 
 
 def write_csv(table: ReleasedTable, path: Path, dialect: Dialect, *, makes_inert: bool) -> int:
-    """Write a table as CSV; the same rows give the same bytes. Gives the number of cells that were changed.
+    """Write a table as CSV, a block of rows at a time; the same rows give the same bytes. Gives the number of cells that were changed.
 
-    Text is spelled by its distinct values, and all else a block of rows at a time: of a decimal every row may have another value.
     `makes_inert` puts an apostrophe before text that a spreadsheet would execute; numbers are numbers and stay so. Raises
     CannotBeWritten for a number that is not finite.
     """
     import pyarrow.compute as pc
 
     variables = table.described.variables
-    columns = [_one(table.rows[one.name]) for one in variables]
-    for one, cells in zip(variables, columns, strict=True):
+    for one in variables:
         if one.type == "decimal":
-            _refuse(table, one, "not finite", pc.sum(pc.invert(pc.is_finite(cells))).as_py() or 0)
-    texts = {
-        one.name: _spelled(cells, one, dialect, makes_inert)
-        for one, cells in zip(variables, columns, strict=True)
-        if one.type == "text"
-    }
+            _refuse(table, one, "not finite", pc.sum(pc.invert(pc.is_finite(table.rows[one.name]))).as_py() or 0)
     header = dialect.delimiter.join(one.header for one in variables)
-
-    def block(variable: Variable, cells: pa.Array, start: int) -> pa.Array:
-        spelled = texts.get(variable.name)
-        if spelled is None:
-            return _spelled(cells.slice(start, BLOCK), variable, dialect, makes_inert).cells()
-        return spelled.cells(start, BLOCK)
+    spellings = [_Spelling(one, dialect, makes_inert) for one in variables]
 
     def parts() -> Iterator[bytes]:
         yield (("\ufeff" if dialect.has_byte_order_mark else "") + header + dialect.line_end).encode()
-        for start in range(0, table.rows.num_rows, BLOCK):
-            spelled = [block(one, cells, start) for one, cells in zip(variables, columns, strict=True)]
+        for block in table.rows.select([one.name for one in variables]).to_batches(BLOCK):
+            spelled = [one.cells(cells) for one, cells in zip(spellings, block.columns, strict=True)]
             lines = pc.binary_join_element_wise(*spelled, dialect.delimiter)
             yield (dialect.line_end.join([*lines.to_pylist(), ""])).encode()
 
     write_parts(path, parts())
-    return sum(one.inert for one in texts.values())
+    return sum(one.inert for one in spellings)
 
 
-@dataclass(frozen=True)
-class _Spelled:
-    """Cells as their distinct values are spelled, the place of each cell's among them, and how many cells were changed."""
+class _Spelling:
+    """How the cells of a column are spelled, each distinct one once, and how many cells were changed so far."""
 
-    texts: pa.Array
-    places: pa.Array
-    inert: int
+    def __init__(self, variable: Variable, dialect: Dialect, makes_inert: bool) -> None:
+        import pyarrow as pa
 
-    def cells(self, start: int = 0, length: int | None = None) -> pa.Array:
-        """So many cells from a place on, as they are spelled."""
-        return self.texts.take(self.places.slice(start, length))
+        self._variable, self._dialect = variable, dialect
+        self._makes_inert = makes_inert and variable.type == "text"
+        self._met, self._texts = pa.nulls(0), pa.nulls(0)
+        self._is_risky: list[bool] = []
+        self.inert = 0
 
+    def cells(self, cells: pa.Array) -> pa.Array:
+        """The cells of some rows as they are spelled; of text in a dictionary, the next rows mostly have the same."""
+        import pyarrow as pa
 
-def _spelled(cells: pa.Array, variable: Variable, dialect: Dialect, makes_inert: bool) -> _Spelled:
-    import pyarrow as pa
+        is_coded = pa.types.is_dictionary(cells.type)
+        coded = cells if is_coded else cells.dictionary_encode()
+        if not (is_coded and coded.dictionary.equals(self._met)):
+            self._meet(coded.dictionary)
+        places = coded.indices.fill_null(len(coded.dictionary)) if coded.null_count else coded.indices
+        self.inert += _rows_with(self._is_risky, places)
+        return self._texts.take(places)
 
-    values, places = _distinct(cells)
-    is_text = variable.type == "text"
-    risky = [makes_inert and is_text and value is not None and value.startswith(EXECUTED) for value in values]
-    texts = [_cell(value, variable, dialect, is_risky) for value, is_risky in zip(values, risky, strict=True)]
-    return _Spelled(pa.array(texts, pa.string()), places, _rows_with(risky, places))
+    def _meet(self, distinct: pa.Array) -> None:
+        import pyarrow as pa
+
+        values = [*distinct.to_pylist(), None]
+        self._is_risky = [self._makes_inert and value is not None and value.startswith(EXECUTED) for value in values]
+        spelled = zip(values, self._is_risky, strict=True)
+        self._met = distinct
+        self._texts = pa.array(
+            [_cell(value, self._variable, self._dialect, is_risky) for value, is_risky in spelled], pa.string()
+        )
 
 
 def _cell(value: Any, variable: Variable, dialect: Dialect, is_risky: bool) -> str:

@@ -88,6 +88,24 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"other.{kind}").read_bytes()
 
 
+def test_rows_in_pieces_with_dictionaries_of_their_own_give_the_bytes_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["a", None, "=b", "c", "a", None, "=b", '"', "c", "c"]
+    numbers = [0.0, None, -0.0, 1.5, -0.0, 0.0, 1e300, None, 2.0, 0.1]
+    described = (variable("text", "text"), pa.array(texts)), (variable("score", "decimal"), pa.array(numbers))
+    whole = table_of(*described)
+    cut = [(0, 3), (3, 5), (5, 5), (5, 10)]
+    coded = pa.chunked_array([pa.array(texts[start:end], pa.string()).dictionary_encode() for start, end in cut])
+    parts = pa.chunked_array([pa.array(numbers[start:end], pa.float64()) for start, end in cut])
+    pieces = replace(whole, rows=pa.table({"text": coded, "score": parts}))
+    changed = write_csv(whole, tmp_path / "whole.csv", FOR_DUTCH_EXCEL, makes_inert=True)
+    for block in (1, 2, 100):
+        monkeypatch.setattr("orchestration.releases.formats.BLOCK", block)
+        assert write_csv(pieces, tmp_path / "pieces.csv", FOR_DUTCH_EXCEL, makes_inert=True) == changed == 2
+        assert (tmp_path / "pieces.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
 def test_an_spss_file_keeps_labels_missing_codes_measure_dates_and_long_text(tmp_path: Path) -> None:
     table = replace(SMALL, reasons={"score": pa.array([None, None, 991], pa.int32())})
     write_sav(table, tmp_path / "small.sav", "nl", mark="SIMULATED")
