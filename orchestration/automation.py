@@ -462,9 +462,6 @@ class Launcher(DefaultRunLauncher):
         return next((number for number, seen_at in said if is_the_process(number, seen_at)), None)
 
 
-WAITS = "waits until nobody else writes to the home"
-
-
 class OneAtATime(InProcessExecutor):
     """Runs the steps of a run while nobody else writes to the home.
 
@@ -481,7 +478,9 @@ class OneAtATime(InProcessExecutor):
     ) -> Iterator[dg.DagsterEvent]:
         with contextlib.ExitStack() as stack:
             if GRPC_INFO_TAG in plan_context.dagster_run.tags:
-                yield dg.DagsterEvent.engine_event(plan_context, WAITS, EngineEventData())
+                yield dg.DagsterEvent.engine_event(
+                    plan_context, "waits until nobody else writes to the home", EngineEventData()
+                )
                 stack.enter_context(one_writer(self._settings))
             yield from super().execute(plan_context, execution_plan)
 

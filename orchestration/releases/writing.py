@@ -118,7 +118,7 @@ def table_files(name: str, rows: int) -> dict[str, str]:
 
 def files_of(name: str, sums: Mapping[str, str]) -> list[str]:
     """The files of a table in a folder that was written, by its checksums."""
-    return [path for form, ending in FORMATS.items() if (path := f"{form}/{name}.{ending}") in sums]
+    return [path for path in table_files(name, 0).values() if path in sums]
 
 
 def write_about(
@@ -141,7 +141,7 @@ def write_about(
     )
     texts = {f"scripts/{name}": text for name, text in scripts(client, model, heading).items()}
     changed = sum(one.made_inert for one in written)
-    beyond_excel = [one.name for one in written if not (folder / f"csv-nl/{one.name}.csv").is_file()]
+    beyond_excel = [one.name for one in written if not (folder / table_files(one.name, 0)["csv-nl"]).is_file()]
     texts["README.md"] = text_of(
         "README.md", about=about, spelling=spelling, changed=changed, has_scripts=bool(texts), beyond_excel=beyond_excel
     )
@@ -169,9 +169,10 @@ def write_about(
 def _require_all(folder: Path, written: Sequence[TableInventory]) -> None:
     """Whoever clears a folder while it is filled leaves what is written afterwards: its checksums would hold."""
     gone = [
-        one.name for one in written
-        if not all((folder / form / f"{one.name}.{ending}").is_file() for form, ending in FORMATS.items() if form != "csv-nl")
-    ]  # fmt: skip
+        one.name
+        for one in written
+        if not all((folder / path).is_file() for path in table_files(one.name, one.rows).values())
+    ]
     if gone:
         raise FolderDamaged(
             f"{len(gone)} of {len(written)} table(s) went while the folder was written, and nothing is kept of it: "

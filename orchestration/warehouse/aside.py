@@ -307,8 +307,7 @@ def _built(
         bad = [node.unique_id.split(".")[2] for node in nodes if node.status in ("error", "fail")]
         if bad:
             raise CannotBuildAside(f"{len(bad)} of {len(nodes)} dbt nodes failed: {', '.join(bad[:10])}")
-        manifest = dbt.read_manifest(settings)
-        tables = versions.published_tables(manifest)
+        tables = versions.published_tables(dbt.read_manifest(settings))
         marts = versions.read_marts(inputs.warehouse, tables)
         return Built(marts, tables, inputs.record, conservation.judge_candidate(inputs.warehouse, marts, inputs.rows))
 
